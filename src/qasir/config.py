@@ -1,0 +1,136 @@
+"""`params.yaml` as a typed value: everything that changes results, and nothing else.
+
+Where things run (ports, folders, limits) is the environment's, see `service/settings.py`.
+Unknown keys are errors, so that a misspelt parameter cannot be silently ignored.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qasir.errors import InvalidConfig
+
+GridSize = Annotated[int, Field(ge=1, le=8)]
+Variant = Literal["zero-shot", "fine-tuned"]
+IndexUnit = Literal["super-image", "cell"]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DemoParams(Strict):
+    """The rendered corpus: sizes in videos, pixels and seconds."""
+
+    concepts: int = Field(ge=20, le=3000)
+    train_videos: int = Field(ge=1)
+    val_videos: int = Field(ge=1)
+    test_videos: int = Field(ge=1)
+    moments: int = Field(ge=1)
+    moment_seconds: tuple[float, float]
+    width: int = Field(ge=64)
+    height: int = Field(ge=64)
+    fps: int = Field(ge=1)
+
+
+class PrepareParams(Strict):
+    """Which dataset becomes `data/dataset`, and how train is split into train and val."""
+
+    dataset: Literal["demo", "activitynet", "tvr", "charades"]
+    annotations: Path | None
+    videos: Path | None
+    validation_share: float = Field(gt=0, lt=1)
+    seed: int
+    demo: DemoParams
+
+
+class GridParams(Strict):
+    """One grid size: the side R of its super images in pixels."""
+
+    resolution: int = Field(ge=32, le=2048)
+
+
+class EncodeParams(Strict):
+    """The backbone and how frames reach it."""
+
+    backbone: str
+    fps: float = Field(gt=0, le=60)
+    window: int = Field(ge=2, le=1024)
+    window_overlap: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "EncodeParams":
+        if self.window_overlap * 2 > self.window:
+            raise ValueError(
+                f"window_overlap {self.window_overlap} is more than half of window {self.window}"
+            )
+        return self
+
+
+class EvaluateParams(Strict):
+    """What is measured: candidate temperatures, lengthened sizes and the seed of both."""
+
+    taus: tuple[float, ...] = Field(min_length=1)
+    lengths: tuple[int, ...]
+    moment_ratio_edges: tuple[float, ...]
+    seed: int
+
+
+class ServeParams(Strict):
+    """The default profile: grid sizes that are indexed and what recall holds."""
+
+    grid_sizes: tuple[GridSize, ...] = Field(min_length=1)
+    index_unit: IndexUnit
+
+
+class ExportParams(Strict):
+    """Which variant is exported, and its name in the model store."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    variant: Variant
+
+
+class Params(Strict):
+    """The whole of `params.yaml`."""
+
+    prepare: PrepareParams
+    grids: dict[GridSize, GridParams] = Field(min_length=1)
+    encode: EncodeParams
+    evaluate: EvaluateParams
+    export: ExportParams
+    serve: ServeParams
+
+    @model_validator(mode="after")
+    def _served_grids_exist(self) -> "Params":
+        missing = [n for n in self.serve.grid_sizes if n not in self.grids]
+        if missing:
+            raise ValueError(f"serve.grid_sizes {missing} are not among grids {sorted(self.grids)}")
+        return self
+
+    def resolution(self, grid_size: int) -> int:
+        """R in pixels of a grid size that `grids` lists."""
+        if grid_size not in self.grids:
+            raise InvalidConfig(
+                f"grid size {grid_size} is not in params.yaml, which has {sorted(self.grids)}; "
+                f"add grids.'{grid_size}'.resolution"
+            )
+        return self.grids[grid_size].resolution
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check a params file.
+
+    Raises:
+        InvalidConfig: the file is missing, is not YAML, or has a wrong key or value.
+    """
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError as error:
+        raise InvalidConfig(f"no params file at {path}; run from the project root") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise InvalidConfig(f"{path}: {error}") from error

@@ -1,0 +1,156 @@
+"""A model's passport: what it is made of, what it can read, and its fingerprint.
+
+Vectors of two models must never meet in one index. So the fingerprint covers what
+changes a vector (weights, preprocessing, D, W), an index records it, and whoever
+loads one compares. tau and the profile change scores, not vectors: they stay outside.
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from qasir.artifacts import sha256_of, whole_file
+from qasir.config import GridSize, IndexUnit, Strict, Variant
+from qasir.errors import CorruptArtifact, FingerprintMismatch, UnsupportedGrid
+
+MANIFEST_NAME = "manifest.json"
+
+
+class Preprocessing(Strict):
+    """How frames become super images. One implementation exists: `qasir.video` and
+    `qasir.super_images`; these words change whenever its output does."""
+
+    sampling: str = "interval-midpoint"
+    fit: str = "stretch"
+    resize: str = "area"
+    color: str = "rgb"
+    padding: str = "black"
+
+
+class TokenizerSpec(Strict):
+    """How text is padded: to the smallest of `buckets` that fits, never past the last."""
+
+    pad_id: int
+    buckets: tuple[int, ...] = Field(min_length=1)
+
+
+class Profile(Strict):
+    """What a service indexes and how it recalls unless a request says otherwise."""
+
+    grid_sizes: tuple[GridSize, ...] = Field(min_length=1)
+    fps: float
+    index_unit: IndexUnit
+
+
+class Passport(Strict):
+    """What an index of vectors was made with."""
+
+    fingerprint: str
+    grid_size: int
+    resolution: int
+    fps: float
+
+
+class Manifest(Strict):
+    """One exported model: towers, scorer, tokenizer and their digests."""
+
+    name: str
+    backbone: str
+    variant: Variant
+    weights: str
+    dim: int
+    window: int
+    window_overlap: int
+    tau: float = Field(gt=0)
+    grids: dict[GridSize, int]
+    fps: tuple[float, ...]
+    preprocessing: Preprocessing
+    tokenizer: TokenizerSpec
+    profile: Profile
+    files: dict[str, str]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits over (weights, preprocessing, D, W)."""
+        return fingerprint(self.weights, self.preprocessing, self.dim, self.window)
+
+    def passport(self, grid_size: int, fps: float | None = None) -> Passport:
+        """The passport of an index made with this model.
+
+        Raises:
+            UnsupportedGrid: the manifest lists neither this grid size nor this fps.
+        """
+        wanted = self.profile.fps if fps is None else fps
+        if grid_size not in self.grids or wanted not in self.fps:
+            raise UnsupportedGrid(
+                f"grid size {grid_size} at {wanted} fps: model '{self.name}' supports grid sizes "
+                f"{sorted(self.grids)} at {list(self.fps)} fps; choose one of them or export again"
+            )
+        return Passport(
+            fingerprint=self.fingerprint,
+            grid_size=grid_size,
+            resolution=self.grids[grid_size],
+            fps=wanted,
+        )
+
+    def check(self, passport: Passport) -> None:
+        """Refuse an index that another model made, or made with other N, R or fps.
+
+        Raises:
+            FingerprintMismatch: the weights, preprocessing, D or W differ.
+            UnsupportedGrid: the model does not read this N, R or fps.
+        """
+        if passport.fingerprint != self.fingerprint:
+            raise FingerprintMismatch(
+                f"index made by model {passport.fingerprint}, this is model {self.fingerprint} "
+                f"('{self.name}'); index the videos again or activate the model that made it"
+            )
+        if self.grids.get(passport.grid_size) != passport.resolution or passport.fps not in self.fps:
+            raise UnsupportedGrid(
+                f"index has N {passport.grid_size}, R {passport.resolution}, fps {passport.fps}; "
+                f"model '{self.name}' supports N -> R {self.grids} at {list(self.fps)} fps"
+            )
+
+
+def fingerprint(weights: str, preprocessing: Preprocessing, dim: int, window: int) -> str:
+    """Sixteen hex digits that change with anything that changes a vector."""
+    facts = [weights, preprocessing.model_dump(), dim, window]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `manifest.json` into a folder, whole or not at all."""
+    with whole_file(folder / MANIFEST_NAME) as file:
+        file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `manifest.json` of an exported model.
+
+    Raises:
+        CorruptArtifact: the file is missing or does not parse.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CorruptArtifact(f"no {MANIFEST_NAME} in {folder}; run `dvc repro export`") from error
+    except ValidationError as error:
+        raise CorruptArtifact(f"{path}: {error}") from error
+
+
+def verify_files(manifest: Manifest, folder: Path) -> None:
+    """Compare every file the manifest names with its digest.
+
+    Raises:
+        CorruptArtifact: a file is missing or differs.
+    """
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptArtifact(f"{path} is missing; run `dvc repro export` or `dvc pull`")
+        if (found := sha256_of(path)) != digest:
+            raise CorruptArtifact(f"{path} has SHA-256 {found}, its manifest says {digest}")

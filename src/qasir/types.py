@@ -1,0 +1,94 @@
+"""The values that cross module boundaries, as frozen dataclasses.
+
+Letters, project-wide: Q queries, V videos, F frames, S super images of one
+video, N grid size, R super-image side in pixels, D embedding dimension.
+Times are float seconds from media start; moments are [start, end).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Uint8: TypeAlias = NDArray[np.uint8]
+    Int64: TypeAlias = NDArray[np.int64]
+    Float16: TypeAlias = NDArray[np.float16]
+    Float32: TypeAlias = NDArray[np.float32]
+    Float64: TypeAlias = NDArray[np.float64]
+    Bool: TypeAlias = NDArray[np.bool_]
+else:
+    Uint8 = Int64 = Float16 = Float32 = Float64 = Bool = Any
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its video stream before decoding.
+
+    `duration` is 0.0 where the container does not say; `rotation` is the
+    clockwise display rotation in degrees; `width` and `height` are as displayed.
+    """
+
+    duration: float
+    width: int
+    height: int
+    fps: float
+    codec: str
+    container: str
+    rotation: int
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sampled frame: RGB uint8 [H, W, 3] that stands for media time [start, end)."""
+
+    pixels: Uint8
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class SuperImage:
+    """N x N frames in one picture, row-major.
+
+    pixels: uint8 [R, R, 3], RGB, padded cells black; mask: bool [N*N], True = real;
+    times: float64 [N*N, 2], [start, end) of each cell, zeros where padded.
+    """
+
+    pixels: Uint8
+    mask: Bool
+    times: Float64
+
+    @property
+    def start(self) -> float:
+        return float(self.times[self.mask, 0].min())
+
+    @property
+    def end(self) -> float:
+        return float(self.times[self.mask, 1].max())
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch [start, end) of a video that answers a query.
+
+    `super_image` is the index of its strongest super image, `cell` the row-major
+    cell in it, or None where the score is known for the whole picture only.
+    """
+
+    start: float
+    end: float
+    score: float
+    super_image: int
+    cell: int | None = None
+
+
+@dataclass(frozen=True)
+class ScoredVideo:
+    """One video's answer to one query: cosine score, and attention over its S units."""
+
+    video_id: str
+    score: float
+    attention: Float32
