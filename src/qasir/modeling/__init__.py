@@ -1,0 +1,1 @@
+"""Everything that needs torch: backbones, the temporal encoder, the scorer, their export."""

@@ -1,0 +1,106 @@
+"""`hf:<name or folder>`: any dual encoder of transformers with image and text features."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+from qasir.errors import InvalidConfig, InvalidInput
+from qasir.manifest import TokenizerSpec
+from qasir.text import TOKENIZER_NAME
+
+
+def pooled(output: Any) -> Tensor:
+    """transformers 5 wraps features in an output object, 4 returned the tensor itself."""
+    result: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return result
+
+
+class ImageTower(nn.Module):
+    """Pixel normalisation and the model's image features, L2-normalised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Any, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
+
+    def forward(self, super_images: Tensor) -> Tensor:
+        """uint8 [S, R, R, 3] -> float32 [S, D]."""
+        pixels = super_images.permute(0, 3, 1, 2).to(torch.float32)
+        features = self.model.get_image_features(pixel_values=(pixels - self.mean) / self.std)
+        return nn.functional.normalize(pooled(features), dim=-1)
+
+
+class TextTower(nn.Module):
+    """The model's text features, L2-normalised."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """int64 [Q, T] twice -> float32 [Q, D]."""
+        features = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
+        return nn.functional.normalize(pooled(features), dim=-1)
+
+
+class HuggingFace:
+    """A dual encoder from the hub or a local folder."""
+
+    def __init__(self, source: str) -> None:
+        self.name = f"hf:{source}"
+        self._tokenizer = _load(AutoTokenizer, source)
+        model = _load(AutoModel, source, attn_implementation="eager").eval()
+        if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
+            raise InvalidConfig(
+                f"'{source}' is a {type(model).__name__}, not a dual encoder; "
+                "use a CLIP or SigLIP model"
+            )
+        processor = _load(AutoImageProcessor, source, use_fast=False)
+        self.image_tower: nn.Module = ImageTower(model, processor.image_mean, processor.image_std)
+        self.text_tower: nn.Module = TextTower(model)
+        self._resolution = int(model.config.vision_config.image_size)
+        self.tokenizer_spec = _tokenizer_spec(self._tokenizer, model.config)
+        self.dim = _dim(self.text_tower, self.tokenizer_spec)
+
+    def check_resolution(self, resolution: int) -> None:
+        """A vision transformer has position embeddings for exactly one R."""
+        if resolution != self._resolution:
+            raise InvalidInput(
+                f"resolution {resolution}: backbone '{self.name}' reads {self._resolution} only; "
+                f"set grids.'<N>'.resolution to {self._resolution}"
+            )
+
+    def save_tokenizer(self, folder: Path) -> None:
+        self._tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_NAME))
+
+
+def _load(kind: Any, source: str, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidConfig(
+            f"backbone 'hf:{source}' could not be loaded: {error}; give a folder made by "
+            "save_pretrained, or a hub name where the hub can be reached"
+        ) from error
+
+
+def _tokenizer_spec(tokenizer: Any, config: Any) -> TokenizerSpec:
+    longest = int(config.text_config.max_position_embeddings)
+    # SigLIP was trained on texts padded to full length and has no other mode.
+    fixed = config.model_type.startswith("siglip")
+    buckets = (longest,) if fixed else tuple(b for b in (16, 32, 64) if b < longest) + (longest,)
+    pad_id = tokenizer.pad_token_id
+    return TokenizerSpec(pad_id=0 if pad_id is None else int(pad_id), buckets=buckets)
+
+
+@torch.inference_mode()
+def _dim(text_tower: nn.Module, spec: TokenizerSpec) -> int:
+    ids = torch.full((1, spec.buckets[0]), spec.pad_id, dtype=torch.int64)
+    return int(text_tower(ids, torch.ones_like(ids)).shape[-1])
