@@ -108,7 +108,10 @@ class Manifest(Strict):
                 f"index made by model {passport.fingerprint}, this is model {self.fingerprint} "
                 f"('{self.name}'); index the videos again or activate the model that made it"
             )
-        if self.grids.get(passport.grid_size) != passport.resolution or passport.fps not in self.fps:
+        if (
+            self.grids.get(passport.grid_size) != passport.resolution
+            or passport.fps not in self.fps
+        ):
             raise UnsupportedGrid(
                 f"index has N {passport.grid_size}, R {passport.resolution}, fps {passport.fps}; "
                 f"model '{self.name}' supports N -> R {self.grids} at {list(self.fps)} fps"

@@ -48,9 +48,7 @@ class Block(nn.Module):
             self._bn0 = batch_norm(hidden)
         self.expands = expansion != 1
         self.pad = same_padding(kernel, stride)
-        self._depthwise_conv = nn.Conv2d(
-            hidden, hidden, kernel, stride, groups=hidden, bias=False
-        )
+        self._depthwise_conv = nn.Conv2d(hidden, hidden, kernel, stride, groups=hidden, bias=False)
         self._bn1 = batch_norm(hidden)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = batch_norm(outputs)
@@ -85,7 +83,8 @@ class EfficientNetLite(nn.Module):
         x = nn.functional.relu6(self._bn0(self._conv_stem(self.pad(images))))
         for block in self._blocks:
             x = block(x)
-        return nn.functional.relu6(self._bn1(self._conv_head(x)))
+        features: Tensor = nn.functional.relu6(self._bn1(self._conv_head(x)))
+        return features
 
     def logits(self, features: Tensor) -> Tensor:
         """float32 [..., 1280] -> ImageNet class logits [..., 1000]."""
@@ -111,8 +110,6 @@ def _blocks(width: float, depth: float) -> list[Block]:
         fixed = number in (0, len(STAGES) - 1)
         count = repeats if fixed else int(torch.ceil(torch.tensor(repeats * depth)).item())
         for position in range(count):
-            blocks.append(
-                Block(inputs, outputs, kernel, stride if position == 0 else 1, expansion)
-            )
+            blocks.append(Block(inputs, outputs, kernel, stride if position == 0 else 1, expansion))
             inputs = outputs
     return blocks

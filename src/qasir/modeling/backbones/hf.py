@@ -95,7 +95,7 @@ def _tokenizer_spec(tokenizer: Any, config: Any) -> TokenizerSpec:
     longest = int(config.text_config.max_position_embeddings)
     # SigLIP was trained on texts padded to full length and has no other mode.
     fixed = config.model_type.startswith("siglip")
-    buckets = (longest,) if fixed else tuple(b for b in (16, 32, 64) if b < longest) + (longest,)
+    buckets = (longest,) if fixed else (*(b for b in (16, 32, 64) if b < longest), longest)
     pad_id = tokenizer.pad_token_id
     return TokenizerSpec(pad_id=0 if pad_id is None else int(pad_id), buckets=buckets)
 

@@ -1,0 +1,180 @@
+"""Exact QASIR recall over a library held in memory.
+
+Videos with equally many super images share one block [B, S, D], so the whole library is a
+few dense products and nothing is ragged. While S <= D/4 a block carries its Gram matrices
+[B, S, S] and a query costs one pass over the vectors; longer videos use the direct form,
+one at a time, while their rows are in cache.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qasir.errors import FingerprintMismatch, NotFound
+from qasir.manifest import Passport
+from qasir.scoring import EPSILON, Pooling, unit_weights
+from qasir.types import Float32, Int64
+from qasir.vectors import VideoVectors
+
+GROWTH = 1.5
+# Queries at a time: bounds the similarities held at once in an evaluation.
+QUERY_BATCH = 64
+
+
+@dataclass
+class Block:
+    """Videos of S super images each; the first `len(ids)` rows of the arrays are in use."""
+
+    size: int
+    dim: int
+    ids: list[str] = field(default_factory=list)
+    vectors: Float32 = field(init=False)
+    grams: Float32 = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vectors = np.empty((0, self.size, self.dim), np.float32)
+        self.grams = np.empty((0, self.size, self.size), np.float32)
+
+    @property
+    def has_grams(self) -> bool:
+        return self.size * 4 <= self.dim
+
+    def append(self, video_id: str, vectors: Float32) -> None:
+        row = len(self.ids)
+        if row == len(self.vectors):
+            capacity = max(row + 1, int(row * GROWTH))
+            self.vectors = _grown(self.vectors, capacity)
+            self.grams = _grown(self.grams, capacity if self.has_grams else 0)
+        self.vectors[row] = vectors
+        if self.has_grams:
+            self.grams[row] = vectors @ vectors.T
+        self.ids.append(video_id)
+
+    def remove(self, row: int) -> None:
+        """The last video takes the freed row."""
+        last = len(self.ids) - 1
+        self.ids[row] = self.ids[last]
+        self.vectors[row] = self.vectors[last]
+        if self.has_grams:
+            self.grams[row] = self.grams[last]
+        self.ids.pop()
+
+    def scores(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
+        """Cosine scores [Q, B] of unit queries [Q, D]."""
+        return (
+            self._gram(queries, tau, pooling)
+            if self.has_grams
+            else self._direct(queries, tau, pooling)
+        )
+
+    def _gram(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
+        count = len(self.ids)
+        rows = self.vectors[:count].reshape(-1, self.dim)
+        similarities = (queries @ rows.T).reshape(len(queries), count, self.size)
+        weights = unit_weights(similarities, tau, pooling)
+        grams = self.grams[:count]
+        norms = np.matmul(weights.transpose(1, 0, 2), grams).transpose(1, 0, 2)
+        squares = np.maximum((norms * weights).sum(-1), EPSILON)
+        result: Float32 = (weights * similarities).sum(-1) / np.sqrt(squares)
+        return result
+
+    def _direct(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
+        result = np.empty((len(queries), len(self.ids)), np.float32)
+        for row in range(len(self.ids)):
+            vectors = self.vectors[row]
+            similarities = queries @ vectors.T
+            attended = unit_weights(similarities, tau, pooling) @ vectors
+            norms = np.maximum(np.linalg.norm(attended, axis=-1), EPSILON)
+            result[:, row] = (attended * queries).sum(-1) / norms
+        return result
+
+
+class Index:
+    """Vectors of one passport, with exact scores for every video in it.
+
+    Not thread-safe: a caller that changes it while others search holds a lock.
+    """
+
+    def __init__(self, passport: Passport, dim: int) -> None:
+        self.passport = passport
+        self.dim = dim
+        self._blocks: dict[int, Block] = {}
+        self._videos: dict[str, VideoVectors] = {}
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._videos
+
+    @property
+    def super_images(self) -> int:
+        """How many super images the index holds."""
+        return sum(block.size * len(block.ids) for block in self._blocks.values())
+
+    def get(self, video_id: str) -> VideoVectors:
+        """One video's vectors, mask and times.
+
+        Raises:
+            NotFound: no such video is indexed.
+        """
+        if video_id not in self._videos:
+            raise NotFound(f"video '{video_id}' is not in the index of {len(self)} videos")
+        return self._videos[video_id]
+
+    def put(self, video_id: str, video: VideoVectors) -> None:
+        """Add a video, replacing one of the same id.
+
+        Raises:
+            FingerprintMismatch: the vectors were made with another passport.
+        """
+        if video.passport != self.passport or video.vectors.shape[1] != self.dim:
+            raise FingerprintMismatch(
+                f"video '{video_id}' has {video.passport} with D {video.vectors.shape[1]}, "
+                f"the index {self.passport} with D {self.dim}; ingest the video again"
+            )
+        self.drop(video_id)
+        size = len(video.vectors)
+        block = self._blocks.setdefault(size, Block(size, self.dim))
+        block.append(video_id, video.vectors.astype(np.float32))
+        self._videos[video_id] = video
+
+    def drop(self, video_id: str) -> None:
+        """Remove a video; nothing happens if it is not there."""
+        video = self._videos.pop(video_id, None)
+        if video is None:
+            return
+        block = self._blocks[len(video.vectors)]
+        block.remove(block.ids.index(video_id))
+        if not block.ids:
+            del self._blocks[block.size]
+
+    def scores(
+        self, queries: Float32, tau: float, pooling: Pooling = "attention"
+    ) -> tuple[list[str], Float32]:
+        """Video ids and float32 scores [Q, V] of unit queries [Q, D]."""
+        ids = [video_id for block in self._blocks.values() for video_id in block.ids]
+        parts = [
+            np.concatenate(
+                [block.scores(batch, tau, pooling) for block in self._blocks.values()], axis=1
+            )
+            for batch in _batches(queries)
+            if ids
+        ]
+        empty = np.empty((len(queries), 0), np.float32)
+        return ids, np.concatenate(parts) if parts else empty
+
+    def order(self, ids: list[str], wanted: list[str]) -> Int64:
+        """Columns of `wanted` among `ids` of `scores`."""
+        place = {video_id: column for column, video_id in enumerate(ids)}
+        return np.array([place[video_id] for video_id in wanted], np.int64)
+
+
+def _grown(array: Float32, capacity: int) -> Float32:
+    grown = np.empty((capacity, *array.shape[1:]), np.float32)
+    grown[: len(array)] = array
+    return grown
+
+
+def _batches(queries: Float32) -> list[Float32]:
+    return [queries[i : i + QUERY_BATCH] for i in range(0, len(queries), QUERY_BATCH)]

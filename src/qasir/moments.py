@@ -1,0 +1,51 @@
+"""Attention over units to moments: the stretches of a video that answer a query."""
+
+import numpy as np
+
+from qasir.types import Bool, Float32, Float64, Moment
+
+# A unit belongs to a moment while its attention is at least this share of the strongest one's.
+SHARE = 0.5
+
+
+def moments(
+    attention: Float32, similarities: Float32, mask: Bool, times: Float64, count: int
+) -> list[Moment]:
+    """Up to `count` moments, best first, from attention over S super images.
+
+    attention, similarities: [S]; mask: bool [S, N*N]; times: [S, N*N, 2].
+    Neighbouring super images above SHARE of the strongest merge, so moments never
+    overlap; a moment's score is the best q.v_s inside it.
+    """
+    strong = attention >= SHARE * attention.max()
+    found = [
+        _moment(begin, end, attention, similarities, mask, times) for begin, end in _runs(strong)
+    ]
+    return sorted(found, key=lambda moment: -moment.score)[:count]
+
+
+def _runs(flags: Bool) -> list[tuple[int, int]]:
+    """[begin, end) of every stretch of True.
+
+    >>> _runs(np.array([True, True, False, True]))
+    [(0, 2), (3, 4)]
+    """
+    steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
+
+
+def _moment(
+    begin: int,
+    end: int,
+    attention: Float32,
+    similarities: Float32,
+    mask: Bool,
+    times: Float64,
+) -> Moment:
+    real = times[begin:end][mask[begin:end]]
+    return Moment(
+        start=float(real[:, 0].min()),
+        end=float(real[:, 1].max()),
+        score=float(similarities[begin:end].max()),
+        super_image=begin + int(attention[begin:end].argmax()),
+    )

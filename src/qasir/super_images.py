@@ -1,0 +1,125 @@
+"""Frames to super images (QASIR, arXiv 2312.00414, section 3): N x N frames, one picture.
+
+frames   f0 f1 f2 f3 f4            N = 2
+pictures [f0 f1]  [f4 ##]          ## = padded: black, masked, never scored
+         [f2 f3]  [## ##]
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from qasir.errors import InvalidInput, MissingExtra
+from qasir.types import Bool, Float64, Frame, SuperImage, Uint8
+
+try:
+    import cv2
+except ModuleNotFoundError as error:
+    raise MissingExtra(
+        "qasir.super_images needs OpenCV; run: pip install 'qasir[video]'"
+    ) from error
+
+
+@dataclass(frozen=True)
+class SuperImageBatch:
+    """S super images: pixels uint8 [S, R, R, 3], mask bool [S, N*N], times float64 [S, N*N, 2]."""
+
+    pixels: Uint8
+    mask: Bool
+    times: Float64
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of super images that is encoded together, and the part of it to keep.
+
+    Neighbouring windows overlap so that every kept vector saw both its neighbours.
+    """
+
+    batch: SuperImageBatch
+    keep: slice
+
+
+def cell_edges(grid_size: int, resolution: int) -> list[int]:
+    """N + 1 pixel edges; cells differ by a pixel where N does not divide R.
+
+    >>> cell_edges(3, 224)
+    [0, 75, 149, 224]
+    """
+    return [round(i * resolution / grid_size) for i in range(grid_size + 1)]
+
+
+def tile(frames: Iterable[Frame], grid_size: int, resolution: int) -> Iterator[SuperImage]:
+    """Row-major super images of N x N consecutive frames; the last is padded and masked.
+
+    Frames are stretched to their cell: nothing at the border of a picture is lost.
+
+    Raises:
+        InvalidInput: N < 1, or R leaves less than one pixel a cell.
+    """
+    if grid_size < 1 or resolution < grid_size:
+        raise InvalidInput(
+            f"grid size {grid_size} at resolution {resolution}: need N >= 1 and R >= N"
+        )
+    edges = cell_edges(grid_size, resolution)
+    source = iter(frames)
+    while cells := list(islice(source, grid_size**2)):
+        yield _super_image(cells, grid_size, edges)
+
+
+def _super_image(cells: Sequence[Frame], grid_size: int, edges: list[int]) -> SuperImage:
+    pixels = np.zeros((edges[-1], edges[-1], 3), np.uint8)
+    mask = np.zeros(grid_size**2, np.bool_)
+    times = np.zeros((grid_size**2, 2), np.float64)
+    for position, frame in enumerate(cells):
+        row, column = divmod(position, grid_size)
+        top, bottom = edges[row], edges[row + 1]
+        left, right = edges[column], edges[column + 1]
+        pixels[top:bottom, left:right] = resize(frame.pixels, right - left, bottom - top)
+        mask[position] = True
+        times[position] = frame.start, frame.end
+    return SuperImage(pixels, mask, times)
+
+
+def resize(pixels: Uint8, width: int, height: int) -> Uint8:
+    """RGB uint8 [H, W, 3] to [height, width, 3]; area averaging does not alias downwards."""
+    result: Uint8 = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return result
+
+
+def stack(images: Sequence[SuperImage]) -> SuperImageBatch:
+    """S super images, S >= 1, as three arrays."""
+    return SuperImageBatch(
+        np.stack([image.pixels for image in images]),
+        np.stack([image.mask for image in images]),
+        np.stack([image.times for image in images]),
+    )
+
+
+def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iterator[Window]:
+    """Windows of at most W super images; their `keep` slices cover each image exactly once.
+
+    With an even split of the overlap, images near a seam are kept from the window in which
+    they stand further from the edge.
+
+    Raises:
+        InvalidInput: overlap is negative or more than half a window.
+    """
+    if overlap < 0 or overlap * 2 > window:
+        raise InvalidInput(f"overlap {overlap} must be between 0 and half of window {window}")
+    source = iter(images)
+    held = list(islice(source, window))
+    begin = 0
+    while held:
+        fresh = list(islice(source, window - overlap))
+        last = not fresh
+        end = len(held) if last else len(held) - overlap // 2
+        yield Window(stack(held), slice(begin, end))
+        # The next window starts `overlap` images back; the first of them are already kept.
+        held = [] if last else held[len(held) - overlap :] + fresh
+        begin = overlap - overlap // 2

@@ -1,0 +1,208 @@
+"""Video files to sampled frames, in one pass and constant memory.
+
+The k-th sampled frame stands for media time [k/fps, (k+1)/fps) and is the picture on
+screen at the middle of it. A last, shorter interval counts where the video reaches its
+middle; a video too short for even that still gives one frame. Times come from
+presentation timestamps, counted from the first frame, so variable frame rates and
+streams that start late are no special case.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from qasir.errors import (
+    InvalidInput,
+    MissingExtra,
+    NoFrames,
+    NoVideoStream,
+    UnsupportedMedia,
+    VideoTooLarge,
+    VideoTooLong,
+)
+from qasir.types import Frame, Uint8, VideoInfo
+
+try:
+    import av
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+except ModuleNotFoundError as error:
+    raise MissingExtra(
+        "qasir.video needs the package av; run: pip install 'qasir[video]'"
+    ) from error
+
+# Containers that play pictures or fetch other files have no business in an upload.
+REFUSED_FORMATS = frozenset({"hls", "concat", "image2", "png_pipe", "jpeg_pipe", "gif_pipe", "tty"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a video may be: seconds of duration, pixels of one frame."""
+
+    max_seconds: float = 6 * 3600.0
+    max_pixels: int = 8192 * 4320
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
+    """What the container says, decoding one frame for the rotation.
+
+    Raises:
+        UnsupportedMedia: the bytes are no video container.
+        NoVideoStream: there is sound or data only.
+        NoFrames: not one frame decodes.
+        VideoTooLong, VideoTooLarge: over `limits`.
+    """
+    with _open(path) as (container, stream):
+        duration = _duration(container, stream)
+        _check(duration, stream.width * stream.height, limits)
+        first = next(_decode(container, stream, path))[1]
+        rotation = -first.rotation % 360
+        upright = rotation % 180 == 0
+        return VideoInfo(
+            duration=duration,
+            width=first.width if upright else first.height,
+            height=first.height if upright else first.width,
+            fps=float(stream.average_rate or 0),
+            codec=stream.codec_context.name,
+            container=container.format.name,
+            rotation=rotation,
+            has_audio=bool(container.streams.audio),
+        )
+
+
+def sample_frames(path: Path, fps: float, limits: Limits = DEFAULT_LIMITS) -> Iterator[Frame]:
+    """Upright RGB frames, `fps` per second of video, in order of time.
+
+    A truncated or damaged file gives the frames that decode.
+
+    Raises:
+        InvalidInput: fps is not positive.
+        UnsupportedMedia, NoVideoStream, NoFrames, VideoTooLong, VideoTooLarge: as `probe`.
+    """
+    if not fps > 0:
+        raise InvalidInput(f"fps {fps} must be greater than 0, for example 1.0")
+    with _open(path) as (container, stream):
+        _check(_duration(container, stream), stream.width * stream.height, limits)
+        # Known in advance or not, no cell ends after the video does.
+        total = _duration(container, stream) or float("inf")
+        number = 0
+        shown: VideoFrame | None = None
+        pixels: Uint8 | None = None
+        end = 0.0
+        for time, frame in chain(_decode(container, stream, path), [(None, None)]):
+            # The frame on screen so far covers every interval whose middle lies before this one.
+            until = end if time is None else time
+            while shown is not None and (number + 0.5) / fps < until:
+                _check(number / fps, shown.width * shown.height, limits)
+                pixels = _upright(shown) if pixels is None else pixels
+                middle, after = (number + 0.5) / fps, (number + 1) / fps
+                yield Frame(pixels, number / fps, min(after, max(middle, total)))
+                number += 1
+            if time is not None and frame is not None:
+                shown, pixels = frame, None
+                end = time + _frame_seconds(frame, stream)
+        if number == 0 and shown is not None:
+            yield Frame(_upright(shown), 0.0, end)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        # Only the file itself: a playlist must not make us read other files or the network.
+        container = av.open(str(path), options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnsupportedMedia(
+            f"{path.name} is no video file this build can read ({error}); "
+            "convert it to mp4, mkv, webm or avi"
+        ) from error
+    with container:
+        if container.format.name in REFUSED_FORMATS:
+            raise UnsupportedMedia(
+                f"{path.name} is of type {container.format.name}, which is no video file; "
+                "upload mp4, mkv, webm or avi"
+            )
+        streams = [s for s in container.streams.video if not _is_cover(s)]
+        if not streams:
+            raise NoVideoStream(
+                f"{path.name} has {len(container.streams)} stream(s) and no video; "
+                "upload a file with moving pictures"
+            )
+        streams[0].thread_type = "AUTO"
+        yield container, streams[0]
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Album art is a one-picture video stream."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration) * float(stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _check(seconds: float, pixels: int, limits: Limits) -> None:
+    if seconds > limits.max_seconds:
+        raise VideoTooLong(
+            f"video of {seconds:.0f} s or more: the limit is {limits.max_seconds:.0f} s; "
+            "split it or raise QASIR_MAX_VIDEO_SECONDS"
+        )
+    if pixels > limits.max_pixels:
+        raise VideoTooLarge(
+            f"frames of {pixels} pixels: the limit is {limits.max_pixels}; "
+            "scale the video down or raise QASIR_MAX_FRAME_PIXELS"
+        )
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, path: Path
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Frames with seconds since the first one; packets that do not decode are passed over."""
+    first: float | None = None
+    latest = -1.0
+    for count, frame in enumerate(_decodable(container, stream)):
+        # Old AVI files carry no timestamps at all: their frame rate is the clock.
+        time = frame.time if frame.time is not None else count / float(stream.average_rate or 25)
+        first = time if first is None else first
+        if time - first > latest:
+            latest = time - first
+            yield latest, frame
+    if first is None:
+        raise NoFrames(f"{path.name} has a video stream and no frame of it decodes; repair it")
+
+
+def _decodable(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            frames = packet.decode()
+        except StopIteration:
+            return
+        except av.error.InvalidDataError:
+            continue
+        except av.error.FFmpegError:
+            # The container itself broke off: what came before is what there is.
+            return
+        yield from frames
+
+
+def _frame_seconds(frame: VideoFrame, stream: VideoStream) -> float:
+    if frame.duration and frame.time_base:
+        return float(frame.duration) * float(frame.time_base)
+    return 1 / float(stream.average_rate or 25)
+
+
+def _upright(frame: VideoFrame) -> Uint8:
+    pixels = frame.to_ndarray(format="rgb24")
+    # PyAV gives the display matrix's angle, counter-clockwise, as numpy turns.
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
