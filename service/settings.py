@@ -1,0 +1,108 @@
+"""Where things run and how much they may take: environment variables `QASIR_*`.
+
+What changes results is in `params.yaml`. Unknown names and bad values are errors, so
+that a misspelt limit cannot silently leave the default in force.
+"""
+
+import difflib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from qasir.errors import InvalidConfig
+from service.store.folders import StateFolders
+
+PREFIX = "QASIR_"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every setting of triton, service and worker; the field `x` is read from `QASIR_X`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    http_port: Port = 3000
+    grpc_port: Port = 50051
+    worker_metrics_port: Port = 3001
+    triton_host: str = "127.0.0.1"
+    triton_http_port: Port = 8000
+    triton_grpc_port: Port = 8001
+    triton_metrics_port: Port = 8002
+    triton_home: Path = Path(".triton")
+    triton_key: str | None = None
+    state: Path = Path("state")
+    workers: Count = 2
+
+    upload_bytes: Count = 8 << 30
+    disk_reserve_bytes: int = Field(default=1 << 30, ge=0)
+    metadata_bytes: Count = 16 << 10
+    title_chars: Count = 300
+    video_seconds: Seconds = 6 * 3600.0
+    video_pixels: Count = 8192 * 4320
+    query_chars: Count = 500
+    top_k: Count = 100
+    search_offset: int = Field(default=1000, ge=0)
+    page_size: Count = 200
+
+    requests: Count = 256
+    parallel_searches: Count = 4
+    waiting_searches: int = Field(default=64, ge=0)
+    parallel_uploads: Count = 8
+    queued_jobs: Count = 1000
+    text_cache: Count = 4096
+    candidates: Count = 50
+    candidate_units: Count = 16
+
+    search_seconds: Seconds = 5.0
+    upload_seconds: Seconds = 3600.0
+    triton_seconds: Seconds = 30.0
+    triton_patience_seconds: Seconds = 120.0
+    decode_stall_seconds: Seconds = 60.0
+    decode_memory_bytes: Count = 8 << 30
+    job_attempts: Count = 3
+    poll_seconds: Seconds = 0.5
+
+    @cached_property
+    def folders(self) -> StateFolders:
+        """The folders under `QASIR_STATE`."""
+        return StateFolders(self.state.absolute())
+
+    @property
+    def triton_url(self) -> str:
+        """host:port of Triton's gRPC endpoint."""
+        return f"{self.triton_host}:{self.triton_grpc_port}"
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        InvalidConfig: a `QASIR_` name is unknown or a value is outside its limits.
+    """
+    names = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
+    for name in names - Settings.model_fields.keys():
+        raise InvalidConfig(f"unknown setting {PREFIX}{name.upper()}{_nearest(name)}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidConfig(_explain(error)) from error
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"; did you mean {PREFIX}{near[0].upper()}?" if near else "; remove it"
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(
+        f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
+        for fault in error.errors()
+    )

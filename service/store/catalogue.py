@@ -1,0 +1,245 @@
+"""The catalogue's transactions: what happens together or not at all.
+
+Processes share nothing but this file, the media and the vectors. Whatever changes the
+answer of a search also writes a change, in the same transaction; a searcher that has
+seen the newest change number has seen everything.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, func, insert, select
+
+from qasir.errors import NotFound
+from qasir.manifest import Passport
+from qasir.types import VideoInfo
+from service.store import jobs, schema, videos
+from service.store.jobs import Claim, Job, JobError, JobState, Progress
+from service.store.schema import reading, writing
+from service.store.videos import VectorFile, Video
+
+# Above this many changed videos, reading all rows is cheaper than naming each.
+RELOAD_ABOVE = 2000
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An acknowledged upload; `is_new` is False where the same bytes were here before."""
+
+    video: Video
+    job: Job
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a searcher must do to be as of change `number`.
+
+    `files` are to be held; `gone` are ids to be dropped. `complete`: `files` are all there
+    are, anything else held is to be dropped too.
+    """
+
+    number: int
+    files: Sequence[VectorFile]
+    gone: frozenset[str]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts for the metrics page."""
+
+    jobs: dict[JobState, int]
+    searchable_videos: int
+    super_images: dict[int, int]
+
+
+class Catalogue:
+    """Videos, jobs, vector files and changes of one state folder; safe to share by threads."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._engine = schema.open_engine(path)
+        self._clock = clock
+
+    def close(self) -> None:
+        """Give the file handles back."""
+        self._engine.dispose()
+
+    def accept(self, video: Video) -> Accepted:
+        """Keep a video and queue its ingest; bytes that are here already keep their id.
+
+        A video whose ingest failed gets a new job: sending it again means trying again.
+        """
+        with writing(self._engine) as connection:
+            known = videos.among(connection, [video.id]).get(video.id)
+            if known and known.state not in ("failed", "cancelled"):
+                return Accepted(known, jobs.newest_of(connection, known.id), is_new=False)
+            if known:
+                videos.set_state(connection, known.id, "queued")
+            else:
+                videos.add(connection, video)
+            job_id = f"j{uuid.uuid4().hex[:20]}"
+            jobs.add(connection, job_id, video.id, self._clock())
+            kept = videos.get(connection, video.id)
+            return Accepted(kept, jobs.get(connection, job_id), is_new=known is None)
+
+    def video(self, video_id: str) -> Video:
+        """One video.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            return videos.get(connection, video_id)
+
+    def videos(self, offset: int, limit: int) -> tuple[list[Video], int]:
+        """A page of videos, newest first, and how many there are."""
+        with reading(self._engine) as connection:
+            return videos.page(connection, offset, limit), videos.count(connection)
+
+    def videos_among(self, ids: Sequence[str]) -> dict[str, Video]:
+        """Those of `ids` that exist."""
+        with reading(self._engine) as connection:
+            return videos.among(connection, ids)
+
+    def video_ids(self) -> set[str]:
+        """Every video id."""
+        with reading(self._engine) as connection:
+            return videos.ids(connection)
+
+    def vector_files(self, video_id: str) -> list[VectorFile]:
+        """Every vector file of one video."""
+        with reading(self._engine) as connection:
+            return videos.vectors_of(connection, video_id)
+
+    def vector_paths(self) -> set[str]:
+        """Every vector file that counts, relative to the vectors folder."""
+        with reading(self._engine) as connection:
+            return videos.vector_paths(connection)
+
+    def delete(self, video_id: str) -> None:
+        """Forget a video, its jobs and its vectors: no search finds it from now on.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with writing(self._engine) as connection:
+            if not videos.remove(connection, video_id):
+                raise NotFound(f"no video '{video_id[:60]}'; it may have been deleted already")
+            connection.execute(insert(schema.changes).values(kind="deleted", video_id=video_id))
+
+    def job(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            return jobs.get(connection, job_id)
+
+    def newest_job(self, video_id: str) -> Job:
+        """The newest job of a video that exists."""
+        with reading(self._engine) as connection:
+            return jobs.newest_of(connection, video_id)
+
+    def jobs(self, offset: int, limit: int, state: JobState | None = None) -> list[Job]:
+        """A page of jobs, newest first."""
+        with reading(self._engine) as connection:
+            return jobs.page(connection, offset, limit, state)
+
+    def queued_jobs(self) -> int:
+        """How many jobs wait."""
+        with reading(self._engine) as connection:
+            return jobs.counts(connection)["queued"]
+
+    def claim(self, owner: str) -> Claim | None:
+        """Take the oldest job that may run now."""
+        with writing(self._engine) as connection:
+            mine = jobs.claim(connection, owner, self._clock())
+            if mine is not None:
+                videos.set_state(connection, mine.job.video_id, "running")
+            return mine
+
+    def requeue_abandoned(self, owner: str) -> list[str]:
+        """Queue again what a dead worker left; only for the holder of the worker lock."""
+        with writing(self._engine) as connection:
+            return jobs.requeue_abandoned(connection, owner)
+
+    def heartbeat(self, mine: Claim, progress: Progress) -> bool:
+        """Say how far the job is; False: it was deleted or taken away."""
+        with writing(self._engine) as connection:
+            return jobs.heartbeat(connection, mine, self._clock(), progress)
+
+    def release(self, mine: Claim, delay: float) -> bool:
+        """Back into the queue for at least `delay` seconds; the attempt does not count."""
+        with writing(self._engine) as connection:
+            released = jobs.release(connection, mine, self._clock() + delay)
+            if released:
+                videos.set_state(connection, mine.job.video_id, "queued")
+            return released
+
+    def fail(self, mine: Claim, error: JobError) -> bool:
+        """End the job with a reason."""
+        with writing(self._engine) as connection:
+            failed = jobs.finish(connection, mine, self._clock(), error)
+            if failed:
+                videos.set_state(connection, mine.job.video_id, "failed")
+            return failed
+
+    def commit(self, mine: Claim, info: VideoInfo, files: Sequence[VectorFile]) -> bool:
+        """Make the video searchable: rows, job and change in one step.
+
+        False: the video was deleted meanwhile, nothing is written.
+        """
+        with writing(self._engine) as connection:
+            if not jobs.finish(connection, mine, self._clock(), None):
+                return False
+            video_id = mine.job.video_id
+            seconds = max(file.seconds for file in files)
+            videos.set_info(connection, video_id, info, info.duration or seconds)
+            videos.set_state(connection, video_id, "ready")
+            for file in files:
+                videos.add_vectors(connection, file)
+            connection.execute(insert(schema.changes).values(kind="indexed", video_id=video_id))
+            return True
+
+    def change_number(self) -> int:
+        """The number of the newest change; 0 where nothing ever happened."""
+        with reading(self._engine) as connection:
+            return _newest(connection)
+
+    def changes(self, passport: Passport, since: int | None) -> Changes:
+        """What happened to the videos of one passport after change `since`; None: everything."""
+        with reading(self._engine) as connection:
+            number = _newest(connection)
+            touched = _touched(connection, since)
+            if touched is None:
+                every = videos.vectors_with(connection, passport)
+                return Changes(number, every, frozenset(), complete=True)
+            files = videos.vectors_with(connection, passport, sorted(touched))
+            gone = touched - {file.video_id for file in files}
+            return Changes(number, files, frozenset(gone), complete=False)
+
+    def totals(self, fingerprint: str) -> Totals:
+        """Counts of jobs, and of what is searchable under a fingerprint."""
+        with reading(self._engine) as connection:
+            return Totals(
+                jobs=jobs.counts(connection),
+                searchable_videos=videos.searchable(connection, fingerprint),
+                super_images=videos.super_images(connection, fingerprint),
+            )
+
+
+def _newest(connection: Connection) -> int:
+    return connection.execute(select(func.max(schema.changes.c.number))).scalar_one() or 0
+
+
+def _touched(connection: Connection, since: int | None) -> set[str] | None:
+    if since is None:
+        return None
+    later = select(schema.changes.c.video_id.distinct()).where(schema.changes.c.number > since)
+    ids = set(connection.execute(later.limit(RELOAD_ABOVE + 1)).scalars())
+    return ids if len(ids) <= RELOAD_ABOVE else None

@@ -1,0 +1,49 @@
+"""Locks between processes that a crash releases: `flock` on a file of the state folder."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qasir.errors import Conflict
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file exclusively, waiting for whoever has it."""
+    handle = _open(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def only_one(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file for a process's life, or refuse at once.
+
+    Raises:
+        Conflict: another live process holds it.
+    """
+    handle = _open(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    except BlockingIOError as error:
+        holder = path.read_text().strip() or "unknown"
+        raise Conflict(
+            f"another {what} (process {holder}) already works on {path.parent.parent}; "
+            f"stop it, or set QASIR_STATE to another folder"
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A descriptor of its own per holder: flock then also excludes threads of one process.
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,0 +1,180 @@
+"""Rows of videos and of their vector files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from qasir.errors import NotFound
+from qasir.manifest import Passport
+from qasir.types import VideoInfo
+from service.store import schema
+
+VideoState = Literal["queued", "running", "ready", "failed", "cancelled"]
+Metadata = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of the library; `created` in seconds since 1970."""
+
+    id: str
+    title: str
+    metadata: Metadata
+    sha256: str
+    bytes: int
+    duration: float
+    width: int
+    height: int
+    codec: str
+    container: str
+    state: VideoState
+    created: float
+
+
+@dataclass(frozen=True)
+class VectorFile:
+    """Where one video's vectors of one passport lie; `path` is relative to the vectors folder."""
+
+    video_id: str
+    fingerprint: str
+    grid_size: int
+    fps: float
+    path: str
+    frames: int
+    super_images: int
+    seconds: float
+
+
+def add(connection: Connection, video: Video) -> None:
+    """Insert a video."""
+    connection.execute(insert(schema.videos).values(**_values(video)))
+
+
+def get(connection: Connection, video_id: str) -> Video:
+    """The video with this id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = connection.execute(
+        select(schema.videos).where(schema.videos.c.id == video_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"no video '{video_id[:60]}'; GET /v1/videos lists what there is")
+    return _video(row)
+
+
+def page(connection: Connection, offset: int, limit: int) -> list[Video]:
+    """Videos, newest first."""
+    newest = (schema.videos.c.created.desc(), schema.videos.c.id)
+    rows = connection.execute(select(schema.videos).order_by(*newest).offset(offset).limit(limit))
+    return [_video(row) for row in rows]
+
+
+def among(connection: Connection, ids: Sequence[str]) -> dict[str, Video]:
+    """Those of `ids` that exist, by id."""
+    rows = connection.execute(select(schema.videos).where(schema.videos.c.id.in_(ids)))
+    return {row.id: _video(row) for row in rows}
+
+
+def count(connection: Connection) -> int:
+    """How many videos there are."""
+    return connection.execute(select(func.count()).select_from(schema.videos)).scalar_one()
+
+
+def ids(connection: Connection) -> set[str]:
+    """Every video id."""
+    return set(connection.execute(select(schema.videos.c.id)).scalars())
+
+
+def set_state(connection: Connection, video_id: str, state: VideoState) -> None:
+    """Follow the state of the video's newest job."""
+    connection.execute(
+        update(schema.videos).where(schema.videos.c.id == video_id).values(state=state)
+    )
+
+
+def set_info(connection: Connection, video_id: str, info: VideoInfo, duration: float) -> None:
+    """Keep what decoding found out about the file."""
+    connection.execute(
+        update(schema.videos)
+        .where(schema.videos.c.id == video_id)
+        .values(
+            duration=duration,
+            width=info.width,
+            height=info.height,
+            codec=info.codec,
+            container=info.container,
+        )
+    )
+
+
+def remove(connection: Connection, video_id: str) -> bool:
+    """Delete a video with its jobs and vector rows; whether it was there."""
+    found = connection.execute(delete(schema.videos).where(schema.videos.c.id == video_id))
+    return found.rowcount == 1
+
+
+def add_vectors(connection: Connection, file: VectorFile) -> None:
+    """Name a vector file; one that it replaces becomes an orphan for the next sweep."""
+    mine = (
+        (schema.vectors.c.video_id == file.video_id)
+        & (schema.vectors.c.fingerprint == file.fingerprint)
+        & (schema.vectors.c.grid_size == file.grid_size)
+        & (schema.vectors.c.fps == file.fps)
+    )
+    connection.execute(delete(schema.vectors).where(mine))
+    connection.execute(insert(schema.vectors).values(**file.__dict__))
+
+
+def vectors_with(
+    connection: Connection, passport: Passport, ids: Sequence[str] | None = None
+) -> list[VectorFile]:
+    """Vector files of this passport: all of them, or those of the given videos."""
+    query = select(schema.vectors).where(
+        schema.vectors.c.fingerprint == passport.fingerprint,
+        schema.vectors.c.grid_size == passport.grid_size,
+        schema.vectors.c.fps == passport.fps,
+    )
+    if ids is not None:
+        query = query.where(schema.vectors.c.video_id.in_(ids))
+    return [VectorFile(**row._mapping) for row in connection.execute(query)]
+
+
+def vectors_of(connection: Connection, video_id: str) -> list[VectorFile]:
+    """Every vector file of one video."""
+    query = select(schema.vectors).where(schema.vectors.c.video_id == video_id)
+    return [VectorFile(**row._mapping) for row in connection.execute(query)]
+
+
+def super_images(connection: Connection, fingerprint: str) -> dict[int, int]:
+    """Super images held under a fingerprint, by grid size."""
+    query = (
+        select(schema.vectors.c.grid_size, func.sum(schema.vectors.c.super_images))
+        .where(schema.vectors.c.fingerprint == fingerprint)
+        .group_by(schema.vectors.c.grid_size)
+    )
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def searchable(connection: Connection, fingerprint: str) -> int:
+    """Videos that have vectors under a fingerprint."""
+    query = select(func.count(schema.vectors.c.video_id.distinct())).where(
+        schema.vectors.c.fingerprint == fingerprint
+    )
+    return connection.execute(query).scalar_one()
+
+
+def vector_paths(connection: Connection) -> set[str]:
+    """Every vector file that a row names."""
+    return set(connection.execute(select(schema.vectors.c.path)).scalars())
+
+
+def _video(row: Row[Any]) -> Video:
+    return Video(**row._mapping)
+
+
+def _values(video: Video) -> dict[str, Any]:
+    return {**video.__dict__, "metadata": dict(video.metadata)}
