@@ -1,0 +1,1 @@
+"""Readers of the public benchmarks' own annotation files, one module each."""

@@ -1,0 +1,123 @@
+"""Pixels of a planned film: backgrounds, and concepts moving over them.
+
+Everything that stays the same within a moment is drawn once; a frame costs one
+crop, one small affine warp and one blend per actor.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from math import ceil, cos, radians, sin
+
+import cv2
+import numpy as np
+
+from qasir.types import Uint8
+from training.emoji import SPRITE_SIDE, sprite
+from training.scenes import Actor, Background, Film, Point, Scene
+
+
+def paint(film: Film, width: int, height: int) -> Iterator[Uint8]:
+    """The frames of a film in order: RGB uint8 [height, width, 3]."""
+    for scene in film.scenes:
+        yield from _paint_scene(scene, width, height)
+
+
+def _paint_scene(scene: Scene, width: int, height: int) -> Iterator[Uint8]:
+    pan_x, pan_y = scene.background.pan
+    canvas = paint_background(scene.background, width + ceil(abs(pan_x)), height + ceil(abs(pan_y)))
+    for index in range(scene.frames):
+        share = index / max(1, scene.frames - 1)
+        left = round(abs(pan_x) * (share if pan_x > 0 else 1 - share))
+        top = round(abs(pan_y) * (share if pan_y > 0 else 1 - share))
+        frame = canvas[top : top + height, left : left + width].copy()
+        for actor in scene.actors:
+            _draw(frame, actor, share)
+        yield frame
+
+
+def paint_background(background: Background, width: int, height: int) -> Uint8:
+    """RGB uint8 [height, width, 3]: the two colours mixed by the pattern of this kind."""
+    random = np.random.default_rng(background.seed)
+    mix = _PATTERNS[background.kind](random, width, height)[..., None]
+    first, second = (np.array(color, np.float32) for color in background.colors)
+    painted: Uint8 = (first + (second - first) * mix).astype(np.uint8)
+    return painted
+
+
+def _gradient(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+    angle = random.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    return (x * cos(angle) + y * sin(angle)) / 2.83 + 0.5
+
+
+def _noise(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+    coarse = random.random((height // 24 + 2, width // 24 + 2), np.float32)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + random.normal(0, 0.06, (height, width)), 0, 1)
+
+
+def _stripes(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+    angle, period = random.uniform(0, np.pi), random.uniform(24, 60)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.sin((x * cos(angle) + y * sin(angle)) * (2 * np.pi / period)) > 0
+
+
+def _checks(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+    side = int(random.integers(20, 50))
+    y, x = np.mgrid[:height, :width]
+    return (x // side + y // side) % 2 == 1
+
+
+def _dots(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(40):
+        center = (int(random.integers(width)), int(random.integers(height)))
+        cv2.circle(mask, center, int(random.integers(6, 26)), int(random.integers(90, 256)), -1)
+    return mask / np.float32(255)
+
+
+_PATTERNS = {
+    "gradient": _gradient,
+    "noise": _noise,
+    "stripes": _stripes,
+    "checks": _checks,
+    "dots": _dots,
+}
+
+
+@lru_cache(maxsize=None)
+def _premultiplied(code: int) -> Uint8:
+    """A sprite whose colour is already weighted by its alpha, as blending needs it."""
+    rgba = sprite(code).astype(np.uint16)
+    rgba[..., :3] = rgba[..., :3] * rgba[..., 3:] // 255
+    return rgba.astype(np.uint8)
+
+
+def _draw(frame: Uint8, actor: Actor, share: float) -> None:
+    """Blend an actor, `share` of its way along, into a frame; what is outside is cut off."""
+    x, y = _between(actor.start, actor.end, share)
+    box = ceil(actor.side * 1.42)
+    left, top = int(x - box / 2), int(y - box / 2)
+    angle = actor.turn * (2 * share - 1)
+    picture = _warp(_premultiplied(actor.concept.code), actor.side, angle, (x - left, y - top), box)
+    height, width = frame.shape[:2]
+    rows, columns = slice(max(0, top), min(height, top + box)), slice(max(0, left), min(width, left + box))
+    part = picture[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    inverse = cv2.cvtColor(cv2.bitwise_not(part[..., 3]), cv2.COLOR_GRAY2RGB)
+    behind = cv2.multiply(frame[rows, columns], inverse, scale=1 / 255)
+    frame[rows, columns] = cv2.add(behind, np.ascontiguousarray(part[..., :3]))
+
+
+def _between(start: Point, end: Point, share: float) -> Point:
+    return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
+
+
+def _warp(picture: Uint8, side: int, degrees: float, center: Point, box: int) -> Uint8:
+    """Scale a sprite to `side`, turn it, and put its centre at `center` of a box x box picture."""
+    scale, angle = side / SPRITE_SIDE, radians(degrees)
+    a, b, half = scale * cos(angle), scale * sin(angle), SPRITE_SIDE / 2
+    matrix = np.array(
+        [[a, b, center[0] - (a + b) * half], [-b, a, center[1] - (a - b) * half]], np.float32
+    )
+    warped: Uint8 = cv2.warpAffine(picture, matrix, (box, box), flags=cv2.INTER_LINEAR)
+    return warped
