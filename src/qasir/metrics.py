@@ -14,7 +14,7 @@ def ranks(scores: Float32, positives: Int64) -> Int64:
 
     scores: [Q, V]; positives: int [Q], column of the positive.
 
-    >>> ranks(np.float32([[0.1, 0.9, 0.9]]), np.int64([1])).tolist()
+    >>> ranks(np.array([[0.1, 0.9, 0.9]], np.float32), np.array([1], np.int64)).tolist()
     [2]
 
     Raises:
@@ -31,7 +31,7 @@ def ranks(scores: Float32, positives: Int64) -> Int64:
 def recall_at(query_ranks: Int64, k: int) -> float:
     """R@K: 100 x the share of queries whose positive ranks in the top K.
 
-    >>> recall_at(np.int64([1, 7]), 5)
+    >>> recall_at(np.array([1, 7], np.int64), 5)
     50.0
     """
     if len(query_ranks) == 0:
@@ -42,7 +42,7 @@ def recall_at(query_ranks: Int64, k: int) -> float:
 def sum_r(query_ranks: Int64, ks: tuple[int, ...] = (1, 5, 10, 100)) -> float:
     """SumR: the unrounded sum of R@K over `ks`.
 
-    >>> sum_r(np.int64([1, 7]))
-    350.0
+    >>> sum_r(np.array([1, 7], np.int64))
+    300.0
     """
     return sum(recall_at(query_ranks, k) for k in ks)

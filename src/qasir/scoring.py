@@ -7,6 +7,7 @@ G = V V^T the score is (a.s) / sqrt(a^T G a): no D-dimensional sum per query. q 
 vector throughout. These functions are the reference for the torch scorer and the index.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -21,12 +22,12 @@ EPSILON = np.float32(1e-12)
 def attention(similarities: Float32, tau: float) -> Float32:
     """Softmax of similarities / tau over the last axis.
 
-    >>> attention(np.float32([0.0, 0.0]), tau=0.1).tolist()
+    >>> attention(np.array([0.0, 0.0], np.float32), tau=0.1).tolist()
     [0.5, 0.5]
     """
     logits = similarities / np.float32(tau)
-    weights: Float32 = np.exp(logits - logits.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(weights / weights.sum(-1, keepdims=True), np.float32)
 
 
 def unit_weights(similarities: Float32, tau: float, pooling: Pooling) -> Float32:
@@ -52,5 +53,5 @@ def score_gram(
 ) -> float:
     """The same score from similarities s = V q [S] and the Gram matrix V V^T [S, S]."""
     weights = unit_weights(similarities, tau, pooling)
-    square = float(weights @ gram @ weights)
-    return float(weights @ similarities) / max(square, float(EPSILON)) ** 0.5
+    norm = math.sqrt(max(float(weights @ gram @ weights), float(EPSILON)))
+    return float(weights @ similarities) / norm

@@ -111,7 +111,7 @@ def unpack_attention(packed: Float32, candidates: Sequence[Candidate]) -> list[F
 def z_scores(scores: Float32) -> Float32:
     """How far each score stands out, in standard deviations of this query's scores.
 
-    >>> z_scores(np.float32([1.0, 1.0])).tolist()
+    >>> z_scores(np.array([1.0, 1.0], np.float32)).tolist()
     [0.0, 0.0]
     """
     spread = scores.std() if len(scores) else np.float32(0)

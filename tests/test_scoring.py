@@ -1,0 +1,79 @@
+"""The direct form, the Gram form and plain loops agree; tau has the limits it should."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qasir.scoring import Pooling, attention, score_direct, score_gram, unit_weights
+from qasir.types import Float32
+
+POOLINGS: tuple[Pooling, ...] = ("attention", "mean", "max")
+
+
+def unit_rows(rng: np.random.Generator, count: int, dim: int) -> Float32:
+    rows = rng.normal(size=(count, dim)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def slow_score(query: Float32, vectors: Float32, tau: float) -> float:
+    """QASIR's formula in Python floats, term by term."""
+    similarities = [
+        sum(float(a) * float(b) for a, b in zip(query, v, strict=True)) for v in vectors
+    ]
+    top = max(similarities)
+    weights = [math.exp((s - top) / tau) for s in similarities]
+    total = sum(weights)
+    attended = [
+        sum(w / total * float(v[d]) for w, v in zip(weights, vectors, strict=True))
+        for d in range(len(query))
+    ]
+    norm = math.sqrt(sum(x * x for x in attended))
+    return sum(float(q) * x for q, x in zip(query, attended, strict=True)) / norm
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 30),
+    tau=st.sampled_from([0.01, 0.05, 0.2, 1.0]),
+)
+def test_both_forms_equal_the_formula(seed: int, count: int, tau: float) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, query = unit_rows(rng, count, 16), unit_rows(rng, 1, 16)[0]
+    expected = slow_score(query, vectors, tau)
+    direct = score_direct(query, vectors, tau)
+    gram = score_gram(vectors @ query, vectors @ vectors.T, tau)
+    assert direct == pytest.approx(expected, abs=1e-5)
+    assert gram == pytest.approx(direct, abs=1e-5)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_forms_agree_for_every_pooling(pooling: Pooling) -> None:
+    rng = np.random.default_rng(3)
+    vectors, query = unit_rows(rng, 12, 64), unit_rows(rng, 1, 64)[0]
+    direct = score_direct(query, vectors, 0.05, pooling)
+    gram = score_gram(vectors @ query, vectors @ vectors.T, 0.05, pooling)
+    assert gram == pytest.approx(direct, abs=1e-5)
+
+
+def test_tau_limits() -> None:
+    rng = np.random.default_rng(4)
+    vectors, query = unit_rows(rng, 9, 32), unit_rows(rng, 1, 32)[0]
+    cold, hot = score_direct(query, vectors, 1e-4), score_direct(query, vectors, 1e4)
+    assert cold == pytest.approx(score_direct(query, vectors, 1, "max"), abs=1e-5)
+    assert cold == pytest.approx(float((vectors @ query).max()), abs=1e-5)
+    assert hot == pytest.approx(score_direct(query, vectors, 1, "mean"), abs=1e-4)
+
+
+def test_attention_is_a_distribution_at_any_tau() -> None:
+    similarities = np.array([[-1, 1, 0.2], [1, 1, 1]], np.float32)
+    for tau in (1e-3, 0.1, 10):
+        weights = attention(similarities, tau)
+        assert np.isfinite(weights).all()
+        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+
+
+def test_max_weights_pick_one_of_equals() -> None:
+    assert unit_weights(np.array([0.5, 0.5, 0.1], np.float32), 0.1, "max").tolist() == [1, 0, 0]
