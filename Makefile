@@ -1,0 +1,51 @@
+# The commands of a working day. `make demo` on a fresh machine is the place to start.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TRITON_HOME ?= .triton
+TRITON_WHEEL := nvidia-pytriton==0.7.0
+# Every target finds the environment's own python, dvc and bentoml first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export BENTOML_DO_NOT_TRACK := True
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint up down repro setup clean
+
+demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
+	@python -m service.demo $(if $(ONCE),--once)
+
+test: setup lint ## linters, types and every test
+	@pytest
+
+lint: setup
+	@ruff check . && ruff format --check . && lint-imports && mypy
+
+repro: setup ## dvc repro: corpus, vectors, figures, export
+	@dvc repro --quiet || dvc repro
+
+up: setup ## start triton, worker and service in the background; return when they are ready
+	@python -m service.stack up
+
+down: ## stop them
+	@python -m service.stack down
+
+setup: $(VENV)/.ready $(TRITON_HOME)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt packages.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+		{ echo "qasir needs Python 3.11 or 3.12, $(PYTHON) is $$($(PYTHON) -V); set PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no venv module; install python3-venv"; exit 1; }
+	@echo "installing packages into $(VENV) (two minutes the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r packages.txt
+	@touch $@
+
+# Triton comes as a wheel whose own requirements must not reach the environment.
+$(TRITON_HOME)/.ready: $(VENV)/.ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(TRITON_HOME) $(TRITON_WHEEL)
+	@touch $@
+
+clean: ## remove caches and build output; data, results and state stay
+	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
