@@ -19,15 +19,15 @@ def moments(
     """
     strong = attention >= SHARE * attention.max()
     found = [
-        _moment(begin, end, attention, similarities, mask, times) for begin, end in _runs(strong)
+        _moment(begin, end, attention, similarities, mask, times) for begin, end in runs(strong)
     ]
     return sorted(found, key=lambda moment: -moment.score)[:count]
 
 
-def _runs(flags: Bool) -> list[tuple[int, int]]:
+def runs(flags: Bool) -> list[tuple[int, int]]:
     """[begin, end) of every stretch of True.
 
-    >>> _runs(np.array([True, True, False, True]))
+    >>> runs(np.array([True, True, False, True]))
     [(0, 2), (3, 4)]
     """
     steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))

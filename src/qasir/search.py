@@ -12,6 +12,7 @@ import numpy as np
 
 from qasir.errors import InvalidInput
 from qasir.index import Index
+from qasir.moments import runs
 from qasir.scoring import attention
 from qasir.types import Float16, Float32, Int64
 
@@ -51,8 +52,12 @@ class ScorerInput:
 def recall(index: Index, query: Float32, tau: float) -> Recalled:
     """Every video's exact score for a unit query [D], best first, ties by id."""
     ids, scores = index.scores(query[None, :], tau)
-    order = sorted(range(len(ids)), key=lambda i: (-scores[0, i], ids[i]))
-    return Recalled(tuple(ids[i] for i in order), scores[0, order])
+    order = np.argsort(-scores[0], kind="stable")
+    ranked, ranked_scores = [ids[i] for i in order], scores[0, order]
+    # Few scores tie, so names are compared only there.
+    for begin, end in runs(ranked_scores[1:] == ranked_scores[:-1]):
+        ranked[begin : end + 1] = sorted(ranked[begin : end + 1])
+    return Recalled(tuple(ranked), ranked_scores)
 
 
 def select_units(
