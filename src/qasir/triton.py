@@ -1,0 +1,249 @@
+"""Client of Triton's models: arrays in, arrays out, one deadline per call, typed errors.
+
+Every call names the version of the model set it wants, so that vectors of two models
+cannot meet: a version that is not loaded is an error, never another version's answer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from qasir.errors import (
+    InvalidConfig,
+    InvalidInput,
+    MissingExtra,
+    ModelUnavailable,
+    Overloaded,
+    QasirError,
+)
+from qasir.text import Tokens
+from qasir.types import Float16, Float32, Uint8
+
+try:
+    import tritonclient.grpc as protocol
+    from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+except ModuleNotFoundError as missing:
+    raise MissingExtra(
+        "qasir.triton needs the package tritonclient; run: pip install 'qasir[triton]'"
+    ) from missing
+
+MODELS = ("super_image_encoder", "temporal_encoder", "text_encoder", "attention_scorer")
+ENSEMBLES = ("encode_video", "rank", "match")
+# Name of the header that opens the restricted APIs; over HTTP as it is, over gRPC prefixed.
+KEY_HEADER = "qasir-key"
+
+CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # gRPC's own pause between attempts grows to two minutes; a restarted Triton is back in ten.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+def ensemble_name(ensemble: str, version: int) -> str:
+    """Triton's name of an ensemble whose steps all have this version.
+
+    >>> ensemble_name("rank", 3)
+    'rank_v3'
+    """
+    return f"{ensemble}_v{version}"
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """One query against C videos: scores float32 [C], attention float32 [C, M]."""
+
+    scores: Float32
+    attention: Float32
+
+
+@dataclass(frozen=True)
+class VideoMatch:
+    """One query against one video: cosine score, attention float32 [S]."""
+
+    score: float
+    attention: Float32
+
+
+class Triton:
+    """A Triton server by its gRPC endpoint; safe to share between threads.
+
+    >>> with Triton("127.0.0.1:8001") as triton:  # doctest: +SKIP
+    ...     units = triton.encode_video(1, np.zeros((4, 256, 256, 3), np.uint8))
+
+    Raises, from every call:
+        ModelUnavailable: Triton is not there, lacks this version, or let the deadline pass.
+        Overloaded: a model's queue is full, or the request waited there for too long.
+        InvalidInput: Triton refuses the shapes or values.
+    """
+
+    def __init__(self, url: str, key: str | None = None, deadline: float = 30.0) -> None:
+        self.url = url
+        self.deadline = deadline
+        self._headers = {f"triton-grpc-protocol-{KEY_HEADER}": key} if key else None
+        self._client = protocol.InferenceServerClient(url, channel_args=CHANNEL)
+
+    def __enter__(self) -> "Triton":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._client.close()
+
+    def ready(self, version: int | None = None) -> bool:
+        """Whether the server answers and, if a version is named, serves that model set."""
+        try:
+            with self._errors("the server", 1.0):
+                if version is None:
+                    return bool(self._client.is_server_ready(client_timeout=1.0))
+                names = [ensemble_name(ensemble, version) for ensemble in ENSEMBLES]
+                return all(self._client.is_model_ready(name, client_timeout=1.0) for name in names)
+        except ModelUnavailable:
+            return False
+
+    def encode_video(
+        self, version: int, pixels: Uint8, *, deadline: float | None = None
+    ) -> Float32:
+        """Units float32 [S, D] of one window of super images uint8 [S, R, R, 3]."""
+        name = ensemble_name("encode_video", version)
+        (units,) = self._infer(name, "", {"super_images": pixels}, ("units",), deadline)
+        window: Float32 = units[0]
+        return window
+
+    def encode_text(
+        self, version: int, tokens: Tokens, *, deadline: float | None = None
+    ) -> Float32:
+        """Unit vectors float32 [Q, D] of Q tokenised texts."""
+        inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+        (query,) = self._infer("text_encoder", str(version), inputs, ("query",), deadline)
+        return query
+
+    def score(
+        self,
+        version: int,
+        query: Float32,
+        units: Float16,
+        log_weights: Float32,
+        *,
+        deadline: float | None = None,
+    ) -> VideoScores:
+        """One query [D] against C videos: their units [M, D] in one row, log_weights [C, M]."""
+        inputs = {"query": query[None], "units": units[None], "log_weights": log_weights[None]}
+        name, outputs = "attention_scorer", ("scores", "attention")
+        scores, attention = self._infer(name, str(version), inputs, outputs, deadline)
+        return VideoScores(scores[0], attention[0])
+
+    def rank(
+        self,
+        version: int,
+        tokens: Tokens,
+        units: Float16,
+        log_weights: Float32,
+        *,
+        deadline: float | None = None,
+    ) -> VideoScores:
+        """As `score`, from one tokenised text: text encoder and scorer in one call."""
+        inputs = {
+            "input_ids": tokens.input_ids,
+            "attention_mask": tokens.attention_mask,
+            "units": units[None],
+            "log_weights": log_weights[None],
+        }
+        name, outputs = ensemble_name("rank", version), ("scores", "attention")
+        scores, attention = self._infer(name, "", inputs, outputs, deadline)
+        return VideoScores(scores[0], attention[0])
+
+    def match(
+        self, version: int, pixels: Uint8, tokens: Tokens, *, deadline: float | None = None
+    ) -> VideoMatch:
+        """One tokenised text against the super images uint8 [S, R, R, 3] of one video."""
+        inputs = {
+            "super_images": pixels,
+            "input_ids": tokens.input_ids,
+            "attention_mask": tokens.attention_mask,
+            "log_weights": np.zeros((1, 1, len(pixels)), np.float32),
+        }
+        name, outputs = ensemble_name("match", version), ("scores", "attention")
+        scores, attention = self._infer(name, "", inputs, outputs, deadline)
+        return VideoMatch(float(scores[0, 0]), attention[0, 0])
+
+    def load(self, model: str, *, deadline: float = 120.0) -> None:
+        """Load or reload a model as its config in the repository says. Needs the key."""
+        with self._errors(model, deadline):
+            self._client.load_model(model, headers=self._headers, client_timeout=deadline)
+
+    def unload(self, model: str, *, deadline: float = 30.0) -> None:
+        """Unload every version of a model. Needs the key."""
+        with self._errors(model, deadline):
+            self._client.unload_model(model, headers=self._headers, client_timeout=deadline)
+
+    def versions(self, model: str) -> list[int]:
+        """The versions of a model that are ready now, ascending; empty for an unknown one."""
+        with self._errors(model, self.deadline):
+            index = self._client.get_model_repository_index(
+                headers=self._headers, client_timeout=self.deadline
+            )
+        ready = [entry for entry in index.models if entry.name == model and entry.state == "READY"]
+        return sorted(int(entry.version) for entry in ready)
+
+    def _infer(
+        self,
+        model: str,
+        version: str,
+        inputs: dict[str, Any],
+        outputs: tuple[str, ...],
+        deadline: float | None,
+    ) -> list[Float32]:
+        seconds = self.deadline if deadline is None else deadline
+        with self._errors(model, seconds):
+            result = self._client.infer(
+                model,
+                [_tensor(name, array) for name, array in inputs.items()],
+                version,
+                [protocol.InferRequestedOutput(name) for name in outputs],
+                # In Triton's queue, too: work whose caller has given up is dropped unstarted.
+                timeout=int(seconds * 1e6),
+                client_timeout=seconds,
+            )
+        return [result.as_numpy(name) for name in outputs]
+
+    @contextmanager
+    def _errors(self, model: str, seconds: float) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            raise _translate(error, f"Triton at {self.url}, {model}", seconds) from error
+
+
+def _tensor(name: str, array: np.ndarray[Any, Any]) -> Any:
+    tensor = protocol.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(array))
+    return tensor
+
+
+def _translate(error: InferenceServerException, who: str, seconds: float) -> QasirError:
+    """Our error for a gRPC status; only the text tells a full queue from a dead server."""
+    status = str(error.status()).removeprefix("StatusCode.")
+    said = str(error.message()).strip()
+    if "maximum queue size" in said or "Request timeout expired" in said:
+        return Overloaded(f"{who}: {said}; send fewer requests at once, or try again later")
+    if "restricted" in said:
+        return InvalidConfig(f"{who}: the key is missing or wrong; set QASIR_TRITON_KEY")
+    if status in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}:
+        return InvalidInput(f"{who} refuses the request: {said}")
+    if status == "DEADLINE_EXCEEDED":
+        return ModelUnavailable(f"{who} gave no answer within {seconds:g} s; try again later")
+    return ModelUnavailable(f"{who}: {status}: {said}; see `qasir doctor`")
