@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint up down repro setup clean
+.PHONY: demo test lint up down repro bench setup clean
 
 demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
 	@python -m service.demo $(if $(ONCE),--once)
@@ -30,6 +30,9 @@ up: setup ## start triton, worker and service in the background; return when the
 
 down: ## stop them
 	@python -m service.stack down
+
+bench: repro ## measure speed as ratios, into results/benchmarks.json
+	@python -m benchmarks
 
 setup: $(VENV)/.ready $(TRITON_HOME)/.ready
 

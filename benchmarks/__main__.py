@@ -1,0 +1,30 @@
+"""`python -m benchmarks [name ...]`: run all or some, print and keep the rows."""
+
+import importlib
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.rows import Row, write_rows
+
+NAMES = ("recall", "encoding", "ingestion")
+
+
+def main(names: list[str]) -> None:
+    """Run the named benchmarks, or all of them."""
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        sys.exit(f"no benchmark {sorted(unknown)}; there are {', '.join(NAMES)}")
+    table = Table("benchmark", "value", "baseline", "ratio")
+    for name in names or NAMES:
+        with Console(stderr=True).status(f"{name} ..."):
+            rows: list[Row] = importlib.import_module(f"benchmarks.{name}").run()
+        write_rows(rows)
+        for row in rows:
+            value, baseline = f"{row.value:.4g} {row.unit}", f"{row.baseline:.4g} {row.unit}"
+            table.add_row(row.name, value, baseline, f"{row.ratio:.2f}")
+    Console().print(table)
+
+
+main(sys.argv[1:])

@@ -1,0 +1,64 @@
+"""`results/benchmarks.json`: the one place for seconds, beside a baseline of the same run."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from qasir.artifacts import whole_file
+
+PATH = Path("results/benchmarks.json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: `value` of the thing, `baseline` of what it is compared with, and
+    `ratio`, oriented so that the name says what is better."""
+
+    name: str
+    value: float
+    unit: str
+    baseline: float
+    ratio: float
+    config: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+def machine() -> dict[str, str | int]:
+    """What the numbers were measured on."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu(),
+        "python": platform.python_version(),
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
+    """Median seconds of each action, run in turn, so that a noisy neighbour hits all alike."""
+    seconds: list[list[float]] = [[] for _ in actions]
+    for _ in range(repeats + 1):
+        for action, taken in zip(actions, seconds, strict=True):
+            begin = time.perf_counter()
+            action()
+            taken.append(time.perf_counter() - begin)
+    return [statistics.median(taken[1:]) for taken in seconds]
+
+
+def write_rows(rows: list[Row]) -> None:
+    """Replace rows of the same name, keep the others."""
+    known = json.loads(PATH.read_text()) if PATH.exists() else []
+    fresh = [asdict(row) for row in rows]
+    names = {row.name for row in rows}
+    merged = sorted([r for r in known if r["name"] not in names] + fresh, key=lambda r: r["name"])
+    with whole_file(PATH) as file:
+        file.write(json.dumps(merged, indent=1).encode() + b"\n")
