@@ -41,22 +41,22 @@ class Settings(BaseSettings):
     state: Path = Path("state")
     workers: Count = 2
 
-    upload_bytes: Count = 8 << 30
+    max_upload_bytes: Count = 8 << 30
     disk_reserve_bytes: int = Field(default=1 << 30, ge=0)
-    metadata_bytes: Count = 16 << 10
-    title_chars: Count = 300
-    video_seconds: Seconds = 6 * 3600.0
-    video_pixels: Count = 8192 * 4320
-    query_chars: Count = 500
-    top_k: Count = 100
-    search_offset: int = Field(default=1000, ge=0)
-    page_size: Count = 200
+    max_metadata_bytes: Count = 16 << 10
+    max_title_chars: Count = 300
+    max_video_seconds: Seconds = 6 * 3600.0
+    max_frame_pixels: Count = 8192 * 4320
+    max_query_chars: Count = 500
+    max_top_k: Count = 100
+    max_offset: int = Field(default=1000, ge=0)
+    max_page: Count = 200
 
-    requests: Count = 256
+    max_requests: Count = 256
     parallel_searches: Count = 4
     waiting_searches: int = Field(default=64, ge=0)
     parallel_uploads: Count = 8
-    queued_jobs: Count = 1000
+    max_queued_jobs: Count = 1000
     text_cache: Count = 4096
     candidates: Count = 50
     candidate_units: Count = 16

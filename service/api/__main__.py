@@ -1,0 +1,29 @@
+"""Start the service: `python -m service.api`, or the Bento in the folder given as argument."""
+
+import os
+import sys
+
+from qasir.errors import QasirError
+from service.settings import load_settings
+
+
+def main() -> int:
+    """Become `bentoml serve` with the settings' host, port and state folder."""
+    try:
+        settings = load_settings()
+    except QasirError as error:
+        print(f"qasir service: {error}", file=sys.stderr)  # noqa: T201  # a command's last word
+        return 2
+    settings.folders.create()
+    target = sys.argv[1] if len(sys.argv) > 1 else "service.api.bento:Qasir"
+    # BentoML keeps temporary state under its home and empties it at start: never share it.
+    os.environ["BENTOML_HOME"] = str(settings.folders.bentoml)
+    os.environ["BENTOML_DO_NOT_TRACK"] = "1"
+    os.environ["QASIR_STATE"] = str(settings.folders.root)
+    where = ["--host", settings.host, "--port", str(settings.http_port)]
+    # As a process, so that one signal to it reaches BentoML, which it has become.
+    return os.execv(sys.executable, [sys.executable, "-m", "bentoml", "serve", target, *where])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

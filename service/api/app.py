@@ -1,0 +1,111 @@
+"""The FastAPI app: all of /v1, the metrics page, the OpenAPI document, errors as problems."""
+
+import time
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qasir import __version__
+from qasir.errors import Overloaded
+from service import metrics
+from service.api import jobs, problems, search, videos
+from service.api.context import Context, Given
+from service.api.schemas import Problem
+from service.telemetry import CONTENT_TYPE
+
+log = structlog.get_logger()
+
+OPENAPI_URL = "/docs.json"
+ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What went wrong, as RFC 9457 says.",
+        "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
+
+
+def create_app() -> FastAPI:
+    """The app without its context, which each process sets once it has one."""
+    app = FastAPI(
+        title="qasir",
+        version=__version__,
+        description="Search long videos by text with super images (QASIR).",
+        openapi_url=OPENAPI_URL,
+        docs_url=None,
+        redoc_url=None,
+        responses=ANY_PROBLEM,
+    )
+    for router in (videos.router, jobs.router, search.router):
+        app.include_router(router)
+    app.add_api_route("/metrics", metrics_page, name="metrics", include_in_schema=False)
+    app.add_api_route("/", root, name="root", include_in_schema=False)
+    problems.install(app)
+    return app
+
+
+async def metrics_page(context: Given) -> Response:
+    """The text Prometheus reads, for all service processes together."""
+    core = context.core
+    page = await context.read(lambda: core.telemetry.page(core.readings))
+    return Response(page, media_type=CONTENT_TYPE)
+
+
+async def root() -> dict[str, str]:
+    """Where to look next."""
+    return {"name": "qasir", "version": __version__, "openapi": OPENAPI_URL}
+
+
+class Counted:
+    """Around the whole app: bounds the requests under way, counts and logs each one.
+
+    A plain ASGI callable, because BentoML lets requests for unknown paths pass by an app
+    that is a Starlette one, and then answers them itself.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app: ASGIApp = app
+        self._state = app.state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context: Context = self._state.context
+        answered = _Answered(send)
+        begin = time.perf_counter()
+        try:
+            with context.requests.place():
+                await self._app(scope, receive, answered)
+        except Overloaded as error:
+            scope[problems.CODE_KEY] = error.code
+            await problems.problem_response(error)(scope, receive, answered)
+        finally:
+            self._record(context, scope, answered.status, time.perf_counter() - begin)
+
+    def _record(self, context: Context, scope: Scope, status: int, seconds: float) -> None:
+        operation = getattr(scope.get("route"), "name", "none")
+        code = scope.get(problems.CODE_KEY, "ok")
+        context.core.telemetry.count(metrics.REQUESTS, operation=operation, code=code)
+        log.info(
+            "request",
+            operation=operation,
+            status=status,
+            code=code,
+            milliseconds=round(seconds * 1000, 2),
+        )
+
+
+class _Answered:
+    """Remembers the status that goes out."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)

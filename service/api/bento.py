@@ -1,0 +1,104 @@
+"""The BentoML service: workers, packaging and health around the FastAPI app.
+
+BentoML imports this module in a supervising process too, so nothing is opened before a
+worker makes its instance.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from typing import TypeVar, cast
+
+import bentoml
+
+from qasir.errors import QasirError
+from service.api.app import Counted, create_app
+from service.api.context import open_context, set_context
+from service.api.problems import problem_response
+from service.api.schemas import EmbedIn, EmbedOut, SearchIn, SearchOut
+from service.api.search import answer_embed, answer_search
+from service.core import open_core
+from service.engine.answers import GroupBy, Mode
+from service.logs import configure_logs
+from service.settings import load_settings
+
+# BentoML's timeout counts the upload; deadlines of routes are their own.
+MARGIN_SECONDS = 60
+PR_SET_PDEATHSIG = 1
+
+T = TypeVar("T")
+
+settings = load_settings()
+app = create_app()
+
+
+@bentoml.service(
+    name="qasir",
+    workers=settings.workers,
+    traffic={"timeout": settings.upload_seconds + MARGIN_SECONDS},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
+@bentoml.asgi_app(Counted(app), path="/")
+class Qasir:
+    """Search long videos by text with super images (QASIR)."""
+
+    def __init__(self) -> None:
+        _end_with_parent()
+        configure_logs("service")
+        self._context = open_context(open_core(settings))
+        set_context(app, self._context)
+
+    def __is_ready__(self) -> bool:
+        return self._context.core.readiness.check()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # bentoml is not followed
+    def close(self) -> None:
+        """Give back what the process holds."""
+        self._context.core.close()
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def search(
+        self,
+        query: str,
+        top_k: int = 10,
+        offset: int = 0,
+        mode: Mode = "accurate",
+        grid_size: int | None = None,
+        group_by: GroupBy = "video",
+    ) -> SearchOut:
+        """As POST /v1/search, for BentoML's own client."""
+        asked = SearchIn(
+            query=query,
+            top_k=top_k,
+            offset=offset,
+            mode=mode,
+            grid_size=grid_size,
+            group_by=group_by,
+        )
+        return await _or_problem(answer_search(asked, self._context))
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def embed(self, texts: list[str]) -> EmbedOut:
+        """As POST /v1/embed, for BentoML's own client."""
+        return await _or_problem(answer_embed(EmbedIn(texts=texts), self._context))
+
+
+async def _or_problem(answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except QasirError as error:
+        # BentoML would hide the message of a 503 and know no Retry-After.
+        # What is a response already, it sends as it is.
+        return cast(T, problem_response(error))
+
+
+def _end_with_parent() -> None:
+    """Stop when the supervising process is killed: it could not tell us to."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,70 @@
+"""Bounded concurrency: so many at work, so many waiting, the next one is told to come later."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from qasir.errors import Overloaded
+
+T = TypeVar("T")
+
+
+class Gate:
+    """Threads for `running` calls and a line for `waiting` more."""
+
+    def __init__(self, what: str, running: int, waiting: int, patience_seconds: float) -> None:
+        self._what = what
+        self._running = running
+        self._waiting = waiting
+        self._patience_seconds = patience_seconds
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run(self, call: Callable[[float], T]) -> T:
+        """Run `call` in a thread; it is told the seconds it waited in line.
+
+        Raises:
+            Overloaded: the line is full, or did not move for too long.
+        """
+        # Made here: a limiter belongs to the event loop it is first used in.
+        limiter = self._limiter = self._limiter or anyio.CapacityLimiter(self._running)
+        if limiter.available_tokens < 1 and limiter.statistics().tasks_waiting >= self._waiting:
+            raise Overloaded(
+                f"{self._running} {self._what} at work and {self._waiting} in line; try again soon"
+            )
+        asked = time.perf_counter()
+        # Only waiting in line is cut short; a call that has begun is let finish.
+        with anyio.move_on_after(self._patience_seconds):
+            return await anyio.to_thread.run_sync(
+                lambda: call(time.perf_counter() - asked), limiter=limiter
+            )
+        raise Overloaded(
+            f"waited {self._patience_seconds:.0f} s behind other {self._what}; try again later"
+        )
+
+
+class Places:
+    """Room for so many long-lived things at once, and no line."""
+
+    def __init__(self, what: str, count: int) -> None:
+        self._what = what
+        self._count = count
+        self._taken = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            Overloaded: all are taken.
+        """
+        if self._taken >= self._count:
+            raise Overloaded(f"{self._taken} {self._what} under way already; try again soon")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1

@@ -1,0 +1,95 @@
+"""Every error as problem+json (RFC 9457) with a stable `code`."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from qasir.errors import InvalidInput, QasirError
+from service.api.schemas import FieldError, Problem
+from service.api.status import status_of
+
+MEDIA_TYPE = "application/problem+json"
+# Faults of the request line itself, which no error of ours describes.
+HTTP_CODES = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.BAD_REQUEST: "invalid_input",
+}
+# Where a request's error code waits for the metrics.
+CODE_KEY = "qasir_code"
+
+log = structlog.get_logger()
+
+
+def problem_response(error: QasirError, fields: Sequence[FieldError] = ()) -> JSONResponse:
+    """The answer that tells of an error."""
+    status = status_of(type(error))
+    headers = {"Retry-After": str(status.retry_after)} if status.retry_after else {}
+    return _response(status.http, error.code, str(error), error.retryable, fields, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make an app answer every error this way."""
+    app.add_exception_handler(QasirError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QasirError)
+    request.scope[CODE_KEY] = error.code
+    return problem_response(error)
+
+
+async def _on_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    request.scope[CODE_KEY] = InvalidInput.code
+    fields = [
+        FieldError(field=".".join(str(part) for part in fault["loc"]), message=fault["msg"])
+        for fault in error.errors()
+    ]
+    said = "; ".join(f"{fault.field}: {fault.message}" for fault in fields)
+    return problem_response(InvalidInput(f"{said}; /docs.json describes the request"), fields)
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = HTTP_CODES.get(status, "invalid_input")
+    request.scope[CODE_KEY] = code
+    said = f"{request.method} {request.url.path[:200]}: {status.phrase.lower()}; see /docs.json"
+    return _response(status, code, said, False, (), error.headers or {})
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    request.scope[CODE_KEY] = QasirError.code
+    log.error("bug", path=request.url.path, exc_info=error)
+    return problem_response(QasirError("unexpected failure; the service's log has the details"))
+
+
+def _response(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    retryable: bool,
+    fields: Sequence[FieldError],
+    headers: Mapping[str, str],
+) -> JSONResponse:
+    problem = Problem(
+        type=f"urn:qasir:error:{code}",
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        retryable=retryable,
+        errors=list(fields),
+    )
+    body: dict[str, Any] = problem.model_dump(mode="json", exclude_defaults=False)
+    return JSONResponse(body, status, dict(headers), MEDIA_TYPE)

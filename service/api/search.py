@@ -1,0 +1,33 @@
+"""Routes of search."""
+
+from fastapi import APIRouter
+
+from service.api.context import Context, Given
+from service.api.schemas import EmbedIn, EmbedOut, SearchIn, SearchOut
+
+router = APIRouter(prefix="/v1", tags=["search"])
+
+
+async def answer_search(asked: SearchIn, context: Context) -> SearchOut:
+    """Answer a search in its turn, for every HTTP route to it."""
+    request = asked.request()
+    engine = context.core.engine
+    return SearchOut.of(await context.searches.run(lambda queued: engine.search(request, queued)))
+
+
+async def answer_embed(asked: EmbedIn, context: Context) -> EmbedOut:
+    """Embed texts in their turn, for every HTTP route to it."""
+    engine = context.core.engine
+    return EmbedOut.of(await context.searches.run(lambda _: engine.embed(asked.texts)))
+
+
+@router.post("/search", response_model=SearchOut)
+async def search(asked: SearchIn, context: Given) -> SearchOut:
+    """Find videos, and the moments in them, by what they show."""
+    return await answer_search(asked, context)
+
+
+@router.post("/embed", response_model=EmbedOut)
+async def embed(asked: EmbedIn, context: Given) -> EmbedOut:
+    """Unit vectors of texts, in the space in which videos are searched."""
+    return await answer_embed(asked, context)

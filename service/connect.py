@@ -1,0 +1,47 @@
+"""How service and worker reach the models: the active set, and the running Triton."""
+
+import threading
+
+from qasir.errors import ModelUnavailable, NotFound
+from qasir.triton import Triton
+from service.settings import Settings
+from service.store.active_model import ActiveModel, FindActiveModel
+from service.store.models import SERVING_NAME, ModelStore
+
+TRITON_KEY_FILE = "triton.key"
+
+
+def find_active_model(settings: Settings) -> FindActiveModel:
+    """A cheap way to ask for the active model again and again.
+
+    Its call raises ModelUnavailable where no model is active yet.
+    """
+    store = ModelStore(settings.state)
+    lock = threading.Lock()
+    seen: dict[tuple[int, int], ActiveModel] = {}
+
+    def find() -> ActiveModel:
+        try:
+            said = (store.root / SERVING_NAME).stat()
+            # The file is replaced, never rewritten, so these two name its content.
+            key = (said.st_ino, said.st_mtime_ns)
+            with lock:
+                if key not in seen:
+                    seen.clear()
+                    seen[key] = store.active()
+                return seen[key]
+        except (FileNotFoundError, NotFound) as error:
+            raise ModelUnavailable(
+                "no model is active; run `qasir models add <export>` and `qasir models activate 1`"
+            ) from error
+
+    return find
+
+
+def open_triton(settings: Settings) -> Triton:
+    """A client of the configured Triton; it need not run yet."""
+    key_file = settings.folders.run / TRITON_KEY_FILE
+    key = settings.triton_key
+    if key is None and key_file.is_file():
+        key = key_file.read_text().strip()
+    return Triton(settings.triton_url, key, deadline=settings.triton_seconds)

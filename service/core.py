@@ -1,0 +1,114 @@
+"""Everything one service process shares, opened once: every transport stands on this."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from qasir import __version__
+from qasir.errors import QasirError
+from qasir.triton import Triton
+from service import metrics
+from service.connect import find_active_model, open_triton
+from service.engine.library import Library
+from service.engine.search import SearchEngine
+from service.engine.videos import Videos
+from service.settings import Settings
+from service.store.active_model import FindActiveModel
+from service.store.catalogue import Catalogue
+from service.store.media import MediaStore
+from service.telemetry import Reading, Telemetry
+
+# A probe a second and process is what Triton sees, however many ask for readiness.
+READY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts of a service process, without any transport."""
+
+    settings: Settings
+    catalogue: Catalogue
+    videos: Videos
+    engine: SearchEngine
+    triton: Triton
+    active_model: FindActiveModel
+    telemetry: Telemetry
+    readiness: "Readiness"
+
+    def readings(self) -> Iterator[Reading]:
+        """The gauges of the metrics page, as of now."""
+        totals = self.catalogue.totals(self._fingerprint())
+        yield Reading(metrics.BUILD_INFO, 1, {"version": __version__})
+        yield Reading(metrics.INDEX_VIDEOS, totals.searchable_videos)
+        for state, count in totals.jobs.items():
+            yield Reading(metrics.JOBS, count, {"state": state})
+        for grid_size, count in totals.super_images.items():
+            yield Reading(metrics.INDEX_SUPER_IMAGES, count, {"grid_size": str(grid_size)})
+
+    def close(self) -> None:
+        """Give connections and file handles back."""
+        self.triton.close()
+        self.catalogue.close()
+
+    def _fingerprint(self) -> str:
+        try:
+            return self.active_model().manifest.fingerprint
+        except QasirError:
+            return ""
+
+
+class Readiness:
+    """Whether searches can be answered: a model is active, loaded in Triton and indexed."""
+
+    def __init__(self, engine: SearchEngine, triton: Triton, active: FindActiveModel) -> None:
+        self._engine = engine
+        self._triton = triton
+        self._active = active
+        self._lock = threading.Lock()
+        self._asked = float("-inf")
+        self._ready = False
+        self._loaded = False
+
+    def check(self) -> bool:
+        """The answer of at most a second ago, or a new one."""
+        with self._lock:
+            if time.monotonic() - self._asked > READY_SECONDS:
+                self._ready = self._look()
+                self._asked = time.monotonic()
+            return self._ready
+
+    def _look(self) -> bool:
+        try:
+            if not self._loaded:
+                log.info("library loaded", videos=self._engine.load())
+                self._loaded = True
+            return self._triton.ready(self._active().version)
+        except QasirError as error:
+            log.info("not ready", code=error.code, detail=str(error))
+            return False
+
+
+def open_core(settings: Settings) -> Core:
+    """Open the state folder for serving."""
+    folders = settings.folders
+    media = MediaStore(folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
+    catalogue = Catalogue(folders.catalogue)
+    telemetry = Telemetry(metrics.SERVICE_METRICS)
+    triton, active = open_triton(settings), find_active_model(settings)
+    library = Library(catalogue, media, settings.search_seconds)
+    engine = SearchEngine(settings, catalogue, library, triton, active, telemetry)
+    return Core(
+        settings=settings,
+        catalogue=catalogue,
+        videos=Videos(settings, catalogue, media),
+        engine=engine,
+        triton=triton,
+        active_model=active,
+        telemetry=telemetry,
+        readiness=Readiness(engine, triton, active),
+    )

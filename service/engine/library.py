@@ -1,0 +1,134 @@
+"""The index a process searches, brought up to date from the catalogue before each search.
+
+A vector file never changes and its name is never used twice, so a process only reads
+what is new since the change number it has seen. Every process does this for itself;
+therefore all of them answer alike.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from qasir.errors import CorruptArtifact, Overloaded
+from qasir.index import Index
+from qasir.manifest import Manifest, Passport
+from qasir.search import Recalled, recall
+from qasir.types import Float32
+from qasir.vectors import VideoVectors, read_vectors
+from service.store.catalogue import Catalogue
+from service.store.media import MediaStore
+from service.store.videos import VectorFile
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class View:
+    """One query's recall, with the vectors of the videos it is to be answered with."""
+
+    recalled: Recalled
+    vectors: dict[str, VideoVectors]
+    videos: int
+    seconds: float
+    change_number: int
+
+
+class Library:
+    """Indexes of the active model, one per passport in use; safe to share by threads."""
+
+    def __init__(self, catalogue: Catalogue, media: MediaStore, patience_seconds: float) -> None:
+        self._catalogue = catalogue
+        self._media = media
+        self._patience_seconds = patience_seconds
+        self._lock = threading.Lock()
+        self._shelves: dict[Passport, _Shelf] = {}
+
+    def search(self, manifest: Manifest, passport: Passport, query: Float32, want: int) -> View:
+        """Rank the whole library as of now for a unit query [D]; vectors of the best `want`.
+
+        Raises:
+            Overloaded: the library is being loaded and takes longer than a search may.
+        """
+        with self._current(manifest, passport) as shelf:
+            recalled = recall(shelf.index, query, manifest.tau)
+            return View(
+                recalled=recalled,
+                vectors={video_id: shelf.index.get(video_id) for video_id in recalled.ids[:want]},
+                videos=len(shelf.index),
+                seconds=sum(shelf.seconds.values()),
+                change_number=shelf.number or 0,
+            )
+
+    def load(self, manifest: Manifest, passport: Passport) -> int:
+        """Bring the index up to date; how many videos it holds."""
+        with self._current(manifest, passport, patience_seconds=-1) as shelf:
+            return len(shelf.index)
+
+    @contextmanager
+    def _current(
+        self, manifest: Manifest, passport: Passport, patience_seconds: float | None = None
+    ) -> Iterator["_Shelf"]:
+        patience = self._patience_seconds if patience_seconds is None else patience_seconds
+        if not self._lock.acquire(timeout=patience):
+            raise Overloaded(
+                f"the library was busy for {patience:.0f} s; try again, or search less at once"
+            )
+        try:
+            shelf = self._shelf(manifest, passport)
+            if shelf.number != self._catalogue.change_number():
+                shelf.follow(self._catalogue, self._media)
+            yield shelf
+        finally:
+            self._lock.release()
+
+    def _shelf(self, manifest: Manifest, passport: Passport) -> "_Shelf":
+        if passport not in self._shelves:
+            # Vectors of a model that is no longer active are of no use and weigh much.
+            self._shelves = {
+                known: shelf
+                for known, shelf in self._shelves.items()
+                if known.fingerprint == passport.fingerprint
+            }
+            self._shelves[passport] = _Shelf(Index(passport, manifest.dim))
+        return self._shelves[passport]
+
+
+class _Shelf:
+    """An index with the change number it is as of."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.number: int | None = None
+        self.seconds: dict[str, float] = {}
+        self._paths: dict[str, str] = {}
+
+    def follow(self, catalogue: Catalogue, media: MediaStore) -> None:
+        changes = catalogue.changes(self.index.passport, self.number)
+        named = {file.video_id for file in changes.files}
+        gone = set(self._paths) - named if changes.complete else changes.gone
+        for video_id in gone:
+            self._drop(video_id)
+        for file in changes.files:
+            if self._paths.get(file.video_id) != file.path:
+                self._put(file, media)
+        self.number = changes.number
+
+    def _put(self, file: VectorFile, media: MediaStore) -> None:
+        try:
+            self.index.put(file.video_id, read_vectors(media.vectors(file.path)))
+        except CorruptArtifact as error:
+            # One unreadable video must not end every search. If it was deleted meanwhile,
+            # the next change number says so.
+            log.warning("vectors unreadable", video_id=file.video_id, detail=str(error))
+            self._drop(file.video_id)
+            return
+        self._paths[file.video_id] = file.path
+        self.seconds[file.video_id] = file.seconds
+
+    def _drop(self, video_id: str) -> None:
+        self.index.drop(video_id)
+        self._paths.pop(video_id, None)
+        self.seconds.pop(video_id, None)

@@ -1,0 +1,160 @@
+"""What can be done with videos and jobs, before any transport."""
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from time import time
+from typing import Any
+
+from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
+from service.settings import Settings
+from service.store.catalogue import Accepted, Catalogue
+from service.store.jobs import Job, JobState
+from service.store.media import MediaStore, ReceivedFile, Reception
+from service.store.sheets import read_cell, read_sheet
+from service.store.videos import VectorFile, Video
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the videos, newest first, and how many there are in all."""
+
+    videos: list[Video]
+    total: int
+
+
+class Videos:
+    """The library's videos: received, listed, shown, deleted; safe to share by threads."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, media: MediaStore) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._media = media
+
+    def receive(self, expected_bytes: int = 0) -> AbstractContextManager[Reception]:
+        """Begin an upload.
+
+        Raises:
+            Overloaded: too many videos wait to be ingested already.
+            UploadTooLarge, StorageFull: there is no room for it.
+        """
+        waiting, limit = self._catalogue.queued_jobs(), self._settings.max_queued_jobs
+        if waiting >= limit:
+            raise Overloaded(
+                f"{waiting} videos wait to be ingested, the limit is {limit}; send this one later"
+            )
+        return self._media.receive(expected_bytes)
+
+    def keep(self, received: ReceivedFile, title: str, metadata: Mapping[str, Any]) -> Accepted:
+        """Acknowledge an upload: from here on no crash loses it."""
+        video = Video(
+            id=received.video_id,
+            title=title,
+            metadata=metadata,
+            sha256=received.sha256,
+            bytes=received.bytes,
+            duration=0.0,
+            width=0,
+            height=0,
+            codec="",
+            container="",
+            state="queued",
+            created=time(),
+        )
+        return self._media.keep(received, lambda: self._catalogue.accept(video))
+
+    def title(self, given: str | None, filename: str | None) -> str:
+        """The title of an upload: what was given, else its file name without the suffix.
+
+        Raises:
+            InvalidInput: it is too long.
+        """
+        text = given if given is not None else PurePath(filename or "").stem
+        cleaned = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        limit = self._settings.max_title_chars
+        if len(cleaned) > limit:
+            raise InvalidInput(f"title of {len(cleaned)} characters: the limit is {limit}")
+        return cleaned or "untitled"
+
+    def metadata(self, given: str | None) -> dict[str, Any]:
+        """The metadata of an upload, sent as the text of a JSON object.
+
+        Raises:
+            InvalidInput: it is too long, no JSON, or no object.
+        """
+        text, limit = given or "{}", self._settings.max_metadata_bytes
+        if len(text.encode()) > limit:
+            raise InvalidInput(f"metadata of {len(text.encode())} bytes: the limit is {limit}")
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"metadata is no JSON ({error}); send an object") from error
+        if not isinstance(value, dict):
+            raise InvalidInput(f'metadata is {text[:40]}, no JSON object; send {{"key": "value"}}')
+        return value
+
+    def page(self, offset: int, limit: int) -> Page:
+        """Some of the videos, newest first."""
+        return Page(*self._catalogue.videos(offset, limit))
+
+    def get(self, video_id: str) -> tuple[Video, Job]:
+        """A video and its newest job.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        return self._catalogue.video(video_id), self._catalogue.newest_job(video_id)
+
+    def delete(self, video_id: str) -> None:
+        """Remove a video with everything made of it; no later search finds it.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        self._media.delete(video_id, lambda: self._catalogue.delete(video_id))
+
+    def media(self, video_id: str) -> tuple[Video, Path]:
+        """A video and the file with the bytes that were uploaded."""
+        return self._catalogue.video(video_id), self._media.original(video_id)
+
+    def thumbnail(self, video_id: str, seconds: float) -> bytes:
+        """A JPEG of the frame that stands for this time; past the end, of the last one."""
+        file = self._vectors(video_id, None)
+        frame = min(max(0, int(seconds * file.fps)), file.frames - 1)
+        return read_cell(self._sheets(file), file.grid_size, frame)
+
+    def super_image(self, video_id: str, number: int, grid_size: int | None) -> bytes:
+        """A JPEG of super image `number`, its frames in their own aspect."""
+        return read_sheet(self._sheets(self._vectors(video_id, grid_size)), number)
+
+    def job(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        return self._catalogue.job(job_id)
+
+    def jobs(self, offset: int, limit: int, state: JobState | None) -> list[Job]:
+        """Some of the jobs, newest first."""
+        return self._catalogue.jobs(offset, limit, state)
+
+    def _vectors(self, video_id: str, grid_size: int | None) -> VectorFile:
+        video = self._catalogue.video(video_id)
+        files = self._catalogue.vector_files(video_id)
+        if not files:
+            raise Conflict(f"video '{video_id}' is {video.state}; pictures come with 'ready'")
+        wanted = [file for file in files if grid_size in (None, file.grid_size)]
+        if not wanted:
+            known = sorted({file.grid_size for file in files})
+            raise NotFound(f"video '{video_id}' has no super images of N {grid_size}, but {known}")
+        return min(wanted, key=lambda file: file.grid_size)
+
+    def _sheets(self, file: VectorFile) -> Path:
+        return self._media.sheets(file.video_id, file.grid_size, file.fps)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")

@@ -1,0 +1,169 @@
+"""One video from its file to its vectors: windows in, Triton's units out, commit."""
+
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity.nap import sleep_using_event
+
+from qasir.errors import ModelUnavailable, Overloaded
+from qasir.manifest import Passport
+from qasir.types import Bool, Float16, Float32, Float64, Uint8
+from qasir.vectors import VideoVectors, write_vectors
+from qasir.video import Limits
+from service.ingest.course import Course
+from service.ingest.decode import (
+    Decoded,
+    DecodedWindow,
+    DecodePlan,
+    Finished,
+    GridPlan,
+    Probed,
+)
+from service.ingest.decoder import Decoder
+from service.settings import Settings
+from service.store.active_model import ActiveModel
+from service.store.media import MediaStore
+from service.store.videos import VectorFile
+from service.telemetry import Stopwatch
+
+
+class VideoEncoder(Protocol):
+    """The part of `qasir.triton.Triton` that an ingest needs."""
+
+    def encode_video(self, version: int, pixels: Uint8) -> Float32:
+        """Units float32 [S, D] of super images uint8 [S, R, R, 3]."""
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """What an ingest has to commit, by grid size, and where the time went."""
+
+    finished: Finished
+    vectors: dict[int, VideoVectors]
+    encode_seconds: dict[int, float]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Windows of one grid size as they come."""
+
+    units: list[Float16] = field(default_factory=list)
+    masks: list[Bool] = field(default_factory=list)
+    times: list[Float64] = field(default_factory=list)
+
+    def add(self, units: Float32, window: DecodedWindow) -> None:
+        self.units.append(units[window.keep].astype(np.float16))
+        self.masks.append(window.batch.mask[window.keep])
+        self.times.append(window.batch.times[window.keep])
+
+    def vectors(self, passport: Passport) -> VideoVectors:
+        return VideoVectors(
+            passport,
+            np.concatenate(self.units),
+            np.concatenate(self.masks),
+            np.concatenate(self.times),
+        )
+
+
+class Encoding:
+    """Encodes videos with one model, for every grid size its profile serves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        media: MediaStore,
+        triton: VideoEncoder,
+        model: ActiveModel,
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._media = media
+        self._triton = triton
+        self._model = model
+        self._stop = stop
+
+    def run(self, video_id: str, course: Course) -> EncodedVideo:
+        """Decode a video and encode it window by window.
+
+        Raises:
+            QasirError: the file is at fault, or Triton stayed away for too long.
+            JobLost, Stopping: see `Course`.
+        """
+        profile = self._model.manifest.profile
+        parts = {n: _Parts() for n in profile.grid_sizes}
+        watches = {n: Stopwatch() for n in profile.grid_sizes}
+        with Decoder(self._plan(video_id), self._settings.decode_stall_seconds) as decoder:
+            for message in decoder.messages():
+                match message:
+                    case Probed():
+                        course.expect(message.info.duration * profile.fps)
+                    case Decoded():
+                        course.decoded(message.frames)
+                    case DecodedWindow():
+                        size = message.grid_size
+                        with watches[size].stage("encode"):
+                            parts[size].add(self._units(message.batch.pixels, course), message)
+                        course.encoded(message.batch.mask[message.keep].sum() / len(parts))
+                    case Finished():
+                        finished = message
+        return EncodedVideo(
+            finished=finished,
+            vectors={n: p.vectors(self._model.manifest.passport(n)) for n, p in parts.items()},
+            encode_seconds={n: watch.seconds["encode"] for n, watch in watches.items()},
+        )
+
+    def _plan(self, video_id: str) -> DecodePlan:
+        manifest, settings = self._model.manifest, self._settings
+        fps = manifest.profile.fps
+        return DecodePlan(
+            path=self._media.original(video_id),
+            fps=fps,
+            grids=tuple(
+                GridPlan(n, manifest.grids[n], self._media.sheets(video_id, n, fps))
+                for n in manifest.profile.grid_sizes
+            ),
+            window=manifest.window,
+            window_overlap=manifest.window_overlap,
+            limits=Limits(settings.max_video_seconds, settings.max_frame_pixels),
+            memory_bytes=settings.decode_memory_bytes,
+        )
+
+    def _units(self, pixels: Uint8, course: Course) -> Float32:
+        # A Triton that restarts costs patience, not the part of the video done so far.
+        patiently = Retrying(
+            retry=retry_if_exception_type((ModelUnavailable, Overloaded)),
+            wait=wait_exponential(multiplier=0.5, max=10),
+            stop=stop_after_delay(self._settings.triton_patience_seconds),
+            sleep=sleep_using_event(self._stop),
+            before=lambda _: course.enter("encode"),
+            reraise=True,
+        )
+        return patiently(self._triton.encode_video, self._model.version, pixels)
+
+
+def write_files(encoded: EncodedVideo, video_id: str, media: MediaStore) -> tuple[VectorFile, ...]:
+    """Write a new, immutable file per grid size; they count once the catalogue names them."""
+    return tuple(_write(encoded, vectors, video_id, media) for vectors in encoded.vectors.values())
+
+
+def _write(
+    encoded: EncodedVideo, vectors: VideoVectors, video_id: str, media: MediaStore
+) -> VectorFile:
+    passport = vectors.passport
+    unique = uuid.uuid4().hex[:8]
+    path = f"{video_id}/{passport.fingerprint}-n{passport.grid_size}-{unique}.npz"
+    write_vectors(vectors, media.vectors(path))
+    return VectorFile(
+        video_id=video_id,
+        fingerprint=passport.fingerprint,
+        grid_size=passport.grid_size,
+        fps=passport.fps,
+        path=path,
+        frames=encoded.finished.frames,
+        super_images=len(vectors.vectors),
+        seconds=float(vectors.times[vectors.mask].max()),
+    )

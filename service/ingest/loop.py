@@ -1,0 +1,146 @@
+"""The worker's loop: claim, ingest, commit; whatever happens to one video, go on."""
+
+import threading
+import time
+import uuid
+
+import structlog
+
+from qasir.errors import DecoderCrashed, QasirError
+from service import metrics
+from service.ingest.course import Course, JobLost, Stopping
+from service.ingest.encode import EncodedVideo, Encoding, VideoEncoder, write_files
+from service.settings import Settings
+from service.store.active_model import FindActiveModel
+from service.store.catalogue import Catalogue
+from service.store.jobs import Claim, JobError
+from service.store.media import MediaStore
+from service.telemetry import Stopwatch, Telemetry
+
+# How long a job rests that met a closed door: no Triton, no model, no disk.
+FIRST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+
+class IngestLoop:
+    """Works off the job table, one video at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        media: MediaStore,
+        triton: VideoEncoder,
+        active_model: FindActiveModel,
+        telemetry: Telemetry,
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._media = media
+        self._triton = triton
+        self._active_model = active_model
+        self._telemetry = telemetry
+        self._stop = stop
+        self._owner = uuid.uuid4().hex
+        self._delay = FIRST_DELAY_SECONDS
+
+    def recover(self) -> None:
+        """Take over from a dead worker: its jobs wait again, its half-written files go."""
+        abandoned = self._catalogue.requeue_abandoned(self._owner)
+        swept = self._media.sweep(self._catalogue.video_ids, self._catalogue.vector_paths)
+        log.info("recovered", jobs=len(abandoned), files=swept)
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        while not self._stop.is_set():
+            mine = self._catalogue.claim(self._owner)
+            if mine is None:
+                self._stop.wait(self._settings.poll_seconds)
+            else:
+                self._work(mine)
+
+    def _work(self, mine: Claim) -> None:
+        begin = time.perf_counter()
+        outcome = self._outcome(mine)
+        log.info(
+            "job",
+            job_id=mine.job.id,
+            video_id=mine.job.video_id,
+            outcome=outcome,
+            attempt=mine.job.attempts,
+            seconds=round(time.perf_counter() - begin, 3),
+        )
+
+    def _outcome(self, mine: Claim) -> str:
+        try:
+            self._ingest(mine)
+        except JobLost:
+            return "lost"
+        except Stopping:
+            self._catalogue.release(mine, 0)
+            return "given back"
+        except QasirError as error:
+            return self._put_off(mine, error) if error.retryable else self._fail(mine, error)
+        except Exception as error:  # one video's fault must not end the worker
+            log.exception("bug", job_id=mine.job.id)
+            return self._fail(mine, QasirError(f"{type(error).__name__}: {error}"))
+        self._delay = FIRST_DELAY_SECONDS
+        return "ready"
+
+    def _ingest(self, mine: Claim) -> None:
+        if mine.job.attempts > self._settings.job_attempts:
+            raise DecoderCrashed(
+                f"the worker died {self._settings.job_attempts} times on this video; re-encode it"
+            )
+        watch = Stopwatch()
+        model = self._active_model()
+        course = Course(self._catalogue, mine, self._stop.is_set)
+        encoding = Encoding(self._settings, self._media, self._triton, model, self._stop)
+        encoded = encoding.run(mine.job.video_id, course)
+        course.enter("commit")
+        with watch.stage("commit"):
+            self._commit(mine, encoded)
+        self._record(encoded, watch)
+
+    def _commit(self, mine: Claim, encoded: EncodedVideo) -> None:
+        files = write_files(encoded, mine.job.video_id, self._media)
+        if not self._catalogue.commit(mine, encoded.finished.info, files):
+            for file in files:
+                self._media.vectors(file.path).unlink(missing_ok=True)
+            raise JobLost
+
+    def _put_off(self, mine: Claim, error: QasirError) -> str:
+        self._catalogue.release(mine, self._delay)
+        log.warning("waiting", code=error.code, detail=str(error), seconds=self._delay)
+        # Nothing else can be encoded now either: the whole loop rests, not this job alone.
+        self._stop.wait(self._delay)
+        self._delay = min(LONGEST_DELAY_SECONDS, 2 * self._delay)
+        return "put off"
+
+    def _fail(self, mine: Claim, error: QasirError) -> str:
+        self._telemetry.count(metrics.JOB_FAILURES, code=error.code)
+        self._catalogue.fail(mine, JobError(error.code, str(error), error.retryable))
+        return error.code
+
+    def _record(self, encoded: EncodedVideo, watch: Stopwatch) -> None:
+        finished = encoded.finished
+        for grid_size, vectors in encoded.vectors.items():
+            stages = {
+                "probe": finished.probe_seconds,
+                "decode": finished.decode_seconds,
+                "tile": finished.tile_seconds[grid_size],
+                "encode": encoded.encode_seconds[grid_size],
+                "commit": watch.seconds["commit"],
+            }
+            n = str(grid_size)
+            for stage, seconds in stages.items():
+                self._telemetry.observe(
+                    metrics.INGEST_STAGE_SECONDS, seconds, stage=stage, grid_size=n
+                )
+            self._telemetry.observe(metrics.INGEST_SECONDS, watch.total, grid_size=n)
+            self._telemetry.count(metrics.SUPER_IMAGES, len(vectors.vectors), grid_size=n)
+            indexed = float(vectors.times[vectors.mask].max())
+            self._telemetry.count(metrics.VIDEO_SECONDS_INDEXED, indexed, grid_size=n)
