@@ -131,9 +131,11 @@ class ModelStore:
         self.serve(before.active, *before.beside, version)
         for name in triton_names(version):
             load(name)
-        self.serve(version)
+        self.serve(version, *before.versions)
+        # Loading an ensemble loads its steps as their configs say: the old version is in them.
         for name in ENSEMBLES:
             load(name)
+        self.serve(version)
 
     def list(self) -> list[ActiveModel]:
         """Every complete set, oldest first."""

@@ -1,0 +1,223 @@
+"""The stack in the background: `python -m service.stack up|down|status`.
+
+`up` returns when everything answers, or stops what it started and says why not.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from qasir.errors import NotFound, QasirError
+from qasir.manifest import MANIFEST_NAME
+from qasir.triton_home import TritonHome, libpython_folder
+from service.processes import Port, Process, python, refuse_taken
+from service.settings import PREFIX, Settings, load_settings
+from service.store.lock import locked
+from service.store.models import ModelStore
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPORT = ROOT / "build" / "export"
+SERVICE = "service.api.app:QasirService"
+
+Say = Callable[[str], None]
+
+
+def processes(settings: Settings) -> list[Process]:
+    """Triton, worker and service, in the order in which they start."""
+    return [_triton(settings), _worker(settings), _service(settings)]
+
+
+def up(settings: Settings, say: Say) -> None:
+    """Start what does not run yet and wait until all of it is ready.
+
+    Raises:
+        QasirError: something is missing, a port is taken, or a process does not come up;
+            then whatever this call started is stopped again.
+    """
+    with locked(settings.folders.run / "stack.lock"):
+        missing = [process for process in processes(settings) if process.leader() is None]
+        if not missing:
+            say(f"already up: {_page(settings)}")
+            return
+        for process in missing:
+            process.stop()
+        _check(settings, missing)
+        _start(missing, say)
+        say(f"up: {_page(settings)} (logs in {settings.folders.run})")
+
+
+def down(settings: Settings, say: Say) -> None:
+    """Stop the stack, last started first; nothing of it is left running."""
+    with locked(settings.folders.run / "stack.lock"):
+        stopped = [process.name for process in reversed(processes(settings)) if process.stop()]
+        say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def status(settings: Settings, say: Say) -> bool:
+    """One line for each process; whether all of them are ready."""
+    states = [(process, _state(process)) for process in processes(settings)]
+    for process, state in states:
+        say(f"{process.name:8} {state:24} {process.ready_url}")
+    return all(state.startswith("ready") for _, state in states)
+
+
+def add_export(store: ModelStore, export: Path = EXPORT) -> None:
+    """Put a new export into the store and make it active; an old one changes nothing.
+
+    So a version that was activated by hand stays active until there is a newer export.
+
+    Raises:
+        NotFound: there is neither an export nor an active model.
+    """
+    if (export / MANIFEST_NAME).is_file():
+        before = [model.version for model in store.list()]
+        version = store.add(export)
+        if version not in before:
+            store.activate(version)
+    try:
+        store.active()
+    except NotFound as error:
+        raise NotFound(
+            f"no exported model in {export} and none active in {store.root}; "
+            f"run `dvc pull` or `dvc repro`"
+        ) from error
+
+
+def _check(settings: Settings, missing: Sequence[Process]) -> None:
+    TritonHome(settings.triton_home.absolute()).prepare()
+    libpython_folder()
+    refuse_taken([port for process in missing for port in process.ports])
+    if any(process.name == "triton" for process in missing):
+        add_export(ModelStore(settings.state))
+
+
+def _start(missing: Sequence[Process], say: Say) -> None:
+    begin = time.monotonic()
+    try:
+        for process in missing:
+            process.start()
+        for process in missing:
+            process.wait()
+            say(f"{process.name:8} ready after {time.monotonic() - begin:.1f} s")
+    except BaseException:
+        # Ctrl-C, too: half a stack is worse than none.
+        for process in reversed(missing):
+            process.stop()
+        raise
+
+
+def _state(process: Process) -> str:
+    leader = process.leader()
+    if leader is None:
+        return "not running"
+    return f"{'ready' if process.ready() else 'starting'} (pid {leader.pid})"
+
+
+def _triton(settings: Settings) -> Process:
+    host = settings.triton_host
+    return _process(
+        settings,
+        "triton",
+        python("-m", "service.triton_server"),
+        f"http://{host}:{settings.triton_http_port}/v2/health/ready",
+        [
+            Port(host, settings.triton_http_port, "QASIR_TRITON_HTTP_PORT"),
+            Port(host, settings.triton_grpc_port, "QASIR_TRITON_GRPC_PORT"),
+            Port(host, settings.triton_metrics_port, "QASIR_TRITON_METRICS_PORT"),
+        ],
+    )
+
+
+def _worker(settings: Settings) -> Process:
+    host, number = settings.host, settings.worker_metrics_port
+    return _process(
+        settings,
+        "worker",
+        python("-m", "service.ingest.worker"),
+        f"http://{_reach(host)}:{number}/metrics",
+        [Port(host, number, "QASIR_WORKER_METRICS_PORT")],
+    )
+
+
+def _service(settings: Settings) -> Process:
+    host, number = settings.host, settings.http_port
+    serve = ["-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(number)]
+    return _process(
+        settings,
+        "service",
+        python(*serve),
+        f"{_page(settings)}/readyz",
+        [Port(host, number, "QASIR_HTTP_PORT")],
+        {"BENTOML_HOME": str(settings.folders.bentoml), "BENTOML_DO_NOT_TRACK": "True"},
+    )
+
+
+def _process(
+    settings: Settings,
+    name: str,
+    command: Sequence[str],
+    ready_url: str,
+    ports: Sequence[Port],
+    variables: dict[str, str] | None = None,
+) -> Process:
+    return Process(
+        name=name,
+        command=command,
+        ready_url=ready_url,
+        ports=ports,
+        ready_seconds=settings.triton_patience_seconds,
+        stop_seconds=20.0,
+        folder=settings.folders.run,
+        variables={**_variables(settings), **(variables or {})},
+    )
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """The environment that says to a child what these settings say."""
+    said = settings.model_dump(exclude_defaults=True, exclude_none=True)
+    mine = {f"{PREFIX}{name.upper()}": str(value) for name, value in said.items()}
+    return {**mine, "PYTHONPATH": _path()}
+
+
+def _path() -> str:
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _page(settings: Settings) -> str:
+    return f"http://{_reach(settings.host)}:{settings.http_port}"
+
+
+def _reach(host: str) -> str:
+    # A socket bound to all interfaces is reached by loopback.
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+
+
+def main() -> None:
+    """Parse the command, run it, and turn an error into one message and exit code 1."""
+    parser = argparse.ArgumentParser(prog="python -m service.stack", description=__doc__)
+    parser.add_argument("command", choices=["up", "down", "status"])
+    command = parser.parse_args().command
+    say = Console(highlight=False, soft_wrap=True).print
+    with suppress(KeyboardInterrupt):
+        try:
+            settings = load_settings()
+            if command == "up":
+                up(settings, say)
+            elif command == "down":
+                down(settings, say)
+            elif not status(settings, say):
+                sys.exit(1)
+        except QasirError as error:
+            sys.exit(f"{command}: {error}")
+        return
+    sys.exit("interrupted; nothing was left running")
+
+
+if __name__ == "__main__":
+    main()

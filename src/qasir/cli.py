@@ -1,0 +1,228 @@
+"""`qasir`: run the stack, fill the library, search it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from qasir import doctor as doctors
+from qasir.client import Client
+from qasir.errors import InvalidConfig, NotFound, QasirError
+from qasir.ingest import ingest_files
+from qasir.results import Result, Video
+
+app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
+videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
+app.add_typer(videos_app, name="videos")
+
+console = Console(highlight=False)
+# Ids are there to be copied: never cut, never wrapped.
+ID_COLUMN = Column("video", no_wrap=True)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def default_url() -> str:
+    """The service of this machine, where the environment puts it."""
+    host, port = (
+        os.environ.get("QASIR_HOST", "127.0.0.1"),
+        os.environ.get("QASIR_HTTP_PORT", "3000"),
+    )
+    return f"http://{host}:{port}"
+
+
+Url = Annotated[str, typer.Option("--url", help="URL of the service.", default_factory=default_url)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def up() -> None:
+    """Start triton, worker and service in the background (in a checkout)."""
+    in_checkout("service.stack", "up")
+
+
+@app.command()
+def down() -> None:
+    """Stop them."""
+    in_checkout("service.stack", "down")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def models(context: typer.Context) -> None:
+    """The model store: list | add FOLDER | activate VERSION (in a checkout)."""
+    in_checkout("service.models", *context.args)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")], url: Url
+) -> None:
+    """Upload videos and wait until they are searchable."""
+    with Client(url) as client:
+        failed = ingest_files(client, list(files_of(paths)), console)
+    for path, reason in failed.items():
+        complaints.print(f"{path}: {reason}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    text: str,
+    url: Url,
+    top: Annotated[int, typer.Option(help="How many results.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Find the videos, and the moments in them, that a text describes."""
+    with Client(url) as client:
+        found = client.search(text, top)
+    if as_json:
+        print_json(asdict(found))
+        return
+    console.print(results_table(found.results))
+    milliseconds = found.timings_ms.get("total", 0.0)
+    hours = found.searched.seconds / 3600
+    console.print(f"{found.searched.videos} videos, {hours:.2f} h, {milliseconds:.0f} ms")
+
+
+@videos_app.command("list")
+def list_videos(
+    url: Url,
+    limit: Annotated[int, typer.Option(help="How many.")] = 50,
+    offset: Annotated[int, typer.Option(help="How many newer ones to leave out.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The library, newest first."""
+    with Client(url) as client:
+        page = client.videos(offset, limit)
+    if as_json:
+        print_json(asdict(page))
+        return
+    console.print(videos_table(page.videos))
+    console.print(f"{len(page.videos)} of {page.total}")
+
+
+@videos_app.command("show")
+def show_video(video_id: str, url: Url) -> None:
+    """All that is known of one video, as JSON."""
+    with Client(url) as client:
+        print_json(asdict(client.video(video_id)))
+
+
+@videos_app.command("delete")
+def delete_video(video_id: str, url: Url) -> None:
+    """Remove a video and everything made of it."""
+    with Client(url) as client:
+        client.delete(video_id)
+    console.print(f"deleted {video_id}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine lacks for running qasir, and the fix."""
+    findings = doctors.diagnose(doctors.this_machine())
+    for finding in findings:
+        verdict = "[green]ok[/]     " if finding.ok else "[red]problem[/]"
+        console.print(f"{verdict} {finding.name}: {escape(finding.found)}", soft_wrap=True)
+        if not finding.ok:
+            console.print(f"        fix: {escape(finding.fix)}", soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """Rank, score, video and best moment of each result."""
+    table = Table("rank", "score", ID_COLUMN, "moment", "title")
+    for result in results:
+        moment = result.moments[0] if result.moments else None
+        when = f"{clock(moment.start)} to {clock(moment.end)}" if moment else ""
+        row = (str(result.rank), f"{result.score:.3f}", result.video.id, when, result.video.title)
+        table.add_row(*row)
+    return table
+
+
+def videos_table(videos: Sequence[Video]) -> Table:
+    """Id, state, length, size and title of each video."""
+    table = Table(ID_COLUMN, "state", "length", "size", "title")
+    for video in videos:
+        size = f"{video.width}x{video.height}" if video.width else ""
+        table.add_row(video.id, video.state, clock(video.duration), size, video.title)
+    return table
+
+
+def clock(seconds: float) -> str:
+    """A time for people.
+
+    >>> clock(3725.25)
+    '1:02:05.2'
+    """
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output, whatever its width."""
+    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def files_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files that are meant: a folder stands for those in it, hidden ones left out.
+
+    Raises:
+        NotFound: a path is neither.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+        elif path.is_file():
+            yield path
+        else:
+            raise NotFound(f"no file or folder at {path}")
+
+
+def in_checkout(module: str, *arguments: str) -> None:
+    """Run a module of the project, which the wheel does not carry, and exit as it does.
+
+    Raises:
+        InvalidConfig: the current folder is in no checkout.
+    """
+    here = Path.cwd()
+    root = next((p for p in (here, *here.parents) if (p / "service" / "stack.py").is_file()), None)
+    if root is None:
+        raise InvalidConfig(
+            f"{here} is in no checkout of qasir, and models are served from one; clone the "
+            f"project, `make setup`, and run this there"
+        )
+    # A relative path on the command line means the caller's folder, not the checkout's.
+    absolute = [str(Path(a).absolute()) if Path(a).exists() else a for a in arguments]
+    done = subprocess.run([sys.executable, "-m", module, *absolute], cwd=root, check=False)
+    raise typer.Exit(done.returncode)
+
+
+@contextmanager
+def complaining() -> Iterator[None]:
+    """Turn an error of ours into one message and exit code 1."""
+    try:
+        yield
+    except QasirError as error:
+        complaints.print(f"qasir: {error}")
+        sys.exit(1)
+
+
+def main() -> None:
+    """The `qasir` command."""
+    with complaining():
+        app()

@@ -1,0 +1,189 @@
+"""What this machine lacks for running qasir, and the fix of each: `qasir doctor`."""
+
+import os
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from qasir.errors import InvalidConfig
+from qasir.triton_home import GLIBC, PYTHONS, TritonHome, glibc_version, libpython_folder
+
+GIB = 1 << 30
+DISK_BYTES = 5 * GIB
+SHARED_MEMORY_BYTES = 128 << 20
+
+# Name in the report, variable, default: who listens where.
+PORTS = (
+    ("service", "QASIR_HTTP_PORT", 3000),
+    ("worker metrics", "QASIR_WORKER_METRICS_PORT", 3001),
+    ("triton http", "QASIR_TRITON_HTTP_PORT", 8000),
+    ("triton grpc", "QASIR_TRITON_GRPC_PORT", 8001),
+    ("triton metrics", "QASIR_TRITON_METRICS_PORT", 8002),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `fix` is empty where it is as it should be."""
+
+    name: str
+    found: str
+    fix: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.fix
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where to look: the environment variables, and the folder that relative paths start at."""
+
+    variables: Mapping[str, str]
+    folder: Path
+
+    @property
+    def host(self) -> str:
+        return self.variables.get("QASIR_HOST", "127.0.0.1")
+
+    @property
+    def state(self) -> Path:
+        return self.folder / self.variables.get("QASIR_STATE", "state")
+
+    @property
+    def triton(self) -> TritonHome:
+        return TritonHome(self.folder / self.variables.get("QASIR_TRITON_HOME", ".triton"))
+
+    def port(self, variable: str, default: int) -> int:
+        """A port as the environment says.
+
+        Raises:
+            InvalidConfig: it says no number.
+        """
+        said = self.variables.get(variable, str(default))
+        if not said.isdigit():
+            raise InvalidConfig(f"{variable}={said!r} is no port; unset it, or give a number")
+        return int(said)
+
+
+def diagnose(machine: Machine) -> list[Finding]:
+    """Every finding, in the order of a set-up.
+
+    Raises:
+        InvalidConfig: a port variable is no number.
+    """
+    checks: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
+        check_python,
+        check_tools,
+        check_triton,
+        check_room,
+        check_models,
+        check_ports,
+    )
+    return [finding for check in checks for finding in check(machine)]
+
+
+def check_python(_: Machine) -> Iterator[Finding]:
+    """Version, virtual environment and shared library of the interpreter; the C library."""
+    version = sys.version_info[:2]
+    wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
+    fix = "" if version in PYTHONS else f"use Python {wanted}: make setup PYTHON=python3.11"
+    yield Finding("python", f"{version[0]}.{version[1]} at {sys.executable}", fix)
+    inside = sys.prefix != sys.base_prefix
+    fix = "" if inside else "run `make setup`, then .venv/bin/qasir"
+    yield Finding("virtual environment", sys.prefix if inside else "none", fix)
+    try:
+        yield Finding("libpython", str(libpython_folder() or "found by the loader"))
+    except InvalidConfig as error:
+        yield Finding("libpython", "missing", str(error))
+    glibc = glibc_version()
+    fix = (
+        ""
+        if glibc >= GLIBC
+        else "Triton's wheel needs glibc 2.35: Debian 12, Ubuntu 22.04 or newer"
+    )
+    yield Finding("glibc", ".".join(map(str, glibc)) or "another C library", fix)
+
+
+def check_tools(_: Machine) -> Iterator[Finding]:
+    """The programs that the Makefile and DVC call."""
+    for name in ("make", "git"):
+        path = shutil.which(name)
+        yield Finding(name, path or "missing", "" if path else f"install the package {name}")
+
+
+def check_triton(machine: Machine) -> Iterator[Finding]:
+    """Triton's server, and the stub for this interpreter."""
+    home = machine.triton
+    for name, path in (("triton server", home.server), ("triton stub", home.wheel_stub)):
+        fix = "" if path.is_file() else "run `make setup`, or set QASIR_TRITON_HOME"
+        yield Finding(name, str(path) if path.is_file() else f"no {path}", fix)
+
+
+def check_room(machine: Machine) -> Iterator[Finding]:
+    """Disk under the state folder, and the shared memory through which Triton's models talk."""
+    folder = next(path for path in (machine.state, *machine.state.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    fix = "" if free >= DISK_BYTES else "free some, or set QASIR_STATE to a folder on another disk"
+    yield Finding("disk", f"{free / GIB:.1f} GiB free at {folder}", fix)
+    memory = Path("/dev/shm")
+    free = shutil.disk_usage(memory).free if memory.is_dir() else 0
+    fix = "" if free >= SHARED_MEMORY_BYTES else "enlarge /dev/shm: docker run --shm-size=1g"
+    yield Finding("shared memory", f"{free / GIB:.1f} GiB free at {memory}", fix)
+
+
+def check_models(machine: Machine) -> Iterator[Finding]:
+    """A model in the store, active, and the key that only its owner reads."""
+    versions = list((machine.state / "models" / "manifests").glob("[0-9]*"))
+    fix = "" if versions else "run `dvc pull` or `dvc repro`, then `qasir up`"
+    yield Finding("models in the store", str(len(versions)), fix)
+    if versions:
+        active = (machine.state / "models" / "serving.json").is_file()
+        fix = "" if active else "run `qasir models activate 1`"
+        yield Finding("active model", "chosen" if active else "none", fix)
+    key = machine.state / "run" / "triton.key"
+    if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding("triton key", "readable by others", f"chmod 600 {key}")
+
+
+def check_ports(machine: Machine) -> Iterator[Finding]:
+    """The stack if it runs; if not, whether its ports are free."""
+    http = machine.port("QASIR_HTTP_PORT", 3000)
+    if _answers(f"http://{machine.host}:{http}/livez"):
+        ready = _answers(f"http://{machine.host}:{http}/readyz")
+        fix = "" if ready else f"see the logs in {machine.state / 'run'}"
+        yield Finding("stack", "ready" if ready else "running, not ready", fix)
+        return
+    yield Finding("stack", "not running")
+    for name, variable, default in PORTS:
+        number = machine.port(variable, default)
+        fix = "" if _free(machine.host, number) else f"stop who listens there, or set {variable}"
+        yield Finding(f"port {number}", f"{'taken' if fix else 'free'} ({name})", fix)
+
+
+def this_machine() -> Machine:
+    """The machine as this process sees it."""
+    return Machine(os.environ, Path.cwd())
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,110 @@
+"""What the service answers, as a client holds it. Fields that a newer service adds are ignored."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """Why a job failed: a code of `qasir.errors`."""
+
+    code: str
+    detail: str
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """The ingest of one video: state queued | running | ready | failed | cancelled."""
+
+    id: str
+    video_id: str
+    state: str
+    stage: str | None
+    progress: float
+    eta_seconds: float | None
+    error: JobFailure | None
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of the library; duration, width and height are 0 until it has been probed."""
+
+    id: str
+    title: str
+    state: str
+    duration: float
+    width: int
+    height: int
+    codec: str
+    bytes: int
+    created: datetime
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Videos:
+    """A page of the library, newest first, and how many videos there are in all."""
+
+    videos: list[Video]
+    total: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An acknowledged upload; the same bytes again have the same `video_id`."""
+
+    video_id: str
+    job_id: str
+    state: str
+
+
+@dataclass(frozen=True)
+class MomentHit:
+    """A stretch [start, end) of a video, in seconds; `cell` None: the whole super image."""
+
+    start: float
+    end: float
+    score: float
+    super_image: int
+    cell: int | None
+    thumbnail_url: str
+
+
+@dataclass(frozen=True)
+class VideoRef:
+    """The video of a result."""
+
+    id: str
+    title: str
+    duration: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result; `score` is a cosine, `score_z` its distance from this query's mean score."""
+
+    rank: int
+    score: float
+    score_z: float
+    video: VideoRef
+    moments: list[MomentHit]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search looked through."""
+
+    videos: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """Results, best first; `generation` changes when the same search may answer otherwise."""
+
+    results: list[Result]
+    searched: Searched
+    generation: str
+    timings_ms: dict[str, float]
