@@ -3,12 +3,19 @@
 import sys
 
 import structlog
+from structlog.typing import EventDict
 
 
 def configure_logs(process: str) -> None:
     """Log as `process`, with the time in UTC."""
+
+    def name_process(_logger: object, _method: str, event: EventDict) -> EventDict:
+        # Not by context variables: those do not reach other threads.
+        return {"process": process, **event}
+
     structlog.configure(
         processors=[
+            name_process,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
@@ -17,4 +24,3 @@ def configure_logs(process: str) -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    structlog.contextvars.bind_contextvars(process=process)

@@ -34,7 +34,6 @@ OPERATIONS = (
     "root",
     "docs",
     "metrics",
-    "none",
 )
 
 # A search is milliseconds, up to its deadline; finest around its bars of 25 and 60 ms.
@@ -131,7 +130,7 @@ REQUESTS = Metric(
     "qasir_requests_total",
     "counter",
     "Requests answered, by operation and by error code; ok where there was none.",
-    {"operation": OPERATIONS, "code": ("ok", *error_codes())},
+    {"operation": OPERATIONS, "code": ("ok", "method_not_allowed", *error_codes())},
 )
 INGEST_SECONDS = Metric(
     "qasir_ingest_seconds",

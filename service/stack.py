@@ -23,7 +23,7 @@ from service.store.models import ModelStore
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPORT = ROOT / "build" / "export"
-SERVICE = "service.api.app:QasirService"
+SERVICE = "service.api.bento:Qasir"
 
 Say = Callable[[str], None]
 

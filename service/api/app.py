@@ -86,7 +86,7 @@ class Counted:
             self._record(context, scope, answered.status, time.perf_counter() - begin)
 
     def _record(self, context: Context, scope: Scope, status: int, seconds: float) -> None:
-        operation = getattr(scope.get("route"), "name", "none")
+        operation = getattr(scope.get("route"), "name", metrics.OTHER)
         code = scope.get(problems.CODE_KEY, "ok")
         context.core.telemetry.count(metrics.REQUESTS, operation=operation, code=code)
         log.info(

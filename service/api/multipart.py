@@ -6,13 +6,17 @@ a limit on its bytes.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from qasir.errors import InvalidInput
 from service.store.media import ReceivedFile, Reception
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 # Bytes handed to the disk at a time: a thread's hop costs little beside hashing this much.
 PIECE_BYTES = 1 << 20
@@ -91,7 +95,7 @@ class _Form:
         self._header = (bytearray(), bytearray())
         self._disposition = b""
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, a, b: self._header[0].extend(data[a:b]),

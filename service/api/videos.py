@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
@@ -38,6 +38,8 @@ UPLOAD_FORM: dict[str, Any] = {
         },
     }
 }
+# More than any video has; the number becomes part of a file name.
+MAX_SUPER_IMAGE = 10**7
 # What never changes may be kept: a video's id is the digest of its bytes.
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 Responses = dict[int | str, dict[str, Any]]
@@ -142,7 +144,10 @@ async def video_thumbnail(
 
 @router.get("/{video_id}/super-images/{number}", response_class=Response, responses=JPEG)
 async def video_super_image(
-    video_id: str, number: int, context: Given, grid_size: int | None = None
+    video_id: str,
+    number: Annotated[int, Path(ge=0, le=MAX_SUPER_IMAGE)],
+    context: Given,
+    grid_size: int | None = None,
 ) -> Response:
     """Super image `number`, its frames in their own aspect."""
     picture = await context.read(

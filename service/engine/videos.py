@@ -88,9 +88,11 @@ class Videos:
         if len(text.encode()) > limit:
             raise InvalidInput(f"metadata of {len(text.encode())} bytes: the limit is {limit}")
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
+            value = json.loads(text)
+            # What cannot be sent back is refused now: lone surrogates, infinities, NaN.
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"metadata is no JSON ({error}); send an object") from error
+            raise InvalidInput(f"metadata is no plain JSON ({error}); send an object") from error
         if not isinstance(value, dict):
             raise InvalidInput(f'metadata is {text[:40]}, no JSON object; send {{"key": "value"}}')
         return value
@@ -154,7 +156,3 @@ class Videos:
 
     def _sheets(self, file: VectorFile) -> Path:
         return self._media.sheets(file.video_id, file.grid_size, file.fps)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
