@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -96,18 +95,21 @@ class Process:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
-        with self.log.open("wb") as log:
-            child = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **self.variables, MARK: self._mark},
-            )
-        started = psutil.Process(child.pid).create_time()
+        # Not subprocess.Popen: that object complains when it is dropped while its child lives.
+        write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        pid = os.posix_spawn(
+            self.command[0],
+            list(self.command),
+            {**os.environ, **self.variables, MARK: self._mark},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log), write, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
         with whole_file(self.pid_file) as file:
-            file.write(f"{child.pid} {started}\n".encode())
+            file.write(f"{pid} {psutil.Process(pid).create_time()}\n".encode())
 
     def wait(self) -> float:
         """Block until it is ready; seconds that took.

@@ -23,7 +23,7 @@ from service.store.models import ModelStore
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPORT = ROOT / "build" / "export"
-SERVICE = "service.api.bento:Qasir"
+STOP_SECONDS = 20.0
 
 Say = Callable[[str], None]
 
@@ -146,15 +146,12 @@ def _worker(settings: Settings) -> Process:
 
 
 def _service(settings: Settings) -> Process:
-    host, number = settings.host, settings.http_port
-    serve = ["-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(number)]
     return _process(
         settings,
         "service",
-        python(*serve),
+        python("-m", "service.api"),
         f"{_page(settings)}/readyz",
-        [Port(host, number, "QASIR_HTTP_PORT")],
-        {"BENTOML_HOME": str(settings.folders.bentoml), "BENTOML_DO_NOT_TRACK": "True"},
+        [Port(settings.host, settings.http_port, "QASIR_HTTP_PORT")],
     )
 
 
@@ -164,7 +161,6 @@ def _process(
     command: Sequence[str],
     ready_url: str,
     ports: Sequence[Port],
-    variables: dict[str, str] | None = None,
 ) -> Process:
     return Process(
         name=name,
@@ -172,9 +168,9 @@ def _process(
         ready_url=ready_url,
         ports=ports,
         ready_seconds=settings.triton_patience_seconds,
-        stop_seconds=20.0,
+        stop_seconds=STOP_SECONDS,
         folder=settings.folders.run,
-        variables={**_variables(settings), **(variables or {})},
+        variables=_variables(settings),
     )
 
 

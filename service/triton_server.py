@@ -4,6 +4,8 @@ Inference, health and metadata are open to whoever reaches the port, which is lo
 default; everything that changes or reveals more needs the key.
 """
 
+import fcntl
+import hashlib
 import os
 import secrets
 import sys
@@ -11,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qasir.artifacts import whole_file
-from qasir.errors import QasirError
+from qasir.errors import Conflict, QasirError
 from qasir.triton import KEY_HEADER
 from qasir.triton_home import TritonHome, libpython_folder
 from service.settings import Settings, load_settings
@@ -38,6 +40,7 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
         # Every config is complete; asking each model would start it twice.
         "--disable-auto-complete-config",
         *(f"--backend-config=python,{name}={size}" for name, size in SHARED_MEMORY.items()),
+        f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix(settings)}",
         f"--http-address={address}",
         f"--http-port={settings.triton_http_port}",
         f"--grpc-address={address}",
@@ -65,6 +68,29 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
+def shared_memory_prefix(settings: Settings) -> str:
+    """What the names of this state folder's shared memory begin with, in /dev/shm."""
+    return f"qasir_{hashlib.sha256(bytes(settings.folders.root)).hexdigest()[:12]}_"
+
+
+def claim(path: Path) -> None:
+    """Hold a lock until this process ends, what it becomes by exec included.
+
+    Raises:
+        Conflict: another Triton holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    os.set_inheritable(handle, True)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Conflict(
+            f"another Triton serves {path.parent.parent}; stop it with `qasir down`, or set "
+            f"QASIR_STATE to another folder"
+        ) from error
+
+
 def triton_key(settings: Settings) -> str:
     """The key of the restricted APIs: the setting, or one made once for this state folder."""
     if settings.triton_key:
@@ -81,6 +107,10 @@ def main() -> None:
     """Write the configs and become Triton."""
     try:
         settings = load_settings()
+        claim(settings.folders.run / "triton.lock")
+        # A Triton that was killed leaves its shared memory behind.
+        for stale in Path("/dev/shm").glob(f"{shared_memory_prefix(settings)}*"):
+            stale.unlink(missing_ok=True)
         TritonHome(settings.triton_home.absolute()).prepare()
         models = ModelStore(settings.state).startup()
         arguments = command(settings, triton_key(settings), models)
