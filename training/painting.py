@@ -5,13 +5,13 @@ crop, one small affine warp and one blend per actor.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from math import ceil, cos, radians, sin
 
 import cv2
 import numpy as np
 
-from qasir.types import Uint8
+from qasir.types import Float32, Uint8
 from training.emoji import SPRITE_SIDE, sprite
 from training.scenes import Actor, Background, Film, Point, Scene
 
@@ -44,36 +44,37 @@ def paint_background(background: Background, width: int, height: int) -> Uint8:
     return painted
 
 
-def _gradient(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _gradient(random: np.random.Generator, width: int, height: int) -> Float32:
     angle = random.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    return (x * cos(angle) + y * sin(angle)) / 2.83 + 0.5
+    return np.asarray((x * cos(angle) + y * sin(angle)) / 2.83 + 0.5, np.float32)
 
 
-def _noise(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _noise(random: np.random.Generator, width: int, height: int) -> Float32:
     coarse = random.random((height // 24 + 2, width // 24 + 2), np.float32)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + random.normal(0, 0.06, (height, width)), 0, 1)
+    return np.asarray(smooth.clip(0, 1), np.float32)
 
 
-def _stripes(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _stripes(random: np.random.Generator, width: int, height: int) -> Float32:
     angle, period = random.uniform(0, np.pi), random.uniform(24, 60)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    return np.sin((x * cos(angle) + y * sin(angle)) * (2 * np.pi / period)) > 0
+    wave = np.sin((x * cos(angle) + y * sin(angle)) * (2 * np.pi / period))
+    return np.asarray(wave > 0, np.float32)
 
 
-def _checks(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _checks(random: np.random.Generator, width: int, height: int) -> Float32:
     side = int(random.integers(20, 50))
     y, x = np.mgrid[:height, :width]
-    return (x // side + y // side) % 2 == 1
+    return np.asarray((x // side + y // side) % 2, np.float32)
 
 
-def _dots(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _dots(random: np.random.Generator, width: int, height: int) -> Float32:
     mask = np.zeros((height, width), np.uint8)
     for _ in range(40):
         center = (int(random.integers(width)), int(random.integers(height)))
         cv2.circle(mask, center, int(random.integers(6, 26)), int(random.integers(90, 256)), -1)
-    return mask / np.float32(255)
+    return np.asarray(mask / 255, np.float32)
 
 
 _PATTERNS = {
@@ -85,7 +86,7 @@ _PATTERNS = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _premultiplied(code: int) -> Uint8:
     """A sprite whose colour is already weighted by its alpha, as blending needs it."""
     rgba = sprite(code).astype(np.uint16)
@@ -101,7 +102,10 @@ def _draw(frame: Uint8, actor: Actor, share: float) -> None:
     angle = actor.turn * (2 * share - 1)
     picture = _warp(_premultiplied(actor.concept.code), actor.side, angle, (x - left, y - top), box)
     height, width = frame.shape[:2]
-    rows, columns = slice(max(0, top), min(height, top + box)), slice(max(0, left), min(width, left + box))
+    rows, columns = (
+        slice(max(0, top), min(height, top + box)),
+        slice(max(0, left), min(width, left + box)),
+    )
     part = picture[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     inverse = cv2.cvtColor(cv2.bitwise_not(part[..., 3]), cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(frame[rows, columns], inverse, scale=1 / 255)

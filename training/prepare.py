@@ -1,6 +1,6 @@
 """Stage `prepare`: any dataset to `data/dataset`, with a validation split off train by video.
 
-    python -m training.prepare
+python -m training.prepare
 """
 
 from collections.abc import Callable, Mapping

@@ -40,7 +40,7 @@ TWO_ACTORS = (
 
 @dataclass(frozen=True)
 class Actor:
-    """One concept on its way from `start` to `end` (pixels of its centre), turning by `turn` degrees."""
+    """One concept; its centre goes from `start` to `end` (pixels), turning by `turn` degrees."""
 
     concept: Concept
     side: int
@@ -105,7 +105,9 @@ def _scene(random: Random, first_frame: int, shown: Sequence[Concept], demo: Dem
         _actor(random, concept, side, (start, end), lane, demo)
         for concept, side, lane in zip(shown, sides, lanes, strict=True)
     )
-    return Scene(first_frame, frames, actors, background, _caption(random, shown, words, background))
+    return Scene(
+        first_frame, frames, actors, background, _caption(random, shown, words, background)
+    )
 
 
 def _lanes(random: Random, count: int) -> list[Point]:
@@ -144,9 +146,7 @@ def _color(random: Random) -> Color:
     return random.randrange(256), random.randrange(256), random.randrange(256)
 
 
-def _caption(
-    random: Random, shown: Sequence[Concept], motion: str, background: Background
-) -> str:
+def _caption(random: Random, shown: Sequence[Concept], motion: str, background: Background) -> str:
     nouns = {
         "gradient": "a soft gradient",
         "noise": "a cloudy background",

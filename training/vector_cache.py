@@ -1,0 +1,104 @@
+"""`data/vectors/<N>`: one vector file a video, resumable, never mixed with another model's.
+
+passport.json says what made the vectors: another passport empties the folder.
+encoded.jsonl says which video file each came from: a replaced video is encoded again.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from qasir.artifacts import whole_file
+from qasir.manifest import Passport
+from qasir.vectors import VideoVectors, read_vectors, write_vectors
+
+PASSPORT_NAME = "passport.json"
+JOURNAL_NAME = "encoded.jsonl"
+EDGE_BYTES = 1 << 20
+
+
+class VectorCache:
+    """The vectors of one passport in a folder."""
+
+    def __init__(self, folder: Path, passport: Passport) -> None:
+        self.folder = folder
+        self.passport = passport
+        self._sources: dict[str, str] = {}
+        if self._passport_matches():
+            self._sources = self._read_journal()
+        else:
+            self._start_over()
+
+    def holds(self, video_id: str, source: Path) -> bool:
+        """Whether this very video file is already encoded."""
+        known = self._sources.get(video_id)
+        return (
+            known is not None and known == source_digest(source) and self.path(video_id).is_file()
+        )
+
+    def add(self, video_id: str, source: Path, video: VideoVectors) -> None:
+        """Keep a video's vectors; after this returns they survive an interruption."""
+        write_vectors(video, self.path(video_id))
+        self._sources[video_id] = source_digest(source)
+        with (self.folder / JOURNAL_NAME).open("a") as journal:
+            journal.write(_journal_line(video_id, self._sources[video_id]))
+
+    def finish(self, video_ids: set[str]) -> None:
+        """Keep only these videos, and order the journal: equal inputs leave equal folders."""
+        self._sources = {i: d for i, d in sorted(self._sources.items()) if i in video_ids}
+        for path in self.folder.glob("*.npz"):
+            if path.stem not in self._sources:
+                path.unlink()
+        with whole_file(self.folder / JOURNAL_NAME) as journal:
+            for video_id, digest in self._sources.items():
+                journal.write(_journal_line(video_id, digest).encode())
+
+    def path(self, video_id: str) -> Path:
+        return self.folder / f"{video_id}.npz"
+
+    def _passport_matches(self) -> bool:
+        path = self.folder / PASSPORT_NAME
+        return path.is_file() and path.read_text() == _passport_text(self.passport)
+
+    def _start_over(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.iterdir():
+            path.unlink()
+        with whole_file(self.folder / PASSPORT_NAME) as file:
+            file.write(_passport_text(self.passport).encode())
+
+    def _read_journal(self) -> dict[str, str]:
+        path = self.folder / JOURNAL_NAME
+        lines = path.read_text().splitlines() if path.is_file() else []
+        sources: dict[str, str] = {}
+        for line in lines:
+            try:
+                row = json.loads(line)
+                sources[row["video_id"]] = row["source"]
+            except ValueError:
+                break  # the line that an interruption cut short
+        return sources
+
+
+def read_cache(folder: Path) -> dict[str, VideoVectors]:
+    """All vectors of a finished cache by video id, in order of id."""
+    return {path.stem: read_vectors(path) for path in sorted(folder.glob("*.npz"))}
+
+
+def source_digest(path: Path) -> str:
+    """Tells one video file from another by size and both ends, without reading all of it."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(EDGE_BYTES))
+        file.seek(max(0, size - EDGE_BYTES))
+        digest.update(file.read(EDGE_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def _passport_text(passport: Passport) -> str:
+    return passport.model_dump_json(indent=2) + "\n"
+
+
+def _journal_line(video_id: str, digest: str) -> str:
+    return json.dumps({"video_id": video_id, "source": digest}) + "\n"
