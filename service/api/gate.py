@@ -19,9 +19,11 @@ class Gate:
     def __init__(self, what: str, running: int, waiting: int, patience_seconds: float) -> None:
         self._what = what
         self._running = running
-        self._waiting = waiting
         self._patience_seconds = patience_seconds
         self._limiter: anyio.CapacityLimiter | None = None
+        # Counted here and not by the limiter, which only counts once a task has come to it:
+        # a burst would pass unseen.
+        self._places = Places(what, running + waiting)
 
     async def run(self, call: Callable[[float], T]) -> T:
         """Run `call` in a thread; it is told the seconds it waited in line.
@@ -31,13 +33,9 @@ class Gate:
         """
         # Made here: a limiter belongs to the event loop it is first used in.
         limiter = self._limiter = self._limiter or anyio.CapacityLimiter(self._running)
-        if limiter.available_tokens < 1 and limiter.statistics().tasks_waiting >= self._waiting:
-            raise Overloaded(
-                f"{self._running} {self._what} at work and {self._waiting} in line; try again soon"
-            )
         asked = time.perf_counter()
         # Only waiting in line is cut short; a call that has begun is let finish.
-        with anyio.move_on_after(self._patience_seconds):
+        with self._places.place(), anyio.move_on_after(self._patience_seconds):
             return await anyio.to_thread.run_sync(
                 lambda: call(time.perf_counter() - asked), limiter=limiter
             )

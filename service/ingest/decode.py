@@ -109,7 +109,12 @@ def decode(plan: DecodePlan, connection: Connection) -> None:
     try:
         _decode(plan, send)
     except QasirError as error:
-        send(Refused(error))
+        send(Refused(type(error)(_without_path(str(error), plan.path))))
+
+
+def _without_path(text: str, path: Path) -> str:
+    """Where we keep the file is nothing that who sent it knows, or should."""
+    return text.replace(str(path), "the upload").replace(path.name, "the upload")
 
 
 def _decode(plan: DecodePlan, send: Callable[[Message], None]) -> None:

@@ -240,6 +240,6 @@ def _newest(connection: Connection) -> int:
 def _touched(connection: Connection, since: int | None) -> set[str] | None:
     if since is None:
         return None
-    later = select(schema.changes.c.video_id.distinct()).where(schema.changes.c.number > since)
+    later = select(schema.changes.c.video_id).distinct().where(schema.changes.c.number > since)
     ids = set(connection.execute(later.limit(RELOAD_ABOVE + 1)).scalars())
     return ids if len(ids) <= RELOAD_ABOVE else None
