@@ -147,7 +147,8 @@ class ModelStore:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         for name in (*manifest.files, MANIFEST_NAME):
-            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            if not (export / name).is_file():
+                raise CorruptArtifact(f"{export / name} is missing; run `dvc repro export`")
             shutil.copyfile(export / name, staging / name)
         # The copy is what Triton will run, so the copy is what is verified.
         verify_files(manifest, staging)

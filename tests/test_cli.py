@@ -1,0 +1,139 @@
+"""The command line: what it asks of the service, what it prints, how it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from qasir import cli
+from qasir.cli import app, clock, files_of
+from qasir.errors import InvalidConfig, ModelUnavailable, NotFound
+from tests.fixtures.triton import ROOT, free_ports
+from tests.test_client import FOUND, JOB, VIDEO, Answers, answers, problem
+
+__all__ = ["answers"]
+
+UPLOAD = {"video_id": "v1", "job_id": "j1", "state": "queued"}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.console, "width", 120)
+
+
+def test_search_prints_a_table(answers: Answers) -> None:
+    answers.to("POST /v1/search", FOUND)
+    shown = run("search", "a dog", "--top", "3", "--url", answers.url)
+    assert shown.exit_code == 0
+    (row,) = [line for line in shown.output.splitlines() if "dog.mp4" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["1", "0.310", "v1", "0:01.0 to 0:02.5", "dog.mp4"]
+    assert "1 videos, 0.00 h, 4 ms" in shown.output
+    assert json.loads(answers.asked[0][1])["top_k"] == 3
+
+
+def test_search_as_json_is_json_alone(answers: Answers) -> None:
+    answers.to("POST /v1/search", FOUND)
+    shown = run("search", "a dog", "--json", "--url", answers.url)
+    assert json.loads(shown.stdout)["results"][0]["video"]["id"] == "v1"
+
+
+def test_videos_list_show_and_delete(answers: Answers) -> None:
+    answers.to("GET /v1/videos", {"videos": [VIDEO], "offset": 0, "limit": 50, "total": 7})
+    answers.to("GET /v1/videos/v1", VIDEO)
+    answers.to("DELETE /v1/videos/v1", "", status=204)
+    listed = run("videos", "list", "--url", answers.url).output
+    assert "0:08.0" in listed
+    assert "64x48" in listed
+    assert "1 of 7" in listed
+    as_json = run("videos", "list", "--json", "--url", answers.url).stdout
+    assert json.loads(as_json)["videos"][0]["id"] == "v1"
+    assert json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)["codec"] == "h264"
+    assert run("videos", "delete", "v1", "--url", answers.url).output == "deleted v1\n"
+
+
+def test_ingest_takes_a_folder_and_waits(answers: Answers, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", ".hidden"):
+        (tmp_path / name).write_bytes(b"video")
+    answers.to("POST /v1/videos", UPLOAD, status=202)
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "running", "stage": "decode"}, JOB)
+    shown = run("ingest", str(tmp_path), "--url", answers.url)
+    assert shown.exit_code == 0, shown.output
+    sent = [body for request, body in answers.asked if request == "POST /v1/videos"]
+    assert len(sent) == 2
+    assert "a.mp4" in shown.output
+    assert "ready" in shown.output
+
+
+def test_ingest_says_what_failed_and_goes_on(answers: Answers, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"video")
+    refused = problem("upload_too_large", "5 bytes are too many")
+    answers.say["POST /v1/videos"] = [(413, refused), (202, UPLOAD)]
+    error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
+    shown = run("ingest", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--url", answers.url)
+    assert shown.exit_code == 1
+    assert f"{tmp_path}/a.mp4: 5 bytes are too many" in shown.stderr
+    assert f"{tmp_path}/b.mp4: not one frame decodes" in shown.stderr
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no file or folder at"):
+        list(files_of([tmp_path / "missing"]))
+
+
+@pytest.mark.parametrize("command", [["up"], ["down"], ["models", "list"]])
+def test_the_stack_wants_a_checkout(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    failed = run(*command)
+    assert isinstance(failed.exception, InvalidConfig)
+    assert f"{tmp_path} is in no checkout" in str(failed.exception)
+
+
+def test_models_works_in_a_checkout_and_below(
+    tiny_export: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT / "tests")
+    monkeypatch.setenv("QASIR_STATE", str(tmp_path / "state"))
+    assert run("models", "add", str(tiny_export)).exit_code == 0
+    assert "version 1 is 'tiny'" in capfd.readouterr().out
+    assert run("models", "activate", "3").exit_code == 1
+    assert "no model version 3" in capfd.readouterr().err
+
+
+def test_an_error_is_one_message_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    assert isinstance(run("search", "a dog", "--url", url).exception, ModelUnavailable)
+    monkeypatch.setattr("sys.argv", ["qasir", "search", "a dog", "--url", url])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"qasir: no answer from a qasir service at {url}")
+
+
+def test_the_url_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QASIR_HTTP_PORT", "4711")
+    monkeypatch.delenv("QASIR_HOST", raising=False)
+    assert cli.default_url() == "http://127.0.0.1:4711"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.0, "0:00.0"), (59.96, "1:00.0"), (3599.99, "1:00:00.0")]
+)
+def test_clock(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown

@@ -1,0 +1,237 @@
+"""The HTTP client against a small real server that answers as the service's contract says."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qasir.client import Client
+from qasir.errors import (
+    DecoderCrashed,
+    ModelUnavailable,
+    NotFound,
+    Overloaded,
+    QasirError,
+    QueryTooLong,
+)
+from qasir.results import Job
+from tests.fixtures.triton import free_ports
+
+VIDEO = {
+    "id": "v1",
+    "title": "dog.mp4",
+    "metadata": {"camera": 3},
+    "sha256": "ab",
+    "bytes": 12,
+    "duration": 8.0,
+    "width": 64,
+    "height": 48,
+    "codec": "h264",
+    "container": "mp4",
+    "state": "ready",
+    "created": "2026-01-02T03:04:05Z",
+}
+JOB = {
+    "id": "j1",
+    "video_id": "v1",
+    "state": "ready",
+    "stage": "commit",
+    "progress": 1.0,
+    "eta_seconds": None,
+    "attempts": 1,
+    "error": None,
+    "created": "2026-01-02T03:04:05Z",
+    "started": None,
+    "finished": None,
+}
+MOMENT = {
+    "start": 1.0,
+    "end": 2.5,
+    "score": 0.3,
+    "super_image": 0,
+    "cell": None,
+    "thumbnail_url": "/v1/videos/v1/thumbnail?t=1.75",
+}
+FOUND = {
+    "results": [
+        {
+            "rank": 1,
+            "score": 0.31,
+            "score_z": 2.0,
+            "video": {"id": "v1", "title": "dog.mp4", "duration": 8.0},
+            "moments": [MOMENT],
+        }
+    ],
+    "searched": {"videos": 1, "seconds": 8.0},
+    "generation": "g1",
+    "mode": "accurate",
+    "grid_size": 2,
+    "timings_ms": {"total": 3.5},
+}
+
+
+@dataclass
+class Answers:
+    """What the server says to "METHOD /path", in turn, and what it was asked."""
+
+    url: str
+    say: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
+    asked: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def to(self, request: str, *answers: Any, status: int = 200) -> None:
+        self.say[request] = [(status, answer) for answer in answers]
+
+    def take(self, request: str) -> tuple[int, Any]:
+        known = self.say.get(request, [(404, "no such page")])
+        return known.pop(0) if len(known) > 1 else known[0]
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    (port,) = free_ports(1)
+    said = Answers(f"http://127.0.0.1:{port}")
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            said.asked.append((f"{self.command} {self.path}", body))
+            status, answer = said.take(f"{self.command} {self.path.split('?')[0]}")
+            content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield said
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(answers: Answers) -> Iterator[Client]:
+    with Client(answers.url) as made:
+        yield made
+
+
+def problem(code: str, detail: str) -> dict[str, Any]:
+    title = {"type": "about:blank", "title": "", "status": 0, "errors": []}
+    return {**title, "code": code, "detail": detail, "retryable": False}
+
+
+def test_upload_sends_the_file_and_what_is_said_of_it(
+    answers: Answers, client: Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "dog.mp4"
+    path.write_bytes(b"x" * 200_000)
+    answers.to("POST /v1/videos", {"video_id": "v1", "job_id": "j1", "state": "queued"}, status=202)
+    heard: list[int] = []
+    upload = client.upload(path, metadata={"camera": 3}, on_bytes=heard.append)
+    assert (upload.video_id, upload.job_id, upload.state) == ("v1", "j1", "queued")
+    assert sum(heard) == 200_000
+    assert len(heard) > 2
+    body = answers.asked[0][1]
+    assert b'name="video"; filename="dog.mp4"' in body
+    assert b"x" * 200_000 in body
+    assert re.search(rb'name="title"\r\n\r\ndog.mp4\r\n', body)
+    assert re.search(rb'name="metadata"\r\n\r\n\{"camera": 3\}\r\n', body)
+
+
+def test_upload_of_nothing_asks_nobody(answers: Answers, client: Client, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.mp4"):
+        with pytest.raises(NotFound, match="no file at"):
+            client.upload(path)
+    assert answers.asked == []
+
+
+def test_wait_follows_a_job_to_its_end(answers: Answers, client: Client) -> None:
+    running = {**JOB, "state": "running", "stage": "encode", "progress": 0.5, "eta_seconds": 2.0}
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "queued"}, running, JOB)
+    seen: list[Job] = []
+    assert client.wait("j1", seen.append).state == "ready"
+    assert [job.state for job in seen] == ["queued", "running", "ready"]
+    assert (seen[1].stage, seen[1].progress, seen[1].eta_seconds) == ("encode", 0.5, 2.0)
+
+
+def test_wait_raises_the_error_of_a_failed_job(answers: Answers, client: Client) -> None:
+    error = {"code": "decoder_crashed", "detail": "frame 7", "retryable": False}
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
+    with pytest.raises(DecoderCrashed, match="frame 7"):
+        client.wait("j1")
+
+
+def test_wait_ends(answers: Answers, client: Client) -> None:
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "running"})
+    with pytest.raises(ModelUnavailable, match=r"is running after 0\.1 s"):
+        client.wait("j1", timeout=0.1)
+
+
+def test_search_reads_results_and_passes_options(answers: Answers, client: Client) -> None:
+    answers.to("POST /v1/search", FOUND)
+    found = client.search("a dog", 3, mode="fast")
+    assert json.loads(answers.asked[0][1]) == {"query": "a dog", "top_k": 3, "mode": "fast"}
+    (result,) = found.results
+    assert (result.video.title, result.moments[0].end) == ("dog.mp4", 2.5)
+    assert (found.searched.videos, found.generation) == (1, "g1")
+
+
+def test_the_library(answers: Answers, client: Client) -> None:
+    answers.to("GET /v1/videos", {"videos": [VIDEO], "offset": 4, "limit": 1, "total": 9})
+    answers.to("GET /v1/videos/v1", {**VIDEO, "job": JOB})
+    answers.to("DELETE /v1/videos/v1", "", status=204)
+    answers.to("GET /v1/jobs", {"jobs": [JOB], "offset": 0, "limit": 50})
+    page = client.videos(offset=4, limit=1)
+    assert (page.total, page.videos[0].metadata) == (9, {"camera": 3})
+    assert answers.asked[0][0] == "GET /v1/videos?offset=4&limit=1"
+    assert client.video("v1") == page.videos[0]
+    client.delete("v1")
+    assert answers.asked[-1][0] == "DELETE /v1/videos/v1"
+    assert [job.id for job in client.jobs()] == ["j1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("query_too_long", QueryTooLong),
+        ("overloaded", Overloaded),
+        ("of_a_newer_service", QasirError),
+    ],
+)
+def test_a_problem_is_the_error_of_its_code(
+    answers: Answers, client: Client, code: str, kind: type[QasirError]
+) -> None:
+    answers.to("POST /v1/search", problem(code, "600 characters, the limit is 500"), status=422)
+    with pytest.raises(kind, match="the limit is 500") as caught:
+        client.search("long")
+    assert type(caught.value) is kind
+
+
+def test_an_answer_of_somebody_else_is_named(answers: Answers, client: Client) -> None:
+    answers.to("GET /v1/videos/v1", "<html>proxy</html>", status=502)
+    with pytest.raises(QasirError, match="answered 502: <html>proxy"):
+        client.video("v1")
+    answers.to("GET /v1/videos/v1", {"id": "v1"})
+    with pytest.raises(QasirError, match="use the same version"):
+        client.video("v1")
+
+
+def test_no_service_is_said_with_the_next_step() -> None:
+    (port,) = free_ports(1)
+    with (
+        Client(f"http://127.0.0.1:{port}") as client,
+        pytest.raises(ModelUnavailable, match=f"no answer .*{port}.*qasir up"),
+    ):
+        client.search("a dog")
