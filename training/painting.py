@@ -97,31 +97,34 @@ def _premultiplied(code: int) -> Uint8:
 def _draw(frame: Uint8, actor: Actor, share: float) -> None:
     """Blend an actor, `share` of its way along, into a frame; what is outside is cut off."""
     x, y = _between(actor.start, actor.end, share)
-    box = ceil(actor.side * 1.42)
-    left, top = int(x - box / 2), int(y - box / 2)
-    angle = actor.turn * (2 * share - 1)
-    picture = _warp(_premultiplied(actor.concept.code), actor.side, angle, (x - left, y - top), box)
-    height, width = frame.shape[:2]
-    rows, columns = (
-        slice(max(0, top), min(height, top + box)),
-        slice(max(0, left), min(width, left + box)),
+    angle = radians(actor.turn * (2 * share - 1))
+    reach = actor.side * (abs(cos(angle)) + abs(sin(angle))) / 2
+    left, right = _clip(x - reach, frame.shape[1]), _clip(x + reach + 1, frame.shape[1])
+    top, bottom = _clip(y - reach, frame.shape[0]), _clip(y + reach + 1, frame.shape[0])
+    size = (right - left, bottom - top)
+    picture = _warp(
+        _premultiplied(actor.concept.code), actor.side, angle, (x - left, y - top), size
     )
-    part = picture[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    inverse = cv2.cvtColor(cv2.bitwise_not(part[..., 3]), cv2.COLOR_GRAY2RGB)
-    behind = cv2.multiply(frame[rows, columns], inverse, scale=1 / 255)
-    frame[rows, columns] = cv2.add(behind, np.ascontiguousarray(part[..., :3]))
+    behind = frame[top:bottom, left:right]
+    inverse = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(picture, 3)), cv2.COLOR_GRAY2RGB)
+    through = cv2.multiply(behind, inverse, scale=1 / 255)
+    cv2.add(through, cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB), dst=behind)
+
+
+def _clip(edge: float, limit: int) -> int:
+    return min(limit, max(0, int(edge)))
 
 
 def _between(start: Point, end: Point, share: float) -> Point:
     return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
 
 
-def _warp(picture: Uint8, side: int, degrees: float, center: Point, box: int) -> Uint8:
-    """Scale a sprite to `side`, turn it, and put its centre at `center` of a box x box picture."""
-    scale, angle = side / SPRITE_SIDE, radians(degrees)
-    a, b, half = scale * cos(angle), scale * sin(angle), SPRITE_SIDE / 2
+def _warp(picture: Uint8, side: int, angle: float, center: Point, size: tuple[int, int]) -> Uint8:
+    """Scale a sprite to `side`, turn it by radians, put its centre into a picture of `size`."""
+    scale, half = side / SPRITE_SIDE, SPRITE_SIDE / 2
+    a, b = scale * cos(angle), scale * sin(angle)
     matrix = np.array(
         [[a, b, center[0] - (a + b) * half], [-b, a, center[1] - (a - b) * half]], np.float32
     )
-    warped: Uint8 = cv2.warpAffine(picture, matrix, (box, box), flags=cv2.INTER_LINEAR)
+    warped: Uint8 = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR)
     return warped

@@ -24,6 +24,10 @@ MOTIONS: tuple[tuple[str, Point, Point], ...] = (
     ("drifting across the picture", (0.0, 0.0), (1.0, 1.0)),
     ("turning in place", (0.5, 0.5), (0.5, 0.5)),
 )
+# Sides of one or two actors, and how far a background's second colour is from its first, in
+# shares: so chosen that a linear probe on N = 1 features answers a third of the queries first.
+SIDES = {1: (0.6, 0.9), 2: (0.5, 0.7)}
+CONTRAST = 0.25
 ONE_ACTOR = (
     "{first} {motion}",
     "{first} {motion} over {background}",
@@ -99,7 +103,7 @@ def _scene(random: Random, first_frame: int, shown: Sequence[Concept], demo: Dem
     frames = round(random.uniform(*demo.moment_seconds) * demo.fps)
     words, start, end = random.choice(MOTIONS)
     background = _background(random, demo)
-    sides = [round(random.uniform(0.3, 0.5) * demo.height) for _ in shown]
+    sides = [round(random.uniform(*SIDES[len(shown)]) * demo.height) for _ in shown]
     lanes = _lanes(random, len(shown))
     actors = tuple(
         _actor(random, concept, side, (start, end), lane, demo)
@@ -137,13 +141,16 @@ def _actor(
 
 def _background(random: Random, demo: DemoParams) -> Background:
     kind = random.choice(BACKGROUNDS)
-    colors = (_color(random), _color(random))
+    colors = _colors(random)
     pan = (random.uniform(-0.2, 0.2) * demo.width, random.uniform(-0.2, 0.2) * demo.height)
     return Background(kind, colors, pan, random.getrandbits(32))
 
 
-def _color(random: Random) -> Color:
-    return random.randrange(256), random.randrange(256), random.randrange(256)
+def _colors(random: Random) -> tuple[Color, Color]:
+    """Any colour, and another in the same mood."""
+    first, other = (tuple(random.randrange(256) for _ in range(3)) for _ in range(2))
+    r, g, b = (round(c + CONTRAST * (o - c)) for c, o in zip(first, other, strict=True))
+    return (first[0], first[1], first[2]), (r, g, b)
 
 
 def _caption(random: Random, shown: Sequence[Concept], motion: str, background: Background) -> str:
