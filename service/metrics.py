@@ -130,7 +130,10 @@ REQUESTS = Metric(
     "qasir_requests_total",
     "counter",
     "Requests answered, by operation and by error code; ok where there was none.",
-    {"operation": OPERATIONS, "code": ("ok", "method_not_allowed", *error_codes())},
+    {
+        "operation": OPERATIONS,
+        "code": ("ok", "method_not_allowed", "request_too_large", *error_codes()),
+    },
 )
 INGEST_SECONDS = Metric(
     "qasir_ingest_seconds",

@@ -18,6 +18,7 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
@@ -27,6 +28,9 @@ from prometheus_client.registry import Collector
 from service.metrics import Metric
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Creation times would double the series of every counter and histogram.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's
+
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 

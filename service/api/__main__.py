@@ -1,10 +1,12 @@
-"""Start the service: `python -m service.api`, or the Bento in the folder given as argument."""
+"""Start the service from a checkout: `python -m service.api`."""
 
 import os
 import sys
 
 from qasir.errors import QasirError
 from service.settings import load_settings
+
+SERVICE = "service.api.bento:Qasir"
 
 
 def main() -> int:
@@ -15,14 +17,13 @@ def main() -> int:
         print(f"qasir service: {error}", file=sys.stderr)  # noqa: T201  # a command's last word
         return 2
     settings.folders.create()
-    target = sys.argv[1] if len(sys.argv) > 1 else "service.api.bento:Qasir"
     # BentoML keeps temporary state under its home and empties it at start: never share it.
     os.environ["BENTOML_HOME"] = str(settings.folders.bentoml)
     os.environ["BENTOML_DO_NOT_TRACK"] = "1"
     os.environ["QASIR_STATE"] = str(settings.folders.root)
     where = ["--host", settings.host, "--port", str(settings.http_port)]
     # As a process, so that one signal to it reaches BentoML, which it has become.
-    return os.execv(sys.executable, [sys.executable, "-m", "bentoml", "serve", target, *where])
+    return os.execv(sys.executable, [sys.executable, "-m", "bentoml", "serve", SERVICE, *where])
 
 
 if __name__ == "__main__":

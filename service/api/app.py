@@ -1,10 +1,12 @@
 """The FastAPI app: all of /v1, the metrics page, the OpenAPI document, errors as problems."""
 
 import time
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qasir import __version__
@@ -18,6 +20,10 @@ from service.telemetry import CONTENT_TYPE
 log = structlog.get_logger()
 
 OPENAPI_URL = "/docs.json"
+# 64 texts of the longest allowed length, in the longest encoding of a character. An upload
+# has a limit of its own, and is never held in memory.
+MAX_BODY_BYTES = 1 << 20
+STREAMED_PATHS = ("/v1/videos",)
 ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What went wrong, as RFC 9457 says.",
@@ -78,7 +84,7 @@ class Counted:
         begin = time.perf_counter()
         try:
             with context.requests.place():
-                await self._app(scope, receive, answered)
+                await self._app(scope, _bounded(scope, receive), answered)
         except Overloaded as error:
             scope[problems.CODE_KEY] = error.code
             await problems.problem_response(error)(scope, receive, answered)
@@ -96,6 +102,22 @@ class Counted:
             code=code,
             milliseconds=round(seconds * 1000, 2),
         )
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    if scope["path"] in STREAMED_PATHS:
+        return receive
+    taken = 0
+
+    async def count() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY_BYTES:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return message
+
+    return count
 
 
 class _Answered:

@@ -5,9 +5,6 @@ from fastapi import APIRouter
 from service.api.context import Context, Given
 from service.api.schemas import EmbedIn, EmbedOut, SearchIn, SearchOut
 
-# 64 texts of the longest allowed length, in the longest encoding of a character.
-MAX_BODY_BYTES = 1 << 20
-
 router = APIRouter(prefix="/v1", tags=["search"])
 
 
@@ -24,13 +21,13 @@ async def answer_embed(asked: EmbedIn, context: Context) -> EmbedOut:
     return EmbedOut.of(await context.searches.run(lambda _: engine.embed(asked.texts)))
 
 
-@router.post("/search", response_model=SearchOut, max_body_size=MAX_BODY_BYTES)
+@router.post("/search", response_model=SearchOut)
 async def search(asked: SearchIn, context: Given) -> SearchOut:
     """Find videos, and the moments in them, by what they show."""
     return await answer_search(asked, context)
 
 
-@router.post("/embed", response_model=EmbedOut, max_body_size=MAX_BODY_BYTES)
+@router.post("/embed", response_model=EmbedOut)
 async def embed(asked: EmbedIn, context: Given) -> EmbedOut:
     """Unit vectors of texts, in the space in which videos are searched."""
     return await answer_embed(asked, context)

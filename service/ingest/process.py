@@ -32,10 +32,7 @@ def run_worker() -> None:
         signal.signal(number, lambda *_: stop.set())
     telemetry = Telemetry(WORKER_METRICS)
     media = MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
-    with (
-        only_one(settings.folders.run / "worker.lock", "worker"),
-        metrics_page(settings, telemetry),
-    ):
+    with only_one(settings.folders.run / "worker.lock", "worker"):
         loop = IngestLoop(
             settings,
             Catalogue(settings.folders.catalogue),
@@ -45,8 +42,10 @@ def run_worker() -> None:
             telemetry,
             stop,
         )
+        # Before the page, so that whoever waits for the page finds everything recovered.
         loop.recover()
-        loop.run()
+        with metrics_page(settings, telemetry):
+            loop.run()
 
 
 @contextmanager

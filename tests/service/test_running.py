@@ -1,7 +1,9 @@
 """Real worker, real service of two processes, real Triton: from an upload to an answer."""
 
 import concurrent.futures
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -290,9 +292,6 @@ def test_children_do_not_outlive_a_killed_supervisor(running_service: RunningSer
 
 
 def test_second_worker_is_refused(running_service: RunningService) -> None:
-    import os
-    import subprocess
-
     environment = {**os.environ, **running_service.worker.variables}
     second = subprocess.run(
         running_service.worker.command, env=environment, capture_output=True, text=True, check=False
