@@ -21,13 +21,16 @@ USED = ctypes.c_char_p(b"used_dltensor")
 
 
 class TritonPythonModel:
-    """Joins the requests of a batch along axis 0, runs once, and splits the answers."""
+    """Joins the requests of a batch along axis 0, runs the graph, and splits the answers."""
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
+        said = {name: int(p["string_value"]) for name, p in config["parameters"].items()}
         options = ort.SessionOptions()
-        threads = config["parameters"].get("intra_op_thread_count", {"string_value": "0"})
-        options.intra_op_num_threads = int(threads["string_value"])
+        options.intra_op_num_threads = said["intra_op_thread_count"]
+        # Idle threads would spin for the next run, on cores that decode the next window.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.rows = said.get("rows_per_run", 0)
         folder = Path(args["model_repository"], args["model_version"])
         self.session = ort.InferenceSession(
             folder / "model.onnx", options, providers=["CPUExecutionProvider"]
@@ -53,10 +56,18 @@ class TritonPythonModel:
 
     def _run(self, batch: list[Arrays]) -> list[Any]:
         joined = {name: np.concatenate([arrays[name] for arrays in batch]) for name in self.inputs}
-        outputs = self.session.run(self.outputs, joined)
-        ends = np.cumsum([len(arrays[self.inputs[0]]) for arrays in batch])[:-1]
-        parts = zip(*(np.split(output, ends) for output in outputs), strict=True)
+        counts = [len(arrays[self.inputs[0]]) for arrays in batch]
+        outputs = self._run_in_pieces(joined, sum(counts))
+        parts = zip(*(np.split(out, np.cumsum(counts)[:-1]) for out in outputs), strict=True)
         return [self._respond(part) for part in parts]
+
+    def _run_in_pieces(self, joined: Arrays, count: int) -> list[np.ndarray[Any, Any]]:
+        rows = self.rows or count
+        pieces = [
+            self.session.run(self.outputs, {k: a[begin : begin + rows] for k, a in joined.items()})
+            for begin in range(0, count, rows)
+        ]
+        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     def _respond(self, arrays: tuple[np.ndarray[Any, Any], ...]) -> Any:
         pairs = zip(self.outputs, arrays, strict=True)
