@@ -1,5 +1,6 @@
 """torch = ONNX Runtime = Triton for every model and ensemble, and every way Triton can refuse."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from qasir.modeling.backbones import Backbone
 from qasir.text import Tokenizer, Tokens
 from qasir.triton import ENSEMBLES, KEY_HEADER, MODELS, Triton
 from qasir.types import Float32, Uint8
-from tests.fixtures.triton import RunningTriton
+from tests.fixtures.triton import ROOT, RunningTriton
 
 TOLERANCE = 1e-3
 UNPADDED = ["a dog and a cat in the house on a red ball of the blue car and a green dog runs on"]
@@ -306,3 +307,21 @@ def test_a_client_outlives_its_server(triton_server: RunningTriton) -> None:
         eventually(client.ready)
         found = client.encode_video(triton_server.version, pictures(2))
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("page", ["model_repository/README.md", "docs/gpu.md"])
+def test_the_examples_in_the_pages_run(
+    triton_server: RunningTriton,
+    page: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    monkeypatch.chdir(triton_server.state.parent)
+    here = example.replace("127.0.0.1:8001", triton_server.url)
+    assert here != example
+    exec(compile(here, page, "exec"), {})
+    printed = capsys.readouterr().out.split()
+    assert len(printed) >= 2
+    if page == "docs/gpu.md":
+        assert max(map(float, printed)) < TOLERANCE
