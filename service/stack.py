@@ -212,7 +212,8 @@ def main() -> None:
         except QasirError as error:
             sys.exit(f"{command}: {error}")
         return
-    sys.exit("interrupted; nothing was left running")
+    # `up` has stopped what it had started; `down` goes on where it was when asked again.
+    sys.exit(f"{command}: interrupted")
 
 
 if __name__ == "__main__":
