@@ -63,7 +63,7 @@ class Core:
 
 
 class Readiness:
-    """Whether searches can be answered: a model is active, loaded in Triton and indexed."""
+    """Whether searches can be answered: a model is active, indexed, and loaded in Triton."""
 
     def __init__(self, engine: SearchEngine, triton: Triton, active: FindActiveModel) -> None:
         self._engine = engine
@@ -74,19 +74,30 @@ class Readiness:
         self._ready = False
         self._loaded = False
 
-    def check(self) -> bool:
-        """The answer of at most a second ago, or a new one."""
-        with self._lock:
-            if time.monotonic() - self._asked > READY_SECONDS:
-                self._ready = self._look()
-                self._asked = time.monotonic()
-            return self._ready
+    def load(self) -> bool:
+        """Read the library into memory; False where no model says which one yet.
 
-    def _look(self) -> bool:
+        A process does this before it accepts connections: its neighbour, which shares the
+        port, serves meanwhile, and nobody's search has to wait for it.
+        """
         try:
             if not self._loaded:
                 log.info("library loaded", videos=self._engine.load())
                 self._loaded = True
+        except QasirError as error:
+            log.info("library not loaded", code=error.code, detail=str(error))
+        return self._loaded
+
+    def check(self) -> bool:
+        """The answer of at most a second ago, or a new one."""
+        with self._lock:
+            if time.monotonic() - self._asked > READY_SECONDS:
+                self._ready = self.load() and self._serves()
+                self._asked = time.monotonic()
+            return self._ready
+
+    def _serves(self) -> bool:
+        try:
             return self._triton.ready(self._active().version)
         except QasirError as error:
             log.info("not ready", code=error.code, detail=str(error))

@@ -41,6 +41,7 @@ def create_app() -> FastAPI:
         openapi_url=OPENAPI_URL,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         responses=ANY_PROBLEM,
     )
     for router in (videos.router, jobs.router, search.router):
@@ -98,7 +99,7 @@ class Counted:
         log.info(
             "request",
             operation=operation,
-            status=status,
+            status=int(status),
             code=code,
             milliseconds=round(seconds * 1000, 2),
         )

@@ -48,7 +48,9 @@ class Qasir:
     def __init__(self) -> None:
         _end_with_parent()
         configure_logs("service")
-        self._context = open_context(open_core(settings))
+        core = open_core(settings)
+        core.readiness.load()
+        self._context = open_context(core)
         set_context(app, self._context)
 
     def __is_ready__(self) -> bool:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from qasir.errors import InvalidInput
 from service.api.context import Context, Given
-from service.api.multipart import read_upload
+from service.api.multipart import FORM_BYTES, read_upload
 from service.api.schemas import JobOut, Upload, VideoDetail, VideoOut, VideoPage
 from service.store.catalogue import Accepted
 from service.store.media_types import media_type
@@ -95,7 +95,8 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
 
 def _length(request: Request) -> int:
     said = request.headers.get("content-length", "0")
-    return int(said) if said.isdecimal() else 0
+    # What the form adds to the video is not the video's.
+    return max(0, int(said) - FORM_BYTES) if said.isdecimal() else 0
 
 
 @router.get("", response_model=VideoPage)

@@ -58,7 +58,7 @@ class Library:
                 recalled=recalled,
                 vectors={video_id: shelf.index.get(video_id) for video_id in recalled.ids[:want]},
                 videos=len(shelf.index),
-                seconds=sum(shelf.seconds.values()),
+                seconds=shelf.total_seconds,
                 change_number=shelf.number or 0,
             )
 
@@ -102,7 +102,8 @@ class _Shelf:
     def __init__(self, index: Index) -> None:
         self.index = index
         self.number: int | None = None
-        self.seconds: dict[str, float] = {}
+        self.total_seconds = 0.0
+        self._seconds: dict[str, float] = {}
         self._paths: dict[str, str] = {}
 
     def follow(self, catalogue: Catalogue, media: MediaStore) -> None:
@@ -115,6 +116,7 @@ class _Shelf:
             if self._paths.get(file.video_id) != file.path:
                 self._put(file, media)
         self.number = changes.number
+        self.total_seconds = sum(self._seconds.values())
 
     def _put(self, file: VectorFile, media: MediaStore) -> None:
         try:
@@ -126,9 +128,9 @@ class _Shelf:
             self._drop(file.video_id)
             return
         self._paths[file.video_id] = file.path
-        self.seconds[file.video_id] = file.seconds
+        self._seconds[file.video_id] = file.seconds
 
     def _drop(self, video_id: str) -> None:
         self.index.drop(video_id)
         self._paths.pop(video_id, None)
-        self.seconds.pop(video_id, None)
+        self._seconds.pop(video_id, None)

@@ -88,6 +88,7 @@ class SearchEngine:
     def load(self) -> int:
         """Read the library of the active model into memory; how many videos there are."""
         model = self._active_model()
+        self._texts.load(model)
         sizes = model.manifest.profile.grid_sizes
         passports = [model.manifest.passport(n) for n in sizes]
         return max(self._library.load(model.manifest, passport) for passport in passports)

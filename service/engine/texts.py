@@ -70,6 +70,10 @@ class Texts:
             self._remember(missing, encoded)
         return np.stack([found[key] for key in keys])
 
+    def load(self, model: ActiveModel) -> None:
+        """Read the model's tokenizer now, so that the first search need not."""
+        self._tokenizer(model)
+
     def _recall(self, key: tuple[int, str]) -> Float32 | None:
         with self._lock:
             if key in self._vectors:

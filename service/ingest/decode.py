@@ -11,6 +11,7 @@ next window is decoded while the last one is encoded.
 import os
 import queue
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -103,6 +104,10 @@ Message = Probed | Decoded | DecodedWindow | Finished | Refused
 
 def decode(plan: DecodePlan, connection: Connection) -> None:
     """The process's whole life: send messages for `plan`, last of all Finished or Refused."""
+    # A signal to the whole group is the worker's to obey; it then kills this process, or, if
+    # it was killed itself, the next message finds nobody to read it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (plan.memory_bytes, plan.memory_bytes))
     send = _Sender(connection)

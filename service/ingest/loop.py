@@ -121,8 +121,10 @@ class IngestLoop:
         return "put off"
 
     def _fail(self, mine: Claim, error: QasirError) -> str:
+        if not self._catalogue.fail(mine, JobError(error.code, str(error), error.retryable)):
+            # Deleted meanwhile: what its files then lack is no failure of theirs.
+            return "lost"
         self._telemetry.count(metrics.JOB_FAILURES, code=error.code)
-        self._catalogue.fail(mine, JobError(error.code, str(error), error.retryable))
         return error.code
 
     def _record(self, encoded: EncodedVideo, watch: Stopwatch) -> None:

@@ -334,6 +334,14 @@ def test_half_an_ingest_is_never_searchable(running_service: RunningService) -> 
     assert video_id in running_service.found()
 
 
+def test_openapi_document_is_the_apps_not_bentomls(running_service: RunningService) -> None:
+    document = running_service.http.get("/docs.json").json()
+    assert document["info"]["title"] == "qasir"
+    assert "/v1/search" in document["paths"]
+    assert running_service.http.get("/").json()["openapi"] == "/docs.json"
+    assert running_service.http.get("/nowhere").json()["code"] == "not_found"
+
+
 def test_catalogue_counts_agree_with_the_library(running_service: RunningService) -> None:
     running_service.ingested()
     catalogue = Catalogue(running_service.settings.folders.catalogue)
