@@ -5,7 +5,7 @@
 tau is chosen on validation; the test split is only ever measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,11 +60,12 @@ def evaluate(params: Params, backbone: Backbone, tested: Sequence[Part], tau: fl
     """Measure the test split at every grid size."""
     settings = [Setting(pooling, tau) for pooling in POOLINGS]
     frames = next((part for part in tested if part.grid_size == 1), None)
+    gmacs = {r: gmacs_per_image(backbone, r) for r in {g.resolution for g in params.grids.values()}}
     result = Evaluation()
     with progress_bar("evaluating", len(tested)) as advance:
         for part in tested:
             ranks = result.ranks.setdefault(part.grid_size, {})
-            for images, pool in _samplings(params, backbone, part, frames):
+            for images, pool in _samplings(params, gmacs, part, frames):
                 ranked = part.rank(pool, settings)
                 result.study.extend(_study_rows(params, part, images, ranked))
                 ranks.update(_columns(images.sampling, ranked))
@@ -76,15 +77,16 @@ def evaluate(params: Params, backbone: Backbone, tested: Sequence[Part], tau: fl
 
 
 def _samplings(
-    params: Params, backbone: Backbone, part: Part, frames: Part | None
+    params: Params, gmacs: Mapping[int, float], part: Part, frames: Part | None
 ) -> Iterator[tuple[Images, Pool]]:
-    """Super images, and at equal encodings single frames where N = 1 is encoded too."""
+    """Super images, and at equal encodings single frames where N = 1 is encoded too.
+
+    `gmacs` of one image, by R.
+    """
 
     def images(sampling: Sampling, grid_size: int, counts: Sequence[int]) -> Images:
         resolution, encodes = params.resolution(grid_size), float(np.mean(counts))
-        return Images(
-            sampling, resolution, encodes, encodes * gmacs_per_image(backbone, resolution)
-        )
+        return Images(sampling, resolution, encodes, encodes * gmacs[resolution])
 
     counts = [len(video.vectors) for video in part.videos.values()]
     yield images("super-image", part.grid_size, counts), natural(part.videos)

@@ -1,8 +1,9 @@
 """The committed pictures of a study: plain SVG, equal bytes for equal numbers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 from training.measures import Measures
 from training.study import LengthRow, StudyRow
 from training.tau import TauChoice, mean_curve
+
+Thing = TypeVar("Thing")
 
 COLORS = ("#0b6e99", "#d9730d", "#6b7280", "#448361")
 STYLE: dict[Any, object] = {
@@ -32,7 +35,7 @@ def plot_poolings(rows: Sequence[StudyRow], path: Path) -> None:
     """Recall against grid size, one line a pooling."""
 
     def draw(axes: Axes, measure: str) -> None:
-        for color, pooling in zip(COLORS, ("attention", "mean", "max"), strict=False):
+        for pooling, color in _colored(("attention", "mean", "max")):
             chosen = _sorted(
                 r for r in rows if r.sampling == "super-image" and r.pooling == pooling
             )
@@ -47,13 +50,20 @@ def plot_sampling(rows: Sequence[StudyRow], path: Path) -> None:
     """Super images against as many single frames, by encodings per video."""
 
     def draw(axes: Axes, measure: str) -> None:
-        for color, sampling in zip(COLORS, ("super-image", "sparse"), strict=False):
-            chosen = _sorted(r for r in rows if r.sampling == sampling and r.pooling == "attention")
+        for sampling, color in _colored(("super-image", "sparse")):
+            # At N = 1 a super image is a frame: both lines start there.
+            chosen = _sorted(
+                r
+                for r in rows
+                if r.pooling == "attention" and (r.sampling == sampling or r.grid_size == 1)
+            )
             points = [(r.encodes_per_video, getattr(r, measure)) for r in chosen]
-            _line(axes, points, {"sparse": "sparse frames"}.get(sampling, "super images"), color)
+            _line(axes, points, "sparse frames" if sampling == "sparse" else "super images", color)
         axes.set_xlabel("encodings per video")
         axes.set_xscale("log")
-        _plain_ticks(axes, sorted({round(r.encodes_per_video) for r in rows}))
+        counts = {r.grid_size: r.encodes_per_video for r in rows}
+        axes.set_xticks(list(counts.values()), [f"{c:.3g}\nN = {n}" for n, c in counts.items()])
+        axes.minorticks_off()
 
     _save(_panels(draw, rows[0], "Super images and sparse frames at equal encodings"), path)
 
@@ -63,7 +73,7 @@ def plot_lengths(rows: Sequence[LengthRow], path: Path) -> None:
     known = [r for r in rows if r.pooling == "attention" and r.length != "mixed"]
 
     def draw(axes: Axes, measure: str) -> None:
-        for color, grid in zip(COLORS, sorted({r.grid_size for r in known}), strict=False):
+        for grid, color in _colored(sorted({r.grid_size for r in known})):
             points = sorted(
                 (r.super_images_per_video, getattr(r.measures, measure))
                 for r in known
@@ -72,6 +82,7 @@ def plot_lengths(rows: Sequence[LengthRow], path: Path) -> None:
             _line(axes, points, f"N = {grid}", color)
         axes.set_xlabel("super images per video")
         axes.set_xscale("log")
+        _plain_ticks(axes, [10, 100, 1000])
 
     _save(_panels(draw, known[0].measures, "Recall against video length"), path)
 
@@ -81,7 +92,7 @@ def plot_tau(choice: TauChoice, path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4), layout="constrained")
         axes = figure.subplots()
-        for color, grid in zip(COLORS, sorted({c.grid_size for c in choice.curves}), strict=False):
+        for grid, color in _colored(sorted({c.grid_size for c in choice.curves})):
             mean = mean_curve([c for c in choice.curves if c.grid_size == grid])
             _line(axes, sorted(mean.items()), f"N = {grid}", color)
         if choice.curves:
@@ -109,11 +120,15 @@ def _panels(draw: Callable[[Axes, str], None], size: StudyRow | Measures, title:
             chance = min(100.0, 100 * k / videos)
             axes.axhline(chance, color="#9ca3af", linestyle=":", linewidth=1, label="chance")
             axes.set_title(label, loc="left")
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, axes.dataLim.y1 * 1.1)
         panels[0].set_ylabel("queries answered, %")
-        panels[-1].legend(loc="best")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
         figure.suptitle(f"{title} ({videos} videos, {queries} queries)", x=0.01, ha="left")
     return figure
+
+
+def _colored(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
+    return zip(things, cycle(COLORS))  # colours go round when they run out
 
 
 def _line(axes: Axes, points: Iterable[tuple[float, float]], label: str, color: str) -> None:

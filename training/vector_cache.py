@@ -26,6 +26,8 @@ class VectorCache:
         self._sources: dict[str, str] = {}
         if self._passport_matches():
             self._sources = self._read_journal()
+            # A line cut short must not swallow the next one that is appended.
+            self._write_journal()
         else:
             self._start_over()
 
@@ -49,9 +51,7 @@ class VectorCache:
         for path in self.folder.glob("*.npz"):
             if path.stem not in self._sources:
                 path.unlink()
-        with whole_file(self.folder / JOURNAL_NAME) as journal:
-            for video_id, digest in self._sources.items():
-                journal.write(_journal_line(video_id, digest).encode())
+        self._write_journal()
 
     def path(self, video_id: str) -> Path:
         return self.folder / f"{video_id}.npz"
@@ -66,6 +66,11 @@ class VectorCache:
             path.unlink()
         with whole_file(self.folder / PASSPORT_NAME) as file:
             file.write(_passport_text(self.passport).encode())
+
+    def _write_journal(self) -> None:
+        with whole_file(self.folder / JOURNAL_NAME) as journal:
+            for video_id, digest in self._sources.items():
+                journal.write(_journal_line(video_id, digest).encode())
 
     def _read_journal(self) -> dict[str, str]:
         path = self.folder / JOURNAL_NAME

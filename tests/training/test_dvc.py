@@ -1,0 +1,153 @@
+"""The pipeline as DVC runs it, in a copy of the project with a corpus in miniature."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qasir.config import load_params
+from qasir.manifest import read_manifest, verify_files
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUTS = ("data/dataset", "data/vectors/1", "data/vectors/2", "build/export/manifest.json")
+
+
+class Project:
+    """A copy of the project with commands run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str) -> str:
+        paths = [str(Path(sys.executable).parent), os.environ["PATH"]]
+        environment = os.environ | {"PATH": os.pathsep.join(paths), "PYTHONPATH": "src"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def repro(self) -> set[str]:
+        """Run `dvc repro`; the stages that really ran."""
+        output = self.run("dvc", "repro")
+        return {line.split("'")[1] for line in output.splitlines() if "Running stage" in line}
+
+    def change(self, change: dict[str, Any]) -> None:
+        """Update params.yaml, one section at a time."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for section, values in change.items():
+            params[section].update(values)
+        path.write_text(yaml.safe_dump(params))
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Reproduced once from nothing, with a remote folder beside it."""
+    folder = tmp_path_factory.mktemp("project")
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp")
+    for name in ("src", "training", ".dvc"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    project = Project(folder)
+    demo = {"concepts": 20, "train_videos": 4, "val_videos": 2, "test_videos": 3, "moments": 2}
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["prepare"]["demo"] |= demo
+    params["grids"] = {"1": {"resolution": 64}, "2": {"resolution": 64}}
+    params["evaluate"] |= {"taus": [0.02, 0.2], "lengths": [12, 30]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    project.run("git", "init", "-q")
+    project.run("dvc", "remote", "add", "-f", "-d", "storage", str(folder.parent / "storage"))
+    assert project.repro() == {"prepare", "encode@1", "encode@2", "evaluate", "export"}
+    yield project
+    shutil.rmtree(folder)
+
+
+def test_every_output_is_there_and_consistent(project: Project) -> None:
+    manifest = read_manifest(project.folder / "build" / "export")
+    verify_files(manifest, project.folder / "build" / "export")
+    assert manifest.tau == project.json("build/evaluate/tau.json")["tau"]
+    assert manifest.tau in (0.02, 0.2)
+    passport = project.json("data/vectors/2/passport.json")
+    assert passport["fingerprint"] == manifest.fingerprint
+    metrics = project.json("results/metrics.json")
+    assert set(metrics) == {"zero-shot"}
+    assert set(metrics["zero-shot"]) == {"1", "2"}
+    rows = project.json("results/study.json")
+    kinds = {(r["grid_size"], r["sampling"], r["pooling"]) for r in rows}
+    assert len(kinds) == len(rows) == 9
+    lengths = project.json("results/lengths.json")
+    assert {r["length"] for r in lengths} == {"natural", 12, 30, "mixed"}
+    shown = project.run("dvc", "metrics", "show")
+    assert "zero-shot.2.r1" in shown
+
+
+def test_sparse_rows_cost_as_many_encodings(project: Project) -> None:
+    rows = [r for r in project.json("results/study.json") if r["grid_size"] == 2]
+    encodes = {r["sampling"]: r["encodes_per_video"] for r in rows}
+    assert encodes["sparse"] == encodes["super-image"]
+
+
+def test_the_rest_of_the_story_in_order(project: Project) -> None:
+    """One test, since each step starts from the state that the one before it left."""
+    assert project.repro() == set()
+    pushed_and_pulled(project)
+    only_dependents_of_a_grid_run_again(project)
+
+
+def pushed_and_pulled(project: Project) -> None:
+    """What is pushed to a folder comes back byte for byte, and nothing has to run."""
+    project.run("dvc", "push")
+    before = (project.folder / "build/export/super_image_encoder.onnx").read_bytes()
+    for name in ("data", "build", ".dvc/cache"):
+        shutil.rmtree(project.folder / name)
+    project.run("dvc", "pull")
+    assert (project.folder / "build/export/super_image_encoder.onnx").read_bytes() == before
+    assert all((project.folder / name).exists() for name in OUTPUTS)
+    assert project.repro() == set()
+
+
+def only_dependents_of_a_grid_run_again(project: Project) -> None:
+    untouched = (project.folder / "data/vectors/1/passport.json").stat().st_mtime_ns
+    project.change({"grids": {"2": {"resolution": 96}}})
+    assert project.repro() == {"encode@2", "evaluate", "export"}
+    assert project.json("data/vectors/2/passport.json")["resolution"] == 96
+    assert (project.folder / "data/vectors/1/passport.json").stat().st_mtime_ns == untouched
+    assert read_manifest(project.folder / "build" / "export").grids == {1: 64, 2: 96}
+
+
+def test_dvc_yaml_names_files_that_exist() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == ["prepare", "encode", "evaluate", "export"]
+    for name, stage in stages.items():
+        body = stage.get("do", stage)
+        assert body["cmd"].startswith(f"python -m training.{name}")
+        for dependency in body["deps"]:
+            produced = dependency.startswith(("data/", "build/"))
+            assert produced or (ROOT / dependency).exists(), dependency
+
+
+def test_every_training_module_is_a_dependency_of_some_stage() -> None:
+    """A module that no stage depends on could change results without a rerun."""
+    text = (ROOT / "dvc.yaml").read_text()
+    unnamed = {
+        path.name
+        for path in (ROOT / "training").glob("*.py")
+        if f"training/{path.name}" not in text
+    }
+    assert unnamed == {"__init__.py", "progress.py"}  # a bar changes nothing
+
+
+def test_the_committed_params_are_valid() -> None:
+    assert load_params(ROOT / "params.yaml").serve.grid_sizes

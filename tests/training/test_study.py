@@ -1,0 +1,39 @@
+"""Rows as files: flat, rounded, and equal bytes for equal values."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from training.measures import UNANSWERED, Measures
+from training.parts import Part
+from training.study import GroupRow, LengthRow, write_json, write_ranks
+
+MEASURES = Measures(60, 3, 100 / 3, 50.0, 100.0, None, 550 / 3)
+
+
+def test_measures_are_flattened_into_their_row(tmp_path: Path) -> None:
+    rows = [LengthRow(2, "attention", "mixed", 9.0, MEASURES), GroupRow(3, "kind v", MEASURES)]
+    write_json(rows, tmp_path / "rows.json")
+    first, second = json.loads((tmp_path / "rows.json").read_text())
+    assert first["length"] == "mixed"
+    assert (first["r1"], first["r100"], first["sumr"]) == (33.3333, None, 183.333)
+    assert (second["grid_size"], second["group"], second["videos"]) == (3, "kind v", 60)
+
+
+def test_small_numbers_keep_their_digits(tmp_path: Path) -> None:
+    write_json({2: {"worst": 1.23456789e-7}}, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"2": {"worst": 1.23457e-7}}
+
+
+def test_ranks_stand_beside_their_query(part: Part, tmp_path: Path) -> None:
+    ranks = np.arange(1, 13)
+    unanswered = np.where(ranks == 2, UNANSWERED, ranks)
+    path = tmp_path / "ranks" / "1.csv"
+    write_ranks(part.queries, {"attention": ranks, "sparse-mean": unanswered}, path)
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"query_id": "v00#enc#0", "attention": "1", "sparse-mean": "1"}
+    assert rows[1]["sparse-mean"] == ""
+    assert len(rows) == 12

@@ -1,0 +1,108 @@
+"""The cache: resumable, never of two models, and equal for equal inputs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qasir.manifest import Passport
+from qasir.vectors import VideoVectors
+from tests.training.conftest import RandomVideo
+from training.vector_cache import EDGE_BYTES, VectorCache, read_cache, source_digest
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"the bytes of a video")
+    return path
+
+
+@pytest.fixture
+def video(random_video: RandomVideo) -> VideoVectors:
+    return random_video(1, 4)
+
+
+def other(passport: Passport) -> Passport:
+    return passport.model_copy(update={"resolution": 96})
+
+
+def open_cache(tmp_path: Path, video: VideoVectors) -> VectorCache:
+    return VectorCache(tmp_path / "vectors", video.passport)
+
+
+def test_what_is_added_is_held_by_the_next_run(
+    tmp_path: Path, source: Path, video: VideoVectors
+) -> None:
+    cache = open_cache(tmp_path, video)
+    assert not cache.holds("a", source)
+    cache.add("a", source, video)
+    again = open_cache(tmp_path, video)
+    assert again.holds("a", source)
+    assert np.array_equal(read_cache(again.folder)["a"].vectors, video.vectors)
+
+
+def test_another_passport_empties_the_cache(
+    tmp_path: Path, source: Path, video: VideoVectors
+) -> None:
+    open_cache(tmp_path, video).add("a", source, video)
+    cache = VectorCache(tmp_path / "vectors", other(video.passport))
+    assert not cache.holds("a", source)
+    assert read_cache(cache.folder) == {}
+
+
+def test_a_replaced_video_is_encoded_again(
+    tmp_path: Path, source: Path, video: VideoVectors
+) -> None:
+    open_cache(tmp_path, video).add("a", source, video)
+    source.write_bytes(b"the bytes of another")
+    assert not open_cache(tmp_path, video).holds("a", source)
+
+
+def test_a_lost_vector_file_is_encoded_again(
+    tmp_path: Path, source: Path, video: VideoVectors
+) -> None:
+    cache = open_cache(tmp_path, video)
+    cache.add("a", source, video)
+    cache.path("a").unlink()
+    assert not open_cache(tmp_path, video).holds("a", source)
+
+
+def test_a_journal_cut_short_loses_its_last_line_only(
+    tmp_path: Path, source: Path, video: VideoVectors
+) -> None:
+    cache = open_cache(tmp_path, video)
+    cache.add("a", source, video)
+    cache.add("b", source, replace(video))
+    journal = cache.folder / "encoded.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-9])
+    again = open_cache(tmp_path, video)
+    assert again.holds("a", source)
+    assert not again.holds("b", source)
+    again.add("b", source, video)
+    assert open_cache(tmp_path, video).holds("b", source)
+
+
+def test_the_order_of_work_leaves_no_trace(
+    tmp_path: Path, source: Path, video: VideoVectors
+) -> None:
+    folders = []
+    for name, order in (("x", "abc"), ("y", "cab")):
+        cache = VectorCache(tmp_path / name, video.passport)
+        for video_id in order:
+            cache.add(video_id, source, video)
+        cache.finish({"a", "b"})
+        folders.append({p.name: p.read_bytes() for p in cache.folder.iterdir()})
+    assert folders[0] == folders[1]
+    assert sorted(folders[0]) == ["a.npz", "b.npz", "encoded.jsonl", "passport.json"]
+
+
+def test_a_digest_sees_both_ends_and_the_size(tmp_path: Path) -> None:
+    middle = bytes(3 * EDGE_BYTES)
+    contents = [b"a" + middle, b"b" + middle, b"a" + middle + b"0", middle + b"a"]
+    digests = set()
+    for content in contents:
+        (tmp_path / "video").write_bytes(content)
+        digests.add(source_digest(tmp_path / "video"))
+    assert len(digests) == len(contents)
