@@ -32,7 +32,7 @@ down: ## stop them
 	@python -m service.stack down
 
 bench: repro ## measure speed as ratios, into results/benchmarks.json
-	@python -m benchmarks
+	@OPENBLAS_NUM_THREADS=1 python -m benchmarks # as the service runs
 
 setup: $(VENV)/.ready $(TRITON_HOME)/.ready
 

@@ -17,6 +17,7 @@ from qasir.scoring import attention
 from qasir.types import Float16, Float32, Int64
 
 UNITS_PER_VIDEO = 16
+SCORE_DECIMALS = 6
 NOT_A_UNIT = np.float32(-1e9)
 
 
@@ -51,9 +52,11 @@ class ScorerInput:
 
 def recall(index: Index, query: Float32, tau: float) -> Recalled:
     """Every video's exact score for a unit query [D], best first, ties by id."""
-    ids, scores = index.scores(query[None, :], tau)
-    order = np.argsort(-scores[0], kind="stable")
-    ranked, ranked_scores = [ids[i] for i in order], scores[0, order]
+    ids, all_scores = index.scores(query[None, :], tau)
+    # Processes that were filled in another order differ in the last bits: not in the ranking.
+    scores = np.round(all_scores[0], SCORE_DECIMALS)
+    order = np.argsort(-scores, kind="stable")
+    ranked, ranked_scores = [ids[i] for i in order.tolist()], scores[order]
     # Few scores tie, so names are compared only there.
     for begin, end in runs(ranked_scores[1:] == ranked_scores[:-1]):
         ranked[begin : end + 1] = sorted(ranked[begin : end + 1])
