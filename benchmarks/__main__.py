@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.rows import Row, write_rows
 
-NAMES = ("recall", "encoding", "ingestion")
+NAMES = ("recall", "encoding", "ingestion", "search")
 
 
 def main(names: list[str]) -> None:
