@@ -4,8 +4,9 @@ import numpy as np
 
 from qasir.types import Bool, Float32, Float64, Moment
 
-# A unit belongs to a moment while its attention is at least this share of the strongest one's.
-SHARE = 0.5
+# A unit belongs to a moment while its attention is this far up from the video's average to its
+# strongest. Relative to both, so that a high tau, which flattens attention, still shows peaks.
+HEIGHT = 0.5
 
 
 def moments(
@@ -14,10 +15,12 @@ def moments(
     """Up to `count` moments, best first, from attention over S super images.
 
     attention, similarities: [S]; mask: bool [S, N*N]; times: [S, N*N, 2].
-    Neighbouring super images above SHARE of the strongest merge, so moments never
-    overlap; a moment's score is the best q.v_s inside it.
+    Neighbouring super images that stand out merge, so moments never overlap; a moment's
+    score is the best q.v_s inside it.
     """
-    strong = attention >= SHARE * attention.max()
+    average, strongest = attention.mean(), attention.max()
+    # The average of equal numbers can round to more than each of them.
+    strong = attention >= min(strongest, average + HEIGHT * (strongest - average))
     found = [
         _moment(begin, end, attention, similarities, mask, times) for begin, end in runs(strong)
     ]
