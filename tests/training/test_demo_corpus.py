@@ -1,7 +1,7 @@
 """The corpus on disk: real mp4 files that last as long as their annotations say."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from qasir.config import DemoParams
@@ -43,3 +43,13 @@ def test_videos_are_real_files_with_their_attribution(demo: DemoParams, tmp_path
         "train-0000.mp4",
         "train-0001.mp4",
     ]
+
+
+def test_videos_are_the_same_bytes_for_the_same_seed(demo: DemoParams, tmp_path: Path) -> None:
+    films = plan_corpus(demo, 1)["train"] + plan_corpus(demo, 2)["train"]
+    contents = set()
+    for run in range(3):
+        folder = tmp_path / str(run)
+        render_corpus([replace(f, video_id=f"{i}") for i, f in enumerate(films)], folder, demo)
+        contents.add(tuple(path.read_bytes() for path in sorted(folder.iterdir())))
+    assert len(contents) == 1
