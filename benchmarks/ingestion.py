@@ -5,14 +5,12 @@ The encoder has the cost of CLIP ViT-B/32; its weights are random, which costs t
 For `lite`, encoding is so cheap that decoding bounds it: the share of that ceiling is shown.
 """
 
-import queue
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import onnxruntime
 import torch
 from transformers import CLIPConfig, CLIPModel
@@ -81,19 +79,13 @@ def ingest(
     files: list[Path], grid_size: int, resolution: int, session: onnxruntime.InferenceSession | None
 ) -> None:
     """Decode, sample and tile in one thread; encode in this one, or throw away."""
-    ready: queue.Queue[Uint8 | None] = queue.Queue(2)
-
-    def produce() -> None:
-        for pixels in batches(files, grid_size, resolution):
-            ready.put(pixels)
-        ready.put(None)
-
-    thread = threading.Thread(target=produce)
-    thread.start()
-    for pixels in iter(ready.get, None):
-        if session is not None:
-            session.run(None, {"super_images": np.ascontiguousarray(pixels)})
-    thread.join()
+    source = batches(files, grid_size, resolution)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(next, source, None)
+        while (pixels := coming.result()) is not None:
+            coming = ahead.submit(next, source, None)
+            if session is not None:
+                session.run(None, {"super_images": pixels})
 
 
 def batches(files: list[Path], grid_size: int, resolution: int) -> Iterator[Uint8]:
