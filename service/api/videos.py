@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from qasir.errors import InvalidInput
 from service.api.context import Context, Given
+from service.api.media_file import MediaFile
 from service.api.multipart import FORM_BYTES, read_upload
 from service.api.schemas import JobOut, Upload, VideoDetail, VideoOut, VideoPage
 from service.store.catalogue import Accepted
@@ -126,14 +127,16 @@ async def delete_video(video_id: str, context: Given) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
+@router.head("/{video_id}/media", include_in_schema=False)
 @router.get("/{video_id}/media", response_class=FileResponse, responses=MEDIA)
 async def video_media(video_id: str, context: Given) -> FileResponse:
     """The bytes that were uploaded, whole or by Range."""
     video, path = await context.read(lambda: context.core.videos.media(video_id))
     headers = {**FOREVER, "X-Content-Type-Options": "nosniff"}
-    return FileResponse(path, headers=headers, media_type=media_type(video.container))
+    return MediaFile(path, headers=headers, media_type=media_type(video.container))
 
 
+@router.head("/{video_id}/thumbnail", include_in_schema=False)
 @router.get("/{video_id}/thumbnail", response_class=Response, responses=JPEG)
 async def video_thumbnail(
     video_id: str, context: Given, t: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0
@@ -143,6 +146,7 @@ async def video_thumbnail(
     return Response(jpeg, headers=FOREVER, media_type="image/jpeg")
 
 
+@router.head("/{video_id}/super-images/{number}", include_in_schema=False)
 @router.get("/{video_id}/super-images/{number}", response_class=Response, responses=JPEG)
 async def video_super_image(
     video_id: str,
