@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Response
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +21,7 @@ from service.telemetry import CONTENT_TYPE
 log = structlog.get_logger()
 
 OPENAPI_URL = "/docs.json"
+SCHEMAS = "#/components/schemas/"
 # 64 texts of the longest allowed length, in the longest encoding of a character. An upload
 # has a limit of its own, and is never held in memory.
 MAX_BODY_BYTES = 1 << 20
@@ -27,14 +29,27 @@ STREAMED_PATHS = ("/v1/videos",)
 ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What went wrong, as RFC 9457 says.",
-        "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}},
     }
 }
 
 
+class Documented(FastAPI):
+    """An app whose OpenAPI document defines the problem that every route may answer."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once; FastAPI defines only what is sent as application/json."""
+        document = super().openapi()
+        _, problem = models_json_schema(
+            [(Problem, "serialization")], ref_template=SCHEMAS + "{model}"
+        )
+        document["components"]["schemas"].update(problem["$defs"])
+        return document
+
+
 def create_app() -> FastAPI:
     """The app without its context, which each process sets once it has one."""
-    app = FastAPI(
+    app = Documented(
         title="qasir",
         version=__version__,
         description="Search long videos by text with super images (QASIR).",

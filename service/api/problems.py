@@ -57,6 +57,10 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
         for fault in error.errors()
     ]
     said = "; ".join(f"{fault.field}: {fault.message}" for fault in fields)
+    sent = request.headers.get("content-type", "")
+    if "json" not in sent and any(fault.field == "body" for fault in fields):
+        # What curl -d sends, unless it is told otherwise.
+        said = f"content type '{sent[:80]}': send JSON, -H 'Content-Type: application/json'"
     return problem_response(InvalidInput(f"{said}; /docs.json describes the request"), fields)
 
 

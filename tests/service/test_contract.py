@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,16 @@ def test_search_body_that_is_no_request(site: Site, content: bytes) -> None:
     assert answer.json()["code"] == "invalid_input"
 
 
+@pytest.mark.parametrize("sent", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_json_under_another_name_is_told_the_right_one(site: Site, sent: str) -> None:
+    answer = site.ask(
+        "POST", "/v1/search", content=b'{"query": "a dog"}', headers={"content-type": sent}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert f"content type '{sent}'" in answer.json()["detail"]
+    assert "Content-Type: application/json" in answer.json()["detail"]
+
+
 def test_search_body_that_is_too_long(site: Site) -> None:
     answer = site.ask("POST", "/v1/search", json={"query": "x" * (2 << 20)})
     assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
@@ -219,6 +230,9 @@ def test_full_disk_is_said(limited: Settings) -> None:
 def test_openapi_document_is_one(site: Site) -> None:
     document = site.ask("GET", "/docs.json").json()
     OpenAPI.model_validate(document)
+    for kind in re.findall(r'"\$ref": "#/components/schemas/(.*?)"', json.dumps(document)):
+        assert kind in document["components"]["schemas"]
+    assert "#/$defs" not in json.dumps(document)
     assert set(document["paths"]) >= {
         "/v1/videos",
         "/v1/videos/{video_id}",
