@@ -4,6 +4,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,23 +74,50 @@ def test_a_port_that_is_none(tmp_path: Path) -> None:
         diagnose(Machine({"QASIR_HTTP_PORT": "eighty"}, tmp_path))
 
 
-def test_a_running_stack_holds_its_ports_rightly(machine: Machine, settings: Settings) -> None:
-    class Live(http.server.BaseHTTPRequestHandler):
-        ready = False
+class Live(http.server.BaseHTTPRequestHandler):
+    """Answers 200, and 503 for what is not ready."""
 
-        def do_GET(self) -> None:
-            self.send_response(200 if Live.ready or self.path == "/livez" else 503)
-            self.end_headers()
+    ready = False
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/readyz" and not self.ready else 200)
+        self.end_headers()
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", settings.http_port), Live) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Ready(Live):
+    ready = True
+
+
+@contextmanager
+def answering(*ports: int, how: type[Live] = Ready) -> Iterator[None]:
+    with ExitStack() as stack:
+        for port in ports:
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", port), how)
+            stack.enter_context(server)
+            threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+            stack.callback(server.shutdown)
+        yield
+
+
+def test_a_stack_that_lacks_a_part(machine: Machine, settings: Settings) -> None:
+    with answering(settings.triton_http_port, settings.http_port):
         (fault,) = problems(doctor.check_ports, machine).values()
-        Live.ready = True
+    assert (fault.name, fault.found) == ("stack", "running without worker")
+    assert "qasir up" in fault.fix
+    with answering(settings.triton_http_port):
+        (fault,) = problems(doctor.check_ports, machine).values()
+    assert fault.found == "running without worker and service"
+
+
+def test_a_running_stack_holds_its_ports_rightly(machine: Machine, settings: Settings) -> None:
+    ports = (settings.triton_http_port, settings.worker_metrics_port, settings.http_port)
+    with answering(*ports, how=Live):
+        (fault,) = problems(doctor.check_ports, machine).values()
+    with answering(*ports):
         (finding,) = doctor.check_ports(machine)
-        server.shutdown()
     assert (fault.name, fault.found) == ("stack", "running, not ready")
     assert str(machine.state / "run") in fault.fix
     assert (finding.found, finding.ok) == ("ready", True)

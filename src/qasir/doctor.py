@@ -5,7 +5,7 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,17 +154,37 @@ def check_models(machine: Machine) -> Iterator[Finding]:
 
 def check_ports(machine: Machine) -> Iterator[Finding]:
     """The stack if it runs; if not, whether its ports are free."""
-    http = machine.port("QASIR_HTTP_PORT", 3000)
-    if _answers(f"http://{machine.host}:{http}/livez"):
-        ready = _answers(f"http://{machine.host}:{http}/readyz")
-        fix = "" if ready else f"see the logs in {machine.state / 'run'}"
-        yield Finding("stack", "ready" if ready else "running, not ready", fix)
+    silent = [name for name, url in _addresses(machine).items() if not _answers(url)]
+    if len(silent) < len(_addresses(machine)):
+        yield _stack(machine, silent)
         return
     yield Finding("stack", "not running")
     for name, variable, default in PORTS:
         number = machine.port(variable, default)
         fix = "" if _free(machine.host, number) else f"stop who listens there, or set {variable}"
         yield Finding(f"port {number}", f"{'taken' if fix else 'free'} ({name})", fix)
+
+
+def _addresses(machine: Machine) -> dict[str, str]:
+    triton_host = machine.variables.get("QASIR_TRITON_HOST", "127.0.0.1")
+    triton = machine.port("QASIR_TRITON_HTTP_PORT", 8000)
+    worker = machine.port("QASIR_WORKER_METRICS_PORT", 3001)
+    service = machine.port("QASIR_HTTP_PORT", 3000)
+    return {
+        "triton": f"http://{triton_host}:{triton}/v2/health/live",
+        "worker": f"http://{machine.host}:{worker}/metrics",
+        "service": f"http://{machine.host}:{service}/livez",
+    }
+
+
+def _stack(machine: Machine, silent: Sequence[str]) -> Finding:
+    logs = machine.state / "run"
+    if silent:
+        fix = f"run `qasir up`, which starts what is missing; the logs are in {logs}"
+        return Finding("stack", f"running without {' and '.join(silent)}", fix)
+    ready = _answers(_addresses(machine)["service"].replace("/livez", "/readyz"))
+    fix = "" if ready else f"see the logs in {logs}"
+    return Finding("stack", "ready" if ready else "running, not ready", fix)
 
 
 def this_machine() -> Machine:
