@@ -45,7 +45,8 @@ def test_search_as_json_is_json_alone(answers: Answers) -> None:
 
 def test_videos_list_show_and_delete(answers: Answers) -> None:
     answers.to("GET /v1/videos", {"videos": [VIDEO], "offset": 0, "limit": 50, "total": 7})
-    answers.to("GET /v1/videos/v1", VIDEO)
+    error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
+    answers.to("GET /v1/videos/v1", {**VIDEO, "job": {**JOB, "state": "failed", "error": error}})
     answers.to("DELETE /v1/videos/v1", "", status=204)
     listed = run("videos", "list", "--url", answers.url).output
     assert "0:08.0" in listed
@@ -53,7 +54,8 @@ def test_videos_list_show_and_delete(answers: Answers) -> None:
     assert "1 of 7" in listed
     as_json = run("videos", "list", "--json", "--url", answers.url).stdout
     assert json.loads(as_json)["videos"][0]["id"] == "v1"
-    assert json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)["codec"] == "h264"
+    shown = json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)
+    assert (shown["codec"], shown["job"]["error"]["detail"]) == ("h264", "not one frame decodes")
     assert run("videos", "delete", "v1", "--url", answers.url).output == "deleted v1\n"
 
 

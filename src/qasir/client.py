@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qasir import errors
 from qasir.errors import ModelUnavailable, NotFound, QasirError
-from qasir.results import Job, SearchResults, Upload, Video, Videos
+from qasir.results import Job, SearchResults, Upload, VideoDetail, Videos
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 POLL_SECONDS = 0.25
@@ -113,9 +113,9 @@ class Client:
         """A page of the library."""
         return self._call(Videos, "GET", "/v1/videos", params={"offset": offset, "limit": limit})
 
-    def video(self, video_id: str) -> Video:
-        """One video."""
-        return self._call(Video, "GET", f"/v1/videos/{video_id}")
+    def video(self, video_id: str) -> VideoDetail:
+        """One video with its newest job."""
+        return self._call(VideoDetail, "GET", f"/v1/videos/{video_id}")
 
     def delete(self, video_id: str) -> None:
         """Remove a video with everything made of it; the next search does not find it."""

@@ -44,6 +44,13 @@ class Video:
 
 
 @dataclass(frozen=True)
+class VideoDetail(Video):
+    """One video with its newest job, which says why it failed if it did."""
+
+    job: Job = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Videos:
     """A page of the library, newest first, and how many videos there are in all."""
 
