@@ -129,7 +129,13 @@ class Videos:
 
     def super_image(self, video_id: str, number: int, grid_size: int | None) -> bytes:
         """A JPEG of super image `number`, its frames in their own aspect."""
-        return read_sheet(self._sheets(self._vectors(video_id, grid_size)), number)
+        file = self._vectors(video_id, grid_size)
+        if number >= file.super_images:
+            raise NotFound(
+                f"no super image {number}: video '{video_id}' has {file.super_images} at grid "
+                f"size {file.grid_size}, numbered from 0"
+            )
+        return read_sheet(self._sheets(file), number)
 
     def job(self, job_id: str) -> Job:
         """One job.
@@ -151,7 +157,9 @@ class Videos:
         wanted = [file for file in files if grid_size in (None, file.grid_size)]
         if not wanted:
             known = sorted({file.grid_size for file in files})
-            raise NotFound(f"video '{video_id}' has no super images of N {grid_size}, but {known}")
+            raise NotFound(
+                f"video '{video_id}' has no super images of grid size {grid_size}; it has {known}"
+            )
         return min(wanted, key=lambda file: file.grid_size)
 
     def _sheets(self, file: VectorFile) -> Path:

@@ -48,7 +48,9 @@ def read_sheet(folder: Path, number: int) -> bytes:
     try:
         return sheet_path(folder, number).read_bytes()
     except FileNotFoundError as error:
-        raise NotFound(f"no super image {number}; the video's job says how far it is") from error
+        raise NotFound(
+            f"the picture of super image {number} is lost; delete the video and send it again"
+        ) from error
 
 
 def read_cell(folder: Path, grid_size: int, frame: int) -> bytes:

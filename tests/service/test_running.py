@@ -153,6 +153,7 @@ def test_pictures_show_the_right_frame(running_service: RunningService) -> None:
     assert [shown(f"/thumbnail?t={t}") for t in (0, 4.2, 8.9, 500)] == [9, 5, 1, 1]
     sheets = [running_service.http.get(f"{base}/super-images/{n}") for n in range(4)]
     assert [sheet.status_code for sheet in sheets] == [200, 200, 200, 404]
+    assert "has 3 at grid size 2" in sheets[3].json()["detail"]
     other = running_service.http.get(f"{base}/super-images/0?grid_size=3").json()
     assert (other["code"], other["status"]) == ("not_found", 404)
 
