@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from qasir.errors import (
     InvalidInput,
+    NoFrames,
     NoVideoStream,
     QasirError,
     UnsupportedMedia,
@@ -123,8 +124,21 @@ def test_audio_only(tmp_path: Path) -> None:
 def test_no_video_at_all(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "text.mp4"
     path.write_bytes(content)
-    with pytest.raises(UnsupportedMedia, match=r"text\.mp4"):
+    with pytest.raises(UnsupportedMedia, match=r"text\.mp4") as caught:
         probe(path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_not_one_frame_decodes(painted_video: PaintedVideo) -> None:
+    """Intact headers, and zeros where the pictures were."""
+    path = painted_video("blank.mp4", seconds=1)
+    data = path.read_bytes()
+    begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    path.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
+    with pytest.raises(NoFrames, match=r"blank\.mp4"):
+        probe(path)
+    with pytest.raises(NoFrames):
+        list(sample_frames(path, 1.0))
 
 
 def test_playlist_is_refused(tmp_path: Path, painted_video: PaintedVideo) -> None:

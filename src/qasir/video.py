@@ -119,8 +119,10 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # Only the file itself: a playlist must not make us read other files or the network.
         container = av.open(str(path), options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, ValueError) as error:
+        # Not str(error): it holds the path, which is no business of whoever sent the file.
+        reason = getattr(error, "strerror", None) or "unreadable"
         raise UnsupportedMedia(
-            f"{path.name} is no video file this build can read ({error}); "
+            f"{path.name} is no video file this build can read ({reason}); "
             "convert it to mp4, mkv, webm or avi"
         ) from error
     with container:
