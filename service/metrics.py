@@ -132,7 +132,13 @@ REQUESTS = Metric(
     "Requests answered, by operation and by error code; ok where there was none.",
     {
         "operation": OPERATIONS,
-        "code": ("ok", "method_not_allowed", "request_too_large", *error_codes()),
+        "code": (
+            "ok",
+            "method_not_allowed",
+            "request_too_large",
+            "request_timeout",
+            *error_codes(),
+        ),
     },
 )
 INGEST_SECONDS = Metric(

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
 
     search_seconds: Seconds = 5.0
     upload_seconds: Seconds = 3600.0
+    request_stall_seconds: Seconds = 60.0
     triton_seconds: Seconds = 30.0
     triton_patience_seconds: Seconds = 120.0
     decode_stall_seconds: Seconds = 60.0

@@ -1,5 +1,7 @@
 """The FastAPI app: all of /v1, the metrics page, the OpenAPI document, errors as problems."""
 
+import asyncio
+import math
 import time
 from http import HTTPStatus
 from typing import Any
@@ -98,9 +100,10 @@ class Counted:
         context: Context = self._state.context
         answered = _Answered(send)
         begin = time.perf_counter()
+        stall = context.core.settings.request_stall_seconds
         try:
             with context.requests.place():
-                await self._app(scope, _bounded(scope, receive), answered)
+                await self._app(scope, _bounded(scope, receive, stall), answered)
         except Overloaded as error:
             scope[problems.CODE_KEY] = error.code
             await problems.problem_response(error)(scope, receive, answered)
@@ -120,16 +123,24 @@ class Counted:
         )
 
 
-def _bounded(scope: Scope, receive: Receive) -> Receive:
-    if scope["path"] in STREAMED_PATHS:
-        return receive
-    taken = 0
+def _bounded(scope: Scope, receive: Receive, stall_seconds: float) -> Receive:
+    """The request's body, in so many bytes and without long silences."""
+    limit = math.inf if scope["path"] in STREAMED_PATHS else MAX_BODY_BYTES
+    taken, complete = 0, False
 
     async def count() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, complete
+        if complete:
+            # What is left to hear is that the client goes away, whenever that is.
+            return await receive()
+        try:
+            async with asyncio.timeout(stall_seconds):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error
         taken += len(message.get("body", b""))
-        if taken > MAX_BODY_BYTES:
+        complete = not message.get("more_body", False)
+        if taken > limit:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 

@@ -21,6 +21,7 @@ HTTP_CODES = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     HTTPStatus.BAD_REQUEST: "invalid_input",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
 }
 # Where a request's error code waits for the metrics.
 CODE_KEY = "qasir_code"
