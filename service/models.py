@@ -77,6 +77,7 @@ def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     try:
         settings = load_settings()
+        settings.folders.create()
         if given.command == "add":
             console.print(add(settings, given.export))
         elif given.command == "activate":

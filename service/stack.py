@@ -40,6 +40,7 @@ def up(settings: Settings, say: Say) -> None:
         QasirError: something is missing, a port is taken, or a process does not come up;
             then whatever this call started is stopped again.
     """
+    settings.folders.create()
     with locked(settings.folders.run / "stack.lock"):
         missing = [process for process in processes(settings) if process.leader() is None]
         if not missing:

@@ -39,6 +39,8 @@ class StateFolders:
         return self.root / "bentoml"
 
     def create(self) -> None:
-        """Make the folders that service and worker write to."""
+        """Make the folders that service and worker write to; a new root is its owner's alone."""
+        # Uploads are nobody else's to read; who wants to share them can say so, once.
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.uploads, self.media, self.vectors, self.run, self.bentoml):
             folder.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,15 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_new_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    fresh = StateFolders(tmp_path / "fresh")
+    fresh.create()
+    assert fresh.root.stat().st_mode & 0o777 == 0o700
+    fresh.root.chmod(0o750)
+    fresh.create()
+    assert fresh.root.stat().st_mode & 0o777 == 0o750
+
+
 def test_id_follows_from_the_bytes(media: MediaStore) -> None:
     video_id = kept(media)
     assert video_id == "v" + hashlib.sha256(CONTENT).hexdigest()[:20]
