@@ -37,6 +37,21 @@ def test_search_prints_a_table(answers: Answers) -> None:
     assert json.loads(answers.asked[0][1])["top_k"] == 3
 
 
+def test_search_of_an_empty_library_says_how_to_fill_it(answers: Answers) -> None:
+    answers.to(
+        "POST /v1/search", {**FOUND, "results": [], "searched": {"videos": 0, "seconds": 0.0}}
+    )
+    shown = run("search", "a dog", "--url", answers.url)
+    assert shown.exit_code == 0
+    assert "qasir ingest" in shown.output
+
+
+def test_a_video_that_failed_has_no_length(answers: Answers) -> None:
+    failed = {**VIDEO, "state": "failed", "duration": 0.0, "width": 0}
+    answers.to("GET /v1/videos", {"videos": [failed], "offset": 0, "limit": 50, "total": 1})
+    assert "0:00.0" not in run("videos", "list", "--url", answers.url).output
+
+
 def test_search_as_json_is_json_alone(answers: Answers) -> None:
     answers.to("POST /v1/search", FOUND)
     shown = run("search", "a dog", "--json", "--url", answers.url)
@@ -51,7 +66,7 @@ def test_videos_list_show_and_delete(answers: Answers) -> None:
     listed = run("videos", "list", "--url", answers.url).output
     assert "0:08.0" in listed
     assert "64x48" in listed
-    assert "1 of 7" in listed
+    assert "1 of 7 videos" in listed
     as_json = run("videos", "list", "--json", "--url", answers.url).stdout
     assert json.loads(as_json)["videos"][0]["id"] == "v1"
     shown = json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)

@@ -91,6 +91,9 @@ def search(
     if as_json:
         print_json(asdict(found))
         return
+    if not found.searched.videos:
+        console.print("no video is searchable yet; `qasir ingest PATH` adds some")
+        return
     console.print(results_table(found.results))
     milliseconds = found.timings_ms.get("total", 0.0)
     hours = found.searched.seconds / 3600
@@ -111,7 +114,7 @@ def list_videos(
         print_json(asdict(page))
         return
     console.print(videos_table(page.videos))
-    console.print(f"{len(page.videos)} of {page.total}")
+    console.print(f"{len(page.videos)} of {page.total} videos")
 
 
 @videos_app.command("show")
@@ -158,7 +161,8 @@ def videos_table(videos: Sequence[Video]) -> Table:
     table = Table(ID_COLUMN, "state", "length", "size", "title")
     for video in videos:
         size = f"{video.width}x{video.height}" if video.width else ""
-        table.add_row(video.id, video.state, clock(video.duration), size, video.title)
+        length = clock(video.duration) if video.duration else ""
+        table.add_row(video.id, video.state, length, size, video.title)
     return table
 
 
