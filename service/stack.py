@@ -42,14 +42,18 @@ def up(settings: Settings, say: Say) -> None:
     """
     settings.folders.create()
     with locked(settings.folders.run / "stack.lock"):
-        missing = [process for process in processes(settings) if process.leader() is None]
+        everything = processes(settings)
+        missing = [process for process in everything if process.leader() is None]
         if not missing:
+            _wait(everything)
             say(f"already up: {_page(settings)}")
             return
         for process in missing:
             process.stop()
         _check(settings, missing)
         _start(missing, say)
+        # What ran already may have lost what it needs, and finds it again in its own time.
+        _wait(everything)
         say(f"up: {_page(settings)} (logs in {settings.folders.run})")
 
 
@@ -96,6 +100,11 @@ def _check(settings: Settings, missing: Sequence[Process]) -> None:
     refuse_taken([port for process in missing for port in process.ports])
     if any(process.name == "triton" for process in missing):
         add_export(ModelStore(settings.state))
+
+
+def _wait(everything: Sequence[Process]) -> None:
+    for process in everything:
+        process.wait()
 
 
 def _start(missing: Sequence[Process], say: Say) -> None:

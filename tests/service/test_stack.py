@@ -209,6 +209,21 @@ def test_up_starts_what_is_missing_and_down_leaves_nothing(
     assert marked(folder) == []
 
 
+def test_up_is_not_content_with_a_process_that_does_not_answer(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = fake(folder, "one", SILENT, ready_seconds=0.3)
+    said = stack_of(monkeypatch, silent)
+    silent.start()
+    try:
+        with pytest.raises(QasirError, match="one does not answer"):
+            stack.up(settings, said.append)
+        assert said == []
+        assert silent.leader() is not None
+    finally:
+        silent.stop()
+
+
 def test_up_that_fails_stops_what_it_started(
     settings: Settings, export: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
