@@ -23,7 +23,7 @@ lint: setup
 	@ruff check . && ruff format --check . && lint-imports && mypy
 
 repro: setup ## dvc repro: corpus, vectors, figures, export
-	@dvc repro --quiet || dvc repro
+	@dvc repro
 
 up: setup ## start triton, worker and service in the background; return when they are ready
 	@python -m service.stack up
