@@ -1,14 +1,17 @@
 """The command line: what it asks of the service, what it prints, how it ends."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from qasir import cli
-from qasir.cli import app, clock, files_of
+from qasir.cli import app, clock, files_of, length_of
 from qasir.errors import InvalidConfig, ModelUnavailable, NotFound
+from qasir.results import Video
 from tests.fixtures.triton import ROOT, free_ports
 from tests.test_client import FOUND, JOB, VIDEO, Answers, answers, problem
 
@@ -100,6 +103,13 @@ def test_ingest_says_what_failed_and_goes_on(answers: Answers, tmp_path: Path) -
     assert f"{tmp_path}/b.mp4: not one frame decodes" in shown.stderr
 
 
+def test_a_folder_stands_for_its_videos(tmp_path: Path) -> None:
+    for name in ("b.mkv", "a.mp4", "notes.txt", "cover.jpg", "manifest.json", ".hidden.mp4"):
+        (tmp_path / name).touch()
+    assert [path.name for path in files_of([tmp_path])] == ["a.mp4", "b.mkv"]
+    assert list(files_of([tmp_path / "notes.txt"])) == [tmp_path / "notes.txt"]
+
+
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no file or folder at"):
         list(files_of([tmp_path / "missing"]))
@@ -154,3 +164,11 @@ def test_the_url_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_clock(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
+
+
+def test_a_damaged_video_shows_how_much_of_it_is_searched() -> None:
+    whole = Video("v1", "a", "ready", 60.0, 64, 48, "h264", 9, datetime.now(UTC), 59.5)
+    assert length_of(whole) == "1:00.0"
+    assert length_of(replace(whole, indexed_seconds=9.0)) == "1:00.0 (0:09.0 readable)"
+    assert length_of(replace(whole, indexed_seconds=0.0, state="queued")) == "1:00.0"
+    assert length_of(replace(whole, duration=0.0, state="failed")) == ""

@@ -5,7 +5,6 @@ of the sentence among that video's sentences in file order.
 """
 
 import json
-import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Literal, TypeVar, get_args
 
 from qasir.artifacts import whole_file
 from qasir.errors import CorruptArtifact
+from qasir.files import may_be_video
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -91,15 +91,9 @@ def find_videos(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and _may_be_video(path):
+        if path.is_file() and may_be_video(path):
             found.setdefault(path.stem, path)
     return found
-
-
-def _may_be_video(path: Path) -> bool:
-    """Unknown types pass: what a file really holds is decided when it is decoded."""
-    kind, _ = mimetypes.guess_type(path.name)
-    return kind is None or not kind.startswith(("text/", "image/", "application/json"))
 
 
 def _write_rows(path: Path, rows: Iterable[Video | Query]) -> None:

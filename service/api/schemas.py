@@ -77,7 +77,11 @@ class JobPage(BaseModel):
 
 
 class VideoOut(BaseModel):
-    """One video; duration, size and codec are known once it has been probed."""
+    """One video; duration, size and codec are known once it has been probed.
+
+    Where `indexed_seconds` is well below `duration`, the file is damaged: only so much of it
+    could be decoded and is searched.
+    """
 
     id: str
     title: str
@@ -91,6 +95,7 @@ class VideoOut(BaseModel):
     container: str
     state: VideoState
     created: datetime
+    indexed_seconds: float
 
     @classmethod
     def of(cls, video: Video) -> "VideoOut":

@@ -199,7 +199,7 @@ class Catalogue:
                 return False
             video_id = mine.job.video_id
             seconds = max(file.seconds for file in files)
-            videos.set_info(connection, video_id, info, info.duration or seconds)
+            videos.set_info(connection, video_id, info, seconds)
             videos.set_state(connection, video_id, "ready")
             for file in files:
                 videos.add_vectors(connection, file)

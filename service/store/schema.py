@@ -45,6 +45,7 @@ videos = Table(
     Column("sha256", String, nullable=False),
     Column("bytes", Integer, nullable=False),
     Column("duration", Float, nullable=False, default=0.0),
+    Column("indexed_seconds", Float, nullable=False, default=0.0),
     Column("width", Integer, nullable=False, default=0),
     Column("height", Integer, nullable=False, default=0),
     Column("codec", String, nullable=False, default=""),

@@ -17,7 +17,10 @@ Metadata = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the library; `created` in seconds since 1970."""
+    """One video of the library; `created` in seconds since 1970.
+
+    `indexed_seconds` is how much of `duration` decoded: less where the file is damaged.
+    """
 
     id: str
     title: str
@@ -31,6 +34,7 @@ class Video:
     container: str
     state: VideoState
     created: float
+    indexed_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,14 @@ def set_state(connection: Connection, video_id: str, state: VideoState) -> None:
     )
 
 
-def set_info(connection: Connection, video_id: str, info: VideoInfo, duration: float) -> None:
-    """Keep what decoding found out about the file."""
+def set_info(connection: Connection, video_id: str, info: VideoInfo, seconds: float) -> None:
+    """Keep what decoding found out about the file, `seconds` of which are indexed."""
     connection.execute(
         update(schema.videos)
         .where(schema.videos.c.id == video_id)
         .values(
-            duration=duration,
+            duration=info.duration or seconds,
+            indexed_seconds=seconds,
             width=info.width,
             height=info.height,
             codec=info.codec,

@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from qasir import doctor as doctors
 from qasir.client import Client
 from qasir.errors import InvalidConfig, NotFound, QasirError
+from qasir.files import may_be_video
 from qasir.ingest import ingest_files
 from qasir.results import Result, Video
 
@@ -161,9 +162,19 @@ def videos_table(videos: Sequence[Video]) -> Table:
     table = Table(ID_COLUMN, "state", "length", "size", "title")
     for video in videos:
         size = f"{video.width}x{video.height}" if video.width else ""
-        length = clock(video.duration) if video.duration else ""
-        table.add_row(video.id, video.state, length, size, video.title)
+        table.add_row(video.id, video.state, length_of(video), size, video.title)
     return table
+
+
+def length_of(video: Video) -> str:
+    """How long it is, and how little of that is searched where the file is damaged."""
+    if not video.duration:
+        return ""
+    # Sampling may leave out half an interval at the end, which is no damage.
+    missing = video.duration - video.indexed_seconds > max(2.0, 0.1 * video.duration)
+    partly = video.state == "ready" and missing
+    readable = f" ({clock(video.indexed_seconds)} readable)" if partly else ""
+    return clock(video.duration) + readable
 
 
 def clock(seconds: float) -> str:
@@ -183,14 +194,15 @@ def print_json(value: object) -> None:
 
 
 def files_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files that are meant: a folder stands for those in it, hidden ones left out.
+    """The files that are meant: a folder stands for what may be a video in it.
 
     Raises:
         NotFound: a path is neither.
     """
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            inside = (p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            yield from sorted(filter(may_be_video, inside))
         elif path.is_file():
             yield path
         else:

@@ -29,7 +29,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the library; duration, width and height are 0 until it has been probed."""
+    """One video of the library; duration, width and height are 0 until it has been probed.
+
+    `indexed_seconds` is how much of it could be decoded and is searched.
+    """
 
     id: str
     title: str
@@ -40,6 +43,7 @@ class Video:
     codec: str
     bytes: int
     created: datetime
+    indexed_seconds: float = 0.0
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
