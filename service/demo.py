@@ -84,8 +84,8 @@ def table(caption: Caption, found: SearchResults) -> Table:
 def running(settings: Settings) -> Iterator[None]:
     """The stack, for the length of the block; one that was up before stays up."""
     before = any(process.leader() for process in stack.processes(settings))
+    stack.up(settings, console.print)
     try:
-        stack.up(settings, console.print)
         yield
     finally:
         if not before:
