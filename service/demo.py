@@ -55,8 +55,7 @@ def read_captions(path: Path, count: int) -> list[Caption]:
 def upload(client: Client, files: list[Path]) -> None:
     """Upload every file through the API and wait until all are searchable."""
     sent: list[Upload] = [
-        client.upload(path, title=path.stem)
-        for path in track(files, "uploading", console=console, transient=True)
+        client.upload(path) for path in track(files, "uploading", console=console, transient=True)
     ]
     for one in track(sent, "indexing ", console=console, transient=True):
         client.wait(one.job_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from qasir import cli
+from qasir import cli, ingest
 from qasir.cli import app, clock, files_of, length_of
 from qasir.errors import InvalidConfig, ModelUnavailable, NotFound
 from qasir.results import Video
@@ -101,6 +101,21 @@ def test_ingest_says_what_failed_and_goes_on(answers: Answers, tmp_path: Path) -
     assert shown.exit_code == 1
     assert f"{tmp_path}/a.mp4: 5 bytes are too many" in shown.stderr
     assert f"{tmp_path}/b.mp4: not one frame decodes" in shown.stderr
+
+
+def test_ingest_waits_for_a_place_in_a_full_queue(
+    answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "BUSY_SECONDS", 0.01)
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    full = problem("overloaded", "1000 videos wait to be ingested")
+    answers.say["POST /v1/videos"] = [(429, full), (429, full), (202, UPLOAD)]
+    answers.to("GET /v1/jobs/j1", JOB)
+    shown = run("ingest", str(tmp_path), "--url", answers.url)
+    assert shown.exit_code == 0, shown.output
+    sent = [body for request, body in answers.asked if request == "POST /v1/videos"]
+    assert len(sent) == 3
+    assert all(b"video" in body for body in sent)
 
 
 def test_a_folder_stands_for_its_videos(tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ UPLOAD_FORM: dict[str, Any] = {
                     "additionalProperties": False,
                     "properties": {
                         "video": {"type": "string", "format": "binary"},
-                        "title": {"type": "string", "description": "default: the file's name"},
+                        "title": {
+                            "type": "string",
+                            "description": "default: the file's name without its ending",
+                        },
                         "metadata": {"type": "string", "description": "a JSON object"},
                     },
                 }

@@ -47,7 +47,8 @@ class Texts:
         limit = self._settings.max_query_chars
         if len(text) > limit:
             raise QueryTooLong(f"query of {len(text)} characters: the limit is {limit}; shorten it")
-        cleaned = " ".join(unicodedata.normalize("NFC", text).split())
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        cleaned = " ".join(unicodedata.normalize("NFC", printable).split())
         if not cleaned:
             raise InvalidInput("the query is empty; describe in words what the video shows")
         return cleaned

@@ -64,7 +64,7 @@ class Client:
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> Upload:
         """Send a file; `on_bytes` hears of every piece that goes out."""
-        fields = {"title": path.name if title is None else title}
+        fields = {} if title is None else {"title": title}
         if metadata is not None:
             fields["metadata"] = json.dumps(metadata)
         try:

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from qasir.client import FINAL, POLL_SECONDS, Client
-from qasir.errors import QasirError
+from qasir.errors import Overloaded, QasirError
 from qasir.results import Job
 
 # Of a bar: sending the bytes, and then the job.
 SENT_SHARE = 0.2
+BUSY_SECONDS = 2.0
 
 
 def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> dict[Path, str]:
@@ -34,10 +35,15 @@ def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> dic
 def _send(client: Client, path: Path, progress: Progress, bar: TaskID) -> str:
     size = max(path.stat().st_size, 1)
     progress.update(bar, state="sending")
-    upload = client.upload(
-        path, on_bytes=lambda count: progress.advance(bar, SENT_SHARE * count / size)
-    )
-    return upload.job_id
+    while True:
+        try:
+            return client.upload(
+                path, on_bytes=lambda count: progress.advance(bar, SENT_SHARE * count / size)
+            ).job_id
+        except Overloaded:
+            # The queue is bounded and moves on: a large folder waits its turn.
+            progress.update(bar, completed=0, state="waiting for a place")
+            time.sleep(BUSY_SECONDS)
 
 
 def _follow(

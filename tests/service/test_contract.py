@@ -109,6 +109,7 @@ def test_every_error_is_a_problem(
     [
         ({}, "invalid_input", "body.query"),
         ({"query": "  \n "}, "invalid_input", "empty"),
+        ({"query": "\u0000\u200b"}, "invalid_input", "empty"),
         ({"query": "x" * 101}, "query_too_long", "limit is 100"),
         ({"query": "a dog", "top_k": 101}, "invalid_input", "1 to 100"),
         ({"query": "a dog", "offset": 1001}, "invalid_input", "0 to 1000"),
