@@ -4,7 +4,6 @@ Needs an export (`dvc repro`). The library is random vectors in a state folder o
 Triton, worker and service are the real ones, on free ports.
 """
 
-import socket
 import statistics
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from qasir.manifest import Manifest, read_manifest
 from qasir.search import NOT_A_UNIT
 from qasir.text import Tokenizer
 from qasir.vectors import VideoVectors, write_vectors
+from service.processes import free_ports
 from service.settings import Settings
 from service.stack import EXPORT, down, up
 from service.store import schema, videos
@@ -125,12 +125,3 @@ def fill(settings: Settings, manifest: Manifest) -> None:
 def _video(video_id: str, number: int, seconds: float) -> Video:
     title, digest = f"video {number}", f"{number:064x}"
     return Video(video_id, title, {}, digest, 1, seconds, 1, 1, "h264", "mp4", "ready", 0.0)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on just now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -162,6 +162,18 @@ class Process:
         return "\n".join([f"the end of {self.log}:", *(f"  {line[:300]}" for line in lines)])
 
 
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now, all different: for a stack beside others."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
 def refuse_taken(ports: Sequence[Port]) -> None:
     """Check every port before anything is started.
 

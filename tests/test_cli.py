@@ -12,7 +12,8 @@ from qasir import cli, ingest
 from qasir.cli import app, clock, files_of, length_of
 from qasir.errors import InvalidConfig, ModelUnavailable, NotFound
 from qasir.results import Video
-from tests.fixtures.triton import ROOT, free_ports
+from service.processes import free_ports
+from tests.fixtures.triton import ROOT
 from tests.test_client import FOUND, JOB, VIDEO, Answers, answers, problem
 
 __all__ = ["answers"]

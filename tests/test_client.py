@@ -21,7 +21,7 @@ from qasir.errors import (
     QueryTooLong,
 )
 from qasir.results import Job
-from tests.fixtures.triton import free_ports
+from service.processes import free_ports
 
 VIDEO = {
     "id": "v1",

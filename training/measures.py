@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 from qasir.index import Index
-from qasir.metrics import ranks, recall_at
+from qasir.metrics import ranks, recall_at, sum_r
 from qasir.scoring import Pooling
 from qasir.types import Float32, Int64
 from training.dataset import Query
@@ -20,6 +20,7 @@ from training.pools import Pool
 # A query whose video could not be encoded is not found at any K; it still counts.
 UNANSWERED = int(np.iinfo(np.int64).max)
 CHUNK_SUPER_IMAGES = 100_000
+SELECTION_KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,16 @@ def measure(query_ranks: Int64, videos: int) -> Measures:
     >>> measure(np.array([1, 7]), videos=60).sumr
     200.0
     """
-    r1, r5, r10 = (recall_at(query_ranks, k) for k in (1, 5, 10))
-    r100 = recall_at(query_ranks, 100) if videos > 100 else None
-    sumr = r1 + r5 + r10 + (r100 or 0.0)
+    r1, r5, r10 = (recall_at(query_ranks, k) for k in SELECTION_KS)
+    whole = videos > 100
+    r100 = recall_at(query_ranks, 100) if whole else None
+    sumr = sum_r(query_ranks) if whole else objective(query_ranks)
     return Measures(videos, len(query_ranks), r1, r5, r10, r100, sumr)
 
 
 def objective(query_ranks: Int64) -> float:
     """What selection maximises: R@1 + R@5 + R@10."""
-    return sum(recall_at(query_ranks, k) for k in (1, 5, 10))
+    return sum_r(query_ranks, SELECTION_KS)
 
 
 def rank_queries(

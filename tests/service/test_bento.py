@@ -13,8 +13,8 @@ import httpx
 import pytest
 import yaml
 
+from service.processes import free_ports
 from tests.fixtures.service import RunningService, assert_alike, wait_for
-from tests.fixtures.triton import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.0.0+bento"

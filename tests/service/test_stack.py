@@ -13,10 +13,10 @@ import pytest
 
 from qasir.errors import Conflict, NotFound, QasirError
 from service import stack
-from service.processes import MARK, Port, Process, python, refuse_taken
+from service.processes import MARK, Port, Process, free_ports, python, refuse_taken
 from service.settings import Settings
 from service.store.models import ModelStore
-from tests.fixtures.triton import free_ports, stack_settings
+from tests.fixtures.triton import stack_settings
 
 # Answers 200 after a moment; its child leaves the session, as BentoML's workers do.
 SERVER = """
