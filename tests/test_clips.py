@@ -55,7 +55,7 @@ def clip_ranks(
     inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
     queries: Float32 = text.run(None, inputs)[0]
     ids, scores = index.scores(queries, manifest.tau)
-    return ranks(scores, index.order(ids, [f"{i:02}" for i in range(len(library))]))
+    return ranks(scores, np.array([ids.index(f"{i:02}") for i in range(len(library))]))
 
 
 def test_descriptions_find_their_clips(

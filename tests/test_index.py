@@ -87,7 +87,3 @@ def test_other_passport_is_refused() -> None:
 def test_unknown_video() -> None:
     with pytest.raises(NotFound, match="'nope'"):
         Index(PASSPORT, DIM).get("nope")
-
-
-def test_order_finds_columns() -> None:
-    assert Index(PASSPORT, DIM).order(["a", "b", "c"], ["c", "a"]).tolist() == [2, 0]

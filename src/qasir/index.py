@@ -13,7 +13,7 @@ import numpy as np
 from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import Passport
 from qasir.scoring import EPSILON, Pooling, unit_weights
-from qasir.types import Float32, Int64
+from qasir.types import Float32
 from qasir.vectors import VideoVectors
 
 GROWTH = 1.5
@@ -163,11 +163,6 @@ class Index:
         ]
         empty = np.empty((len(queries), 0), np.float32)
         return ids, np.concatenate(parts) if parts else empty
-
-    def order(self, ids: list[str], wanted: list[str]) -> Int64:
-        """Columns of `wanted` among `ids` of `scores`."""
-        place = {video_id: column for column, video_id in enumerate(ids)}
-        return np.array([place[video_id] for video_id in wanted], np.int64)
 
 
 def _grown(array: Float32, capacity: int) -> Float32:

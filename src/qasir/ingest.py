@@ -34,8 +34,8 @@ def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> dic
 
 def _send(client: Client, path: Path, progress: Progress, bar: TaskID) -> str:
     size = max(path.stat().st_size, 1)
-    progress.update(bar, state="sending")
     while True:
+        progress.update(bar, state="sending")
         try:
             return client.upload(
                 path, on_bytes=lambda count: progress.advance(bar, SENT_SHARE * count / size)

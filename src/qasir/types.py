@@ -83,12 +83,3 @@ class Moment:
     score: float
     super_image: int
     cell: int | None = None
-
-
-@dataclass(frozen=True)
-class ScoredVideo:
-    """One video's answer to one query: cosine score, and attention over its S units."""
-
-    video_id: str
-    score: float
-    attention: Float32
