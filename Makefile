@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint up down repro bench setup clean
+.PHONY: demo test lint up down repro study bench setup clean
 
 demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
 	@python -m service.demo $(if $(ONCE),--once)
@@ -22,7 +22,7 @@ test: setup lint ## linters, types and every test
 lint: setup
 	@ruff check . && ruff format --check . && lint-imports && mypy
 
-repro: setup ## dvc repro: corpus, vectors, figures, export
+repro: setup ## dvc repro: corpus, features, fine-tuning, figures, export
 	@dvc repro
 
 up: setup ## start triton, worker and service in the background; return when they are ready
@@ -30,6 +30,9 @@ up: setup ## start triton, worker and service in the background; return when the
 
 down: ## stop them
 	@python -m service.stack down
+
+study: repro ## the trade-off study, resumable, outside dvc: results/, plots and docs/results.md
+	@python -m training.study
 
 bench: repro ## measure speed as ratios, into results/benchmarks.json
 	@OPENBLAS_NUM_THREADS=1 python -m benchmarks # as the service runs

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.rows import Row, write_rows
 
-NAMES = ("recall", "encoding", "ingestion", "search")
+NAMES = ("recall", "encoding", "ingestion", "grids", "search")
 
 
 def main(names: list[str]) -> None:

@@ -1,11 +1,11 @@
-"""What super images save in the encoder alone: the same frames at equal R, N^2 to a picture."""
+"""What super images save in the encoder alone: the same frames at equal R, N^2 to a picture.
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
+Each call gives vectors of the pictures and of their cells; so N = 1 does no work less.
+"""
 
 import numpy as np
-import onnxruntime
 
+from benchmarks.encoder import grid_mask, session
 from benchmarks.rows import Row, interleaved, machine
 from qasir.modeling.backbones import load_backbone
 from qasir.modeling.export import image_graph
@@ -18,18 +18,19 @@ REPEATS = 5
 
 def run() -> list[Row]:
     """A row per N: seconds for FRAMES frames as super images, and one by one; target N^2."""
-    with TemporaryDirectory() as folder:
-        image_graph(load_backbone("lite"), RESOLUTION).write(Path(folder))
-        session = onnxruntime.InferenceSession(Path(folder) / "super_image_encoder.onnx")
+    images = session(image_graph(load_backbone("lite"), RESOLUTION))
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (FRAMES, RESOLUTION, RESOLUTION, 3), np.uint8)
 
-    def encode(count: int) -> None:
-        for begin in range(0, count, BATCH):
-            session.run(None, {"super_images": pixels[begin : min(begin + BATCH, count)]})
+    def encode(grid_size: int) -> None:
+        mask = grid_mask(np.ones((FRAMES // grid_size**2, grid_size**2), np.bool_))
+        for begin in range(0, len(mask), BATCH):
+            part = mask[begin : begin + BATCH]
+            window = pixels[begin : begin + len(part)]
+            images.run(None, {"super_images": window, "mask": part})
 
     sizes = (1, 2, 3, 4)
-    seconds = interleaved(REPEATS, *(lambda n=n: encode(FRAMES // n**2) for n in sizes))
+    seconds = interleaved(REPEATS, *(lambda n=n: encode(n) for n in sizes))
     return [
         Row(
             f"encoding speed-up at N = {n}",

@@ -1,58 +1,88 @@
 """A search through the real stack: 10,000 videos, text never cached, against the bare models.
 
 Needs an export (`dvc repro`). The library is random vectors in a state folder of its own;
-Triton, worker and service are the real ones, on free ports.
+Triton, worker and service are the real ones, on free ports. Run twice: with super images in
+the index, and with cells.
 """
 
+import shutil
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
 import onnxruntime
-from sqlalchemy import insert
 
-from benchmarks.recall import unit
+from benchmarks.library import SUPER_IMAGES, fill, random_vectors
 from benchmarks.rows import Row, machine
-from qasir.manifest import Manifest, read_manifest
-from qasir.search import NOT_A_UNIT
+from qasir.config import IndexUnit
+from qasir.manifest import Manifest, read_manifest, write_manifest
+from qasir.search import ScorerInput, scorer_input
 from qasir.text import Tokenizer
-from qasir.vectors import VideoVectors, write_vectors
 from service.processes import free_ports
 from service.settings import Settings
-from service.stack import EXPORT, down, up
-from service.store import schema, videos
-from service.store.videos import VectorFile, Video
+from service.stack import EXPORT, down, processes, up
+from service.store.models import ModelStore
 
-VIDEOS, UNITS = 10_000, 9
+VIDEOS = 10_000
 SEARCHES, WARM_UP = 200, 20
-CANDIDATES = 50
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of every search, of its recall, and of the bare models; memory of one process."""
+
+    searches: list[float]
+    recall: list[float]
+    bare: list[float]
+    megabytes: float
+
+    @property
+    def p50(self) -> float:
+        return statistics.median(self.searches)
 
 
 def run() -> list[Row]:
-    """p50 and p99 of a search, and p50 of what transport, Triton and service add."""
+    """Latency and what transport adds, the request's size, and the price of an index of cells."""
     manifest = read_manifest(EXPORT)
-    with TemporaryDirectory() as folder, served(Path(folder), manifest) as url:
-        client = httpx.Client(base_url=url, timeout=30)
-        bare_models = Bare(manifest)
-        ours, recall, bare = [], [], []
-        for number in range(WARM_UP + SEARCHES):
-            text = f"a dog catches frisbee number {number}"
-            begin = time.perf_counter()
-            answer = client.post("/v1/search", json={"query": text}).raise_for_status()
-            ours.append(time.perf_counter() - begin)
-            recall.append(answer.json()["timings_ms"]["recall"] / 1000)
-            bare.append(bare_models.seconds(text))
-    config = {"videos": VIDEOS, "units": UNITS, "dim": manifest.dim, **machine()}
-    p50, p99 = (float(np.percentile(ours[WARM_UP:], q)) for q in (50, 99))
-    needed = statistics.median(bare[WARM_UP:]) + statistics.median(recall[WARM_UP:])
+    bare = Bare(manifest)
+    with TemporaryDirectory() as folder:
+        settings = settings_in(Path(folder) / "state")
+        fill(settings, manifest, VIDEOS)
+        whole, cells = (
+            measure(settings, unit_export(Path(folder), manifest, unit), bare)
+            for unit in ("super-image", "cell")
+        )
+    config = {"videos": VIDEOS, "units": SUPER_IMAGES, "dim": manifest.dim, **machine()}
+    p99 = float(np.percentile(whole.searches, 99))
+    needed = statistics.median(whole.bare) + statistics.median(whole.recall)
+    sizes = (cells.megabytes, "MB", whole.megabytes, cells.megabytes / whole.megabytes)
     return [
-        Row("search p50 over bare models and recall", p50, "s", needed, p50 / needed, config),
-        Row("search p99 over its p50", p99, "s", p50, p99 / p50, config),
+        Row(
+            "search p50 over bare models and recall",
+            whole.p50,
+            "s",
+            needed,
+            whole.p50 / needed,
+            config,
+        ),
+        Row("search p99 over its p50", p99, "s", whole.p50, p99 / whole.p50, config),
+        Row(
+            "search p50 by cells over super images",
+            cells.p50,
+            "s",
+            whole.p50,
+            cells.p50 / whole.p50,
+            config,
+        ),
+        Row("service memory by cells over super images", *sizes, config),
+        Row("scorer request over a megabyte", bare.megabytes, "MB", 1.0, bare.megabytes, config),
     ]
 
 
@@ -63,8 +93,14 @@ class Bare:
         self._tokenizer = Tokenizer.load(EXPORT, manifest.tokenizer)
         self._text = onnxruntime.InferenceSession(EXPORT / "text_encoder.onnx")
         self._scorer = onnxruntime.InferenceSession(EXPORT / "attention_scorer.onnx")
-        self._units = np.ones((1, CANDIDATES * UNITS, manifest.dim), np.float16)
-        self._log_weights = np.full((1, CANDIDATES, CANDIDATES * UNITS), NOT_A_UNIT, np.float32)
+        self._candidates = request(manifest)
+        self._grid_size = np.array([[manifest.profile.grid_sizes[0]]])
+
+    @property
+    def megabytes(self) -> float:
+        """What a search sends to the scorer."""
+        size: int = sum(array.nbytes for array in vars(self._candidates).values())
+        return size / MEGABYTE
 
     def seconds(self, text: str) -> float:
         """Tokenise, encode and score once."""
@@ -72,56 +108,74 @@ class Bare:
         tokens = self._tokenizer.encode([text])
         inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
         (query,) = self._text.run(None, inputs)
-        scored = {"query": query, "units": self._units, "log_weights": self._log_weights}
-        self._scorer.run(None, scored)
+        batch = {name: array[None] for name, array in vars(self._candidates).items()}
+        self._scorer.run(["scores"], {"query": query, "grid_size": self._grid_size, **batch})
         return time.perf_counter() - begin
 
 
-@contextmanager
-def served(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """The stack over a filled library; its URL."""
+def request(manifest: Manifest) -> ScorerInput:
+    """As the service packs the best videos."""
+    limits, size = Settings(), manifest.profile.grid_sizes[0]
+    rng = np.random.default_rng(1)
+    passport = manifest.passport(size)
+    found = [random_vectors(rng, passport, manifest.dim) for _ in range(limits.candidates)]
+    query = found[0].super_images[0].astype(np.float32)
+    counts = (limits.candidates, limits.candidate_units)
+    return scorer_input(query, found, manifest.branches[size], *counts)
+
+
+def unit_export(folder: Path, manifest: Manifest, unit: IndexUnit) -> Path:
+    """The export with another profile: recall over this unit."""
+    export = folder / unit
+    shutil.copytree(EXPORT, export)
+    profile = manifest.profile.model_copy(update={"index_unit": unit})
+    write_manifest(manifest.model_copy(update={"profile": profile}), export)
+    return export
+
+
+def measure(settings: Settings, export: Path, bare: Bare) -> Measured:
+    """Search the served library, each time for a text that no cache knows."""
+    searches, recall, alone = [], [], []
+    with served(settings, export) as url, httpx.Client(base_url=url, timeout=30) as client:
+        for number in range(WARM_UP + SEARCHES):
+            text = f"a dog catches frisbee number {number}"
+            begin = time.perf_counter()
+            answer = client.post("/v1/search", json={"query": text}).raise_for_status()
+            searches.append(time.perf_counter() - begin)
+            recall.append(answer.json()["timings_ms"]["recall"] / 1000)
+            alone.append(bare.seconds(text))
+        megabytes = service_memory(settings)
+    return Measured(searches[WARM_UP:], recall[WARM_UP:], alone[WARM_UP:], megabytes)
+
+
+def service_memory(settings: Settings) -> float:
+    """Resident memory of the largest service process."""
+    (service,) = (process for process in processes(settings) if process.name == "service")
+    return float(max(member.memory_info().rss for member in service.members()) / MEGABYTE)
+
+
+def settings_in(state: Path) -> Settings:
+    """A state folder and free ports."""
     http, worker, *triton = free_ports(5)
-    settings = Settings(
-        state=folder,
+    return Settings(
+        state=state,
         http_port=http,
         worker_metrics_port=worker,
         triton_http_port=triton[0],
         triton_grpc_port=triton[1],
         triton_metrics_port=triton[2],
     )
-    fill(settings, manifest)
+
+
+@contextmanager
+def served(settings: Settings, export: Path) -> Iterator[str]:
+    """The stack with this export active; its URL."""
+    store = ModelStore(settings.state)
+    # Known to the store, so that `up` does not take it for a new one and activate it.
+    store.add(EXPORT)
+    store.activate(store.add(export))
     up(settings, lambda _: None)
     try:
-        yield f"http://{settings.host}:{http}"
+        yield f"http://{settings.host}:{settings.http_port}"
     finally:
         down(settings, lambda _: None)
-
-
-def fill(settings: Settings, manifest: Manifest) -> None:
-    """Write VIDEOS random videos as ingests would have, in one transaction."""
-    settings.folders.create()
-    rng = np.random.default_rng(0)
-    size = manifest.profile.grid_sizes[0]
-    passport = manifest.passport(size)
-    mask, times = np.ones((UNITS, size**2), np.bool_), np.zeros((UNITS, size**2, 2))
-    seconds = float(UNITS * size**2)
-    engine = schema.open_engine(settings.folders.catalogue)
-    with schema.writing(engine) as connection:
-        for number in range(VIDEOS):
-            video_id = f"v{number:020x}"
-            rows = unit(rng.standard_normal((UNITS, manifest.dim), dtype=np.float32))
-            vectors = VideoVectors(passport, rows.astype(np.float16), mask, times)
-            path = f"{video_id}/random.npz"
-            write_vectors(vectors, settings.folders.vectors / path)
-            videos.add(connection, _video(video_id, number, seconds))
-            facts = (passport.fingerprint, size, passport.fps, path)
-            file = VectorFile(video_id, *facts, UNITS * size**2, UNITS, seconds)
-            videos.add_vectors(connection, file)
-        change = {"kind": "indexed", "video_id": video_id}
-        connection.execute(insert(schema.changes).values(change))
-    engine.dispose()
-
-
-def _video(video_id: str, number: int, seconds: float) -> Video:
-    title, digest = f"video {number}", f"{number:064x}"
-    return Video(video_id, title, {}, digest, 1, seconds, 1, 1, "h264", "mp4", "ready", 0.0)

@@ -2,7 +2,7 @@
 
 Triton's wheel has no onnxruntime backend, so `configs/wheel.pbtxt` runs the same
 `model.onnx` by this file (the model store copies it beside the graph as `model.py`).
-Tensors cross by DLPack only: under numpy 2 the wheel's `as_numpy()` reads wrong strides.
+Tensors, BOOL too, cross by DLPack only: under numpy 2 the wheel's `as_numpy()` reads wrong strides.
 """
 
 import ctypes

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from qasir.cli import clock
 from qasir.client import Client
 from qasir.errors import NotFound, QasirError
 from qasir.results import SearchResults, Upload
+from qasir.tables import clock
 from service import stack
 from service.settings import Settings, load_settings
 

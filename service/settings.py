@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     max_queued_jobs: Count = 1000
     text_cache: Count = 4096
     candidates: Count = 50
-    candidate_units: Count = 16
+    candidate_units: Count = 8
 
     search_seconds: Seconds = 5.0
     upload_seconds: Seconds = 3600.0

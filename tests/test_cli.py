@@ -9,14 +9,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from qasir import cli, ingest
-from qasir.cli import app, clock, files_of, length_of
+from qasir.cli import app, files_of
 from qasir.errors import InvalidConfig, ModelUnavailable, NotFound
 from qasir.results import Video
+from qasir.tables import clock, length_of
 from service.processes import free_ports
 from tests.fixtures.triton import ROOT
 from tests.test_client import FOUND, JOB, VIDEO, Answers, answers, problem
+from tests.test_tune import results
 
-__all__ = ["answers"]
+__all__ = ["answers", "results"]
 
 UPLOAD = {"video_id": "v1", "job_id": "j1", "state": "queued"}
 
@@ -188,3 +190,25 @@ def test_a_damaged_video_shows_how_much_of_it_is_searched() -> None:
     assert length_of(replace(whole, indexed_seconds=9.0)) == "1:00.0 (0:09.0 readable)"
     assert length_of(replace(whole, indexed_seconds=0.0, state="queued")) == "1:00.0"
     assert length_of(replace(whole, duration=0.0, state="failed")) == ""
+
+
+def test_tune_marks_what_it_chose(results: Path) -> None:
+    shown = run("tune", "--budget", "15 s per video-hour", "--results", str(results))
+    assert shown.exit_code == 0, shown.output
+    (row,) = [line for line in shown.output.splitlines() if ">" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[:7] == [">", "lite", "fine-tuned", "accurate", "2", "256", "1"]
+    assert cells[7:11] == ["27.5", "55.0", "65.0", "12.0"]
+    assert shown.output.splitlines()[-1] == "N = 2, R = 256, 1 fps, accurate, fine-tuned lite"
+
+
+def test_tune_as_json_holds_every_candidate(results: Path) -> None:
+    shown = run("tune", "--min-recall", "55", "--json", "--results", str(results))
+    answer = json.loads(shown.stdout)
+    assert (answer["chosen"]["grid_size"], answer["chosen"]["r5"]) == (2, 55.0)
+    assert len(answer["candidates"]) == 8
+
+
+def test_tune_without_results_says_how_to_get_them(tmp_path: Path) -> None:
+    failed = run("tune", "--min-recall", "55", "--results", str(tmp_path))
+    assert isinstance(failed.exception, NotFound)

@@ -34,11 +34,31 @@ def test_the_projects_own() -> None:
         ("encode", "window_overlap", 60, "window_overlap 60"),
         ("serve", "grid_sizes", [5], r"\[5\]"),
         ("prepare", "dataset", "youtube", "dataset"),
+        ("finetune", "super_image_branch", None, "super_image_branch"),
+        ("finetune", "backbone", "thawed", "backbone"),
+        ("finetune", "residual_ratios", [0.1, 1.1], "residual_ratios"),
+        ("finetune", "precision", "fp8", "precision"),
     ],
 )
 def test_wrong_values(tmp_path: Path, section: str, key: str, value: object, message: str) -> None:
     with pytest.raises(InvalidConfig, match=message):
         load_params(changed(tmp_path, section, key, value))
+
+
+def test_a_score_needs_a_branch(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["finetune"] |= {"super_image_branch": False, "cell_branch": False}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(InvalidConfig, match="one must score"):
+        load_params(path)
+
+
+def test_heads_share_what_the_temporal_encoder_works_in(tmp_path: Path) -> None:
+    learned = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["retriever"]
+    wrong = learned | {"dim": 100, "heads": 3}
+    with pytest.raises(InvalidConfig, match="dim 100 is no multiple of 2 x heads 3"):
+        load_params(changed(tmp_path, "finetune", "retriever", wrong))
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from qasir.errors import CorruptArtifact, FingerprintMismatch, UnsupportedGrid
 from qasir.manifest import (
+    Branches,
     Manifest,
     Preprocessing,
     Profile,
@@ -17,6 +19,7 @@ from qasir.manifest import (
 )
 
 PLAIN = Preprocessing()
+EVEN = Branches(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.1)
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -28,8 +31,8 @@ def manifest(**changes: Any) -> Manifest:
         "dim": 8,
         "window": 64,
         "window_overlap": 0,
-        "tau": 0.05,
         "grids": {1: 224, 2: 256},
+        "branches": {1: EVEN, 2: EVEN},
         "fps": (1.0,),
         "preprocessing": PLAIN,
         "tokenizer": TokenizerSpec(pad_id=0, buckets=(16,)),
@@ -50,7 +53,27 @@ def test_fingerprint_changes_with_what_changes_vectors() -> None:
     }
     assert len(found) == 5
     assert manifest().fingerprint == fingerprint("w", PLAIN, 8, 64)
-    assert manifest(tau=0.5, name="other").fingerprint == manifest().fingerprint
+    other_scores = {1: EVEN, 2: EVEN.model_copy(update={"cell_tau": 0.5})}
+    renamed = manifest(branches=other_scores, name="other")
+    assert renamed.fingerprint == manifest().fingerprint
+
+
+@pytest.mark.parametrize("branches", [{}, {2: EVEN}, {1: EVEN, 2: EVEN, 3: EVEN}])
+def test_every_grid_has_its_branches(branches: dict[int, Branches]) -> None:
+    with pytest.raises(ValidationError, match=r"grids for N \[1, 2\]"):
+        manifest(branches=branches)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"super_image_weight": 1.1}, {"super_image_tau": 0.0}, {"cell_tau": -1.0}]
+)
+def test_branches_have_limits(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Branches.model_validate(EVEN.model_dump() | wrong)
+
+
+def test_each_unit_has_its_tau() -> None:
+    assert (EVEN.tau("super-image"), EVEN.tau("cell")) == (0.05, 0.1)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -62,7 +85,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(CorruptArtifact, match="dvc repro export"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"name": "m", "surprise": 1}')
-    with pytest.raises(CorruptArtifact, match="surprise"):
+    with pytest.raises(CorruptArtifact, match=r"(?s)surprise.*export the model again"):
         read_manifest(tmp_path)
 
 
@@ -84,4 +107,4 @@ def test_check_shows_both_fingerprints() -> None:
 
 def test_check_refuses_another_resolution() -> None:
     with pytest.raises(UnsupportedGrid, match="R 320"):
-        manifest().check(manifest(grids={2: 320}).passport(2))
+        manifest().check(manifest(grids={2: 320}, branches={2: EVEN}).passport(2))

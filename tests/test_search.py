@@ -1,4 +1,4 @@
-"""Recall, unit selection and packing: every way to a score gives the same score."""
+"""Recall, unit selection, packing, reranking: every way to a score gives the same score."""
 
 import numpy as np
 import pytest
@@ -8,60 +8,99 @@ from hypothesis import strategies as st
 
 from qasir.errors import InvalidInput
 from qasir.index import Index
-from qasir.manifest import Passport
+from qasir.manifest import Branches
 from qasir.modeling.retriever import AttentionScorer
-from qasir.scoring import score_direct
-from qasir.search import pack, recall, select_units, unpack_attention, z_scores
+from qasir.scoring import blend, score_direct, score_packed
+from qasir.search import (
+    UNITS_PER_VIDEO,
+    Recalled,
+    ScorerInput,
+    bucket,
+    pack,
+    recall,
+    rerank,
+    scorer_input,
+    select_units,
+    z_scores,
+)
 from qasir.types import Float16, Float32
 from qasir.vectors import VideoVectors
+from tests.fixtures.vectors import PASSPORT, random_video, unit_rows
 
 DIM = 24
-PASSPORT = Passport(fingerprint="a" * 16, grid_size=1, resolution=64, fps=1.0)
+GRID_SIZE = PASSPORT.grid_size
 
 
-def rows(rng: np.random.Generator, count: int) -> Float16:
-    values = rng.normal(size=(count, DIM))
-    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float16)
+def vectors(rng: np.random.Generator, count: int) -> Float16:
+    return unit_rows(rng, count, DIM).astype(np.float16)
 
 
-def one_query(rng: np.random.Generator) -> Float32:
-    values = rng.normal(size=DIM)
-    return np.asarray(values / np.linalg.norm(values), np.float32)
+def library(rng: np.random.Generator, frames: list[int]) -> dict[str, VideoVectors]:
+    return {f"v{number}": random_video(rng, count, DIM) for number, count in enumerate(frames)}
 
 
-def library(rng: np.random.Generator, sizes: list[int]) -> Index:
-    index = Index(PASSPORT, DIM)
-    for number, size in enumerate(sizes):
-        mask = np.ones((size, 1), np.bool_)
-        vectors = VideoVectors(PASSPORT, rows(rng, size), mask, np.zeros((size, 1, 2)))
-        index.put(f"v{number}", vectors)
-    return index
+def exact(query: Float32, videos: list[VideoVectors], branches: Branches) -> Float32:
+    """Both branches over all units of each video, by the sum itself."""
+    units = [(v.super_images.astype(np.float32), v.cells.astype(np.float32)) for v in videos]
+    whole = [score_direct(query, rows, branches.super_image_tau) for rows, _ in units]
+    parts = [score_direct(query, rows, branches.cell_tau) for _, rows in units]
+    return blend(np.array(whole, np.float32), np.array(parts, np.float32), branches)
+
+
+def by_numpy(query: Float32, packed: ScorerInput, branches: Branches) -> Float32:
+    whole = (packed.units.astype(np.float32), packed.log_weights, branches.super_image_tau)
+    parts = (packed.cells.astype(np.float32), packed.cell_log_weights, branches.cell_tau)
+    return blend(score_packed(query, *whole), score_packed(query, *parts), branches)
+
+
+def by_torch(query: Float32, packed: ScorerInput, branches: Branches) -> Float32:
+    scorer = AttentionScorer({GRID_SIZE: branches})
+    arrays = (query, packed.units, packed.log_weights, packed.cells, packed.cell_log_weights)
+    batch = [torch.from_numpy(array[None]) for array in arrays]
+    scores, _, _ = scorer(*batch, torch.tensor([[GRID_SIZE]]))
+    return np.asarray(scores[0].numpy(), np.float32)
 
 
 @settings(deadline=None, max_examples=40)
 @given(
-    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8),
-    tau=st.sampled_from([0.02, 0.05, 0.5]),
+    frames=st.lists(st.integers(1, 200), min_size=1, max_size=6),
+    weight=st.sampled_from([0.0, 0.3, 1.0]),
+    taus=st.tuples(st.sampled_from([0.02, 0.05, 0.5]), st.sampled_from([0.02, 0.1])),
+    limit=st.sampled_from([1, 4, UNITS_PER_VIDEO]),
     seed=st.integers(0, 500),
 )
-def test_recall_and_scorer_agree(sizes: list[int], tau: float, seed: int) -> None:
-    """Exact recall over all units = the scorer over 16 units and the folded rest."""
+def test_recall_and_scorer_agree(
+    frames: list[int], weight: float, taus: tuple[float, float], limit: int, seed: int
+) -> None:
+    """Exact recall over all units = the scorer, in numpy and torch, over few and a folded rest."""
     rng = np.random.default_rng(seed)
-    index, query = library(rng, sizes), one_query(rng)
-    recalled = recall(index, query, tau)
-    candidates = [select_units(query, index.get(v).vectors, tau) for v in recalled.ids]
-    packed = pack(candidates, videos=10, units=10 * 17)
-    arrays = (query[None], packed.units[None], packed.log_weights[None])
-    scores, attention = AttentionScorer(tau)(*map(torch.from_numpy, arrays))
-    np.testing.assert_allclose(scores[0, : len(sizes)], recalled.scores, atol=1e-3)
-    parts = unpack_attention(attention[0].numpy(), candidates)
-    assert [len(part) for part in parts] == [len(c.units) for c in candidates]
-    np.testing.assert_allclose([part.sum() for part in parts], 1, atol=1e-5)
+    videos, query = library(rng, frames), unit_rows(rng, DIM)
+    branches = Branches(super_image_weight=weight, super_image_tau=taus[0], cell_tau=taus[1])
+    found: list[Float32] = []
+    for unit in ("super-image", "cell"):
+        index = Index(PASSPORT, DIM, unit)
+        for video_id, video in videos.items():
+            index.put(video_id, video)
+        recalled = recall(index, query, branches.tau(unit))
+        scores = dict(zip(recalled.ids, recalled.scores, strict=True))
+        found.append(np.array([scores[video_id] for video_id in videos], np.float32))
+    recalled_scores = blend(found[0], found[1], branches)
+    packed = scorer_input(query, list(videos.values()), branches, 8, limit)
+    expected = exact(query, list(videos.values()), branches)
+    np.testing.assert_allclose(recalled_scores, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        by_numpy(query, packed, branches)[: len(frames)], expected, atol=1e-3
+    )
+    np.testing.assert_allclose(
+        by_torch(query, packed, branches)[: len(frames)], expected, atol=1e-3
+    )
 
 
 def test_recall_is_sorted_and_breaks_ties_by_id() -> None:
     rng = np.random.default_rng(1)
-    index, query = library(rng, [4, 4, 4]), one_query(rng)
+    index, query = Index(PASSPORT, DIM, "cell"), unit_rows(rng, DIM)
+    for video_id, video in library(rng, [4, 9, 4]).items():
+        index.put(video_id, video)
     index.put("v9", index.get("v1"))
     index.put("v0", index.get("v1"))
     result = recall(index, query, 0.05)
@@ -72,29 +111,75 @@ def test_recall_is_sorted_and_breaks_ties_by_id() -> None:
 
 def test_short_videos_are_not_folded() -> None:
     rng = np.random.default_rng(2)
-    candidate = select_units(one_query(rng), rows(rng, 16), 0.05)
-    assert candidate.positions.tolist() == list(range(16))
+    rows = vectors(rng, UNITS_PER_VIDEO + 1)
+    candidate = select_units(unit_rows(rng, DIM), rows, 0.05)
+    np.testing.assert_array_equal(candidate.units, rows)
     assert not candidate.log_weights.any()
 
 
-def test_long_videos_keep_their_best_units_in_order() -> None:
+def test_long_videos_keep_their_best_units() -> None:
     rng = np.random.default_rng(3)
-    query, vectors = one_query(rng), rows(rng, 200)
-    candidate = select_units(query, vectors, 0.05)
-    best = np.argsort(-(vectors.astype(np.float32) @ query))[:16]
-    assert candidate.positions.tolist() == [*sorted(best.tolist()), -1]
-    expected = score_direct(query, vectors.astype(np.float32), 0.05)
-    packed = pack([candidate], 1, 17)
-    arrays = (query[None], packed.units[None], packed.log_weights[None])
-    scores, _ = AttentionScorer(0.05)(*map(torch.from_numpy, arrays))
-    assert float(scores[0, 0]) == pytest.approx(expected, abs=1e-3)
+    query, rows = unit_rows(rng, DIM), vectors(rng, 200)
+    candidate = select_units(query, rows, 0.05, limit=16)
+    best = np.argsort(-(rows.astype(np.float32) @ query))[:16]
+    assert {row.tobytes() for row in candidate.units[:16]} == {row.tobytes() for row in rows[best]}
+    assert len(candidate.units) == 17
+    assert candidate.log_weights[:16].tolist() == [0] * 16
+
+
+def test_a_branch_without_weight_costs_one_unit() -> None:
+    rng = np.random.default_rng(4)
+    videos, query = list(library(rng, [40, 9]).values()), unit_rows(rng, DIM)
+    both = Branches(super_image_weight=0.5, super_image_tau=0.1, cell_tau=0.1)
+    sizes = []
+    for weight in (0.0, 0.5, 1.0):
+        branches = both.model_copy(update={"super_image_weight": weight})
+        packed = scorer_input(query, videos, branches, 2)
+        sizes.append((len(packed.units), len(packed.cells)))
+    assert sizes == [(1, 64), (64, 64), (64, 1)]
+
+
+def test_padded_cells_are_not_sent() -> None:
+    rng = np.random.default_rng(5)
+    video = random_video(rng, 9, DIM)
+    branches = Branches(super_image_weight=0, super_image_tau=0.1, cell_tau=0.1)
+    packed = scorer_input(unit_rows(rng, DIM), [video], branches, 1, limit=8)
+    assert (packed.cell_log_weights[0] == 0).sum() == 9
+    np.testing.assert_array_equal(packed.cells[:9], video.cells)
 
 
 def test_pack_refuses_what_does_not_fit() -> None:
-    rng = np.random.default_rng(4)
-    candidate = select_units(one_query(rng), rows(rng, 5), 0.05)
-    with pytest.raises(InvalidInput, match="2 candidates with 10 units"):
-        pack([candidate, candidate], videos=4, units=9)
+    rng = np.random.default_rng(6)
+    one = select_units(unit_rows(rng, DIM), vectors(rng, 5), 0.05)
+    for whole, parts in (([one] * 3, [one] * 3), ([one], [one] * 2), ([], [])):
+        with pytest.raises(InvalidInput, match=f"{len(whole)} candidates.*need 1 to 2"):
+            pack(whole, parts, places=2)
+
+
+def test_buckets_are_few_and_waste_little() -> None:
+    sizes = {bucket(n) for n in range(65, 1025)}
+    assert len(sizes) == 11
+    for n in range(65, 3000):
+        assert n <= bucket(n) <= max(1.25 * n, n + 63)
+
+
+def test_rerank_orders_the_best_and_leaves_the_rest() -> None:
+    recalled = Recalled(("a", "b", "c", "d"), np.array([0.9, 0.8, 0.7, 0.6], np.float32))
+    result = rerank(recalled, np.array([0.1, 0.5, 0.5], np.float32))
+    assert result.ids == ("b", "c", "a", "d")
+    np.testing.assert_allclose(result.scores, [0.5, 0.5, 0.1, 0.6])
+    nothing = rerank(recalled, np.empty(0, np.float32))
+    assert nothing.ids == recalled.ids
+
+
+def test_rerank_breaks_ties_by_id() -> None:
+    recalled = Recalled(("z", "m", "a"), np.array([0.9, 0.8, 0.7], np.float32))
+    assert rerank(recalled, np.array([0.5, 0.5, 0.5], np.float32)).ids == ("a", "m", "z")
+
+
+def test_rerank_refuses_more_scores_than_videos() -> None:
+    with pytest.raises(InvalidInput, match="2 scores for a ranking of 1"):
+        rerank(Recalled(("a",), np.ones(1, np.float32)), np.ones(2, np.float32))
 
 
 def test_z_scores() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasir.errors import InvalidInput
-from qasir.super_images import cell_edges, stack, tile, windows
+from qasir.super_images import cell_edges, stack, tile, window_spans, windows
 from qasir.types import Frame, SuperImage
 from qasir.video import sample_frames
 from tests.fixtures.videos import PaintedVideo, painted_frame, painted_number
@@ -88,6 +88,19 @@ def test_windows_keep_each_image_once(data: st.DataObject) -> None:
     assert kept == list(range(count))
 
 
+@given(st.data())
+def test_spans_are_those_of_the_windows(data: st.DataObject) -> None:
+    window = data.draw(st.integers(1, 20))
+    overlap = data.draw(st.integers(0, window // 2))
+    count = data.draw(st.integers(0, 70))
+    spans = window_spans(count, window, overlap)
+    parts = list(windows(numbered(count), window, overlap))
+    begins = [int(part.batch.times[0, 0, 0]) for part in parts]
+    assert [span.begin for span in spans] == begins
+    assert [span.end - span.begin for span in spans] == [len(part.batch) for part in parts]
+    assert [span.keep for span in spans] == [part.keep for part in parts]
+
+
 def test_kept_images_stand_away_from_the_seams() -> None:
     parts = list(windows(numbered(40), 16, 8))
     for part in parts[:-1]:
@@ -99,6 +112,8 @@ def test_kept_images_stand_away_from_the_seams() -> None:
 def test_windows_refuse_more_overlap_than_half() -> None:
     with pytest.raises(InvalidInput, match="overlap 9"):
         list(windows(numbered(3), 16, 9))
+    with pytest.raises(InvalidInput, match="overlap 9"):
+        window_spans(3, 16, 9)
 
 
 def test_stack_shapes() -> None:

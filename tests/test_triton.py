@@ -1,14 +1,9 @@
-"""torch = ONNX Runtime = Triton for every model and ensemble, and every way Triton can refuse."""
+"""torch = ONNX Runtime = Triton for every model and ensemble, zero-shot and fine-tuned."""
 
 import re
-import time
-from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import onnxruntime
 import pytest
@@ -16,18 +11,20 @@ import torch
 import tritonclient.grpc as protocol
 from tritonclient.utils import np_to_triton_dtype
 
-from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, Overloaded, QasirError
+from qasir.errors import InvalidInput
 from qasir.manifest import read_manifest
 from qasir.modeling.backbones import Backbone
+from qasir.modeling.retriever import Retriever
+from qasir.search import ScorerInput
 from qasir.text import Tokenizer, Tokens
-from qasir.triton import ENSEMBLES, KEY_HEADER, MODELS, Triton
-from qasir.types import Float32, Uint8
+from qasir.triton import Triton
+from qasir.types import Bool, Float16, Float32
 from tests.fixtures.triton import ROOT, RunningTriton
+from tests.fixtures.windows import Arrays, padded, pictures, window_of
 
 TOLERANCE = 1e-3
 UNPADDED = ["a dog and a cat in the house on a red ball of the blue car and a green dog runs on"]
 TEXTS = [["a dog"], UNPADDED, ["a dog", *UNPADDED], ["the cat sits"] * 5]
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def ask(url: str, model: str, inputs: Arrays, version: str = "") -> Arrays:
@@ -54,17 +51,27 @@ def assert_close(found: Arrays, expected: Arrays) -> None:
         np.testing.assert_allclose(found[name], array, atol=TOLERANCE)
 
 
-def pictures(count: int, seed: int = 0) -> Uint8:
-    return np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 3), np.uint8)
-
-
-def units_of(batch: int, units: int, videos: int, dim: int = 32) -> Arrays:
+def candidates_of(
+    batch: int, units: int, cells: int, videos: int, grid_size: int = 2, dim: int = 32
+) -> Arrays:
+    """What the scorer reads besides the query: units and cells of `videos` videos."""
     rng = np.random.default_rng(units)
-    vectors = rng.normal(size=(batch, units, dim))
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    mine = rng.integers(0, videos, (batch, 1, units)) == np.arange(videos)[:, None]
-    weights = np.where(mine, 0.0, -1e9).astype(np.float32)
-    return {"units": vectors.astype(np.float16), "log_weights": weights}
+
+    def branch(count: int) -> tuple[Float16, Float32]:
+        vectors = rng.normal(size=(batch, count, dim))
+        vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+        mine = rng.integers(0, videos, (batch, 1, count)) == np.arange(videos)[:, None]
+        return vectors.astype(np.float16), np.where(mine, 0.0, -1e9).astype(np.float32)
+
+    super_images, log_weights = branch(units)
+    parts, cell_log_weights = branch(cells)
+    return {
+        "units": super_images,
+        "log_weights": log_weights,
+        "cells": parts,
+        "cell_log_weights": cell_log_weights,
+        "grid_size": np.full((batch, 1), grid_size),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +83,35 @@ def as_arrays(tokens: Tokens) -> Arrays:
     return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
 
 
-@pytest.mark.parametrize("count", [1, 3, 64])
+@pytest.mark.parametrize(("count", "grid_size"), [(1, 1), (3, 2), (64, 2), (10, 3)])
 def test_super_image_encoder(
-    triton_server: RunningTriton, tiny_export: Path, tiny_backbone: Backbone, count: int
+    triton_server: RunningTriton,
+    tiny_export: Path,
+    tiny_backbone: Backbone,
+    count: int,
+    grid_size: int,
 ) -> None:
-    inputs = {"super_images": pictures(count)}
+    inputs = window_of(count, grid_size)
     found = ask(triton_server.url, "super_image_encoder", inputs)
     assert_close(found, run_graph(tiny_export, "super_image_encoder", inputs))
     with torch.inference_mode():
-        expected = tiny_backbone.image_tower(torch.from_numpy(inputs["super_images"]))
-    np.testing.assert_allclose(found["vectors"], expected.numpy(), atol=TOLERANCE)
+        expected = tiny_backbone.image_tower(*map(torch.from_numpy, inputs.values()))
+    np.testing.assert_allclose(found["features"], expected.numpy(), atol=TOLERANCE)
+
+
+def test_grid_sizes_at_the_same_time_never_mix(
+    triton_server: RunningTriton, tiny_export: Path
+) -> None:
+    """What is batched has one shape; the rest waits for its turn."""
+    windows = [window_of(3 + n, n) for n in (1, 2, 3)]
+    expected = [run_graph(tiny_export, "super_image_encoder", window) for window in windows]
+
+    def encode(turn: int) -> None:
+        found = ask(triton_server.url, "super_image_encoder", windows[turn % 3])
+        assert_close(found, expected[turn % 3])
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(encode, range(48)))
 
 
 @pytest.mark.parametrize("texts", TEXTS)
@@ -109,35 +135,61 @@ def test_the_texts_are_padded_and_unpadded(tokenizer: Tokenizer) -> None:
     assert padded == {True, False}
 
 
-@pytest.mark.parametrize("count", [1, 64])
-def test_temporal_encoder(triton_server: RunningTriton, tiny_export: Path, count: int) -> None:
-    vectors = np.random.default_rng(0).normal(size=(count, 32)).astype(np.float32)
-    found = ask(triton_server.url, "temporal_encoder", {"vectors": vectors})
-    assert found["units"].shape == (1, count, 32)
-    assert_close(found, run_graph(tiny_export, "temporal_encoder", {"vectors": vectors}))
+@pytest.mark.parametrize(("count", "grid_size"), [(1, 1), (64, 2), (5, 3)])
+def test_temporal_encoder(
+    triton_server: RunningTriton, tiny_export: Path, count: int, grid_size: int
+) -> None:
+    cells = grid_size**2
+    features = np.random.default_rng(0).normal(size=(count, 1 + cells, 32)).astype(np.float32)
+    inputs = {"features": features, "mask": window_of(count, grid_size)["mask"]}
+    found = ask(triton_server.url, "temporal_encoder", inputs)
+    assert_close(found, run_graph(tiny_export, "temporal_encoder", inputs))
+    units, real = found["units"][0], padded(count, grid_size)
+    assert units.shape == (count, 1 + cells, 32)
+    np.testing.assert_array_equal(found["super_image_units"][0], units[:, 0].astype(np.float16))
+    flat = units[:, 1:].reshape(count * cells, 32)
+    np.testing.assert_array_equal(found["cell_units"][0], flat.astype(np.float16))
+    assert found["log_weights"].tolist() == [[[0.0] * count]]
+    np.testing.assert_array_equal(found["cell_log_weights"][0, 0] == 0, real.ravel())
+    assert set(found["cell_log_weights"].ravel()) <= {0.0, np.float32(-1e9)}
+    assert found["grid_size"].tolist() == [[grid_size]]
 
 
-@pytest.mark.parametrize(("batch", "units", "videos"), [(1, 1, 1), (2, 40, 5), (16, 850, 50)])
+@pytest.mark.parametrize(
+    ("batch", "units", "cells", "videos"), [(1, 1, 1, 1), (2, 40, 90, 5), (16, 896, 64, 50)]
+)
 def test_attention_scorer(
-    triton_server: RunningTriton, tiny_export: Path, batch: int, units: int, videos: int
+    triton_server: RunningTriton,
+    tiny_export: Path,
+    batch: int,
+    units: int,
+    cells: int,
+    videos: int,
 ) -> None:
     query = np.random.default_rng(1).normal(size=(batch, 32)).astype(np.float32)
-    inputs = {"query": query, **units_of(batch, units, videos)}
+    inputs = {"query": query, **candidates_of(batch, units, cells, videos)}
+    inputs["grid_size"][::2] = 1
     found = ask(triton_server.url, "attention_scorer", inputs)
     assert_close(found, run_graph(tiny_export, "attention_scorer", inputs))
 
 
-@pytest.mark.parametrize("count", [1, 5, 64])
+@pytest.mark.parametrize(("count", "grid_size"), [(1, 2), (5, 1), (64, 2), (5, 3)])
 def test_encode_video(
-    triton_server: RunningTriton, triton: Triton, tiny_export: Path, count: int
+    triton_server: RunningTriton, triton: Triton, tiny_export: Path, count: int, grid_size: int
 ) -> None:
-    inputs = {"super_images": pictures(count)}
-    vectors = run_graph(tiny_export, "super_image_encoder", inputs)
-    expected = run_graph(tiny_export, "temporal_encoder", vectors)["units"]
+    inputs, mask = window_of(count, grid_size), padded(count, grid_size)
+    expected = run_window(tiny_export, inputs)["units"]
     found = ask(triton_server.url, "encode_video", inputs)
     assert_close(found, {"units": expected})
-    units = triton.encode_video(triton_server.version, inputs["super_images"])
+    units = triton.encode_video(triton_server.version, inputs["super_images"], mask)
     np.testing.assert_array_equal(units, found["units"][0])
+    real = np.concatenate([np.ones((count, 1), np.bool_), mask], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(units, axis=-1), real, atol=1e-5)
+
+
+def run_window(folder: Path, inputs: Arrays) -> Arrays:
+    features = run_graph(folder, "super_image_encoder", inputs)
+    return run_graph(folder, "temporal_encoder", {**features, "mask": inputs["mask"]})
 
 
 @pytest.mark.parametrize("texts", TEXTS)
@@ -145,168 +197,78 @@ def test_rank(
     triton_server: RunningTriton, tiny_export: Path, tokenizer: Tokenizer, texts: list[str]
 ) -> None:
     tokens = as_arrays(tokenizer.encode(texts))
-    candidates = units_of(len(texts), 24, 4)
+    candidates = candidates_of(len(texts), 24, 64, 4)
     query = run_graph(tiny_export, "text_encoder", tokens)
     expected = run_graph(tiny_export, "attention_scorer", {**query, **candidates})
     assert_close(ask(triton_server.url, "rank", {**tokens, **candidates}), expected)
 
 
+def one_video(units: Float32, mask: Bool) -> ScorerInput:
+    """All super images and all cells of one video, padded ones too, as the scorer's input."""
+    cells = units[:, 1:].reshape(-1, units.shape[-1])
+    return ScorerInput(
+        units[:, 0].astype(np.float16),
+        np.zeros((1, len(units)), np.float32),
+        cells.astype(np.float16),
+        np.where(mask.reshape(1, -1), 0.0, -1e9).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("server", ["triton_server", "tuned_server"])
+@pytest.mark.parametrize("grid_size", [1, 2])
 @pytest.mark.parametrize("text", ["a dog", *UNPADDED])
 def test_every_way_to_a_score_gives_the_same(
-    triton_server: RunningTriton, triton: Triton, tokenizer: Tokenizer, text: str
+    server: str, request: pytest.FixtureRequest, tokenizer: Tokenizer, text: str, grid_size: int
 ) -> None:
-    version, tokens, pixels = triton_server.version, tokenizer.encode([text]), pictures(7)
-    units = triton.encode_video(version, pixels).astype(np.float16)
-    query = triton.encode_text(version, tokens)[0]
-    mine = np.zeros((1, 7), np.float32)
-    scored = triton.score(version, query, units, mine)
-    ranked = triton.rank(version, tokens, units, mine)
-    matched = triton.match(version, pixels, tokens)
+    running: RunningTriton = request.getfixturevalue(server)
+    version, tokens = running.version, tokenizer.encode([text])
+    pixels, mask = pictures(7), padded(7, grid_size)
+    with Triton(running.url) as triton:
+        video = one_video(triton.encode_video(version, pixels, mask), mask)
+        query = triton.encode_text(version, tokens)[0]
+        scored = triton.score(version, query, video, grid_size)
+        ranked = triton.rank(version, tokens, video, grid_size)
+        matched = triton.match(version, pixels, mask, tokens)
     np.testing.assert_allclose(ranked.scores, scored.scores, atol=1e-5)
     np.testing.assert_allclose(ranked.attention, scored.attention, atol=1e-5)
+    np.testing.assert_allclose(ranked.cell_attention, scored.cell_attention, atol=1e-5)
     np.testing.assert_allclose(matched.score, scored.scores[0], atol=1e-5)
     np.testing.assert_allclose(matched.attention, scored.attention[0], atol=1e-5)
+    found = matched.cell_attention
+    np.testing.assert_allclose(found, scored.cell_attention[0].reshape(mask.shape), atol=1e-5)
+    assert (found[~mask] == 0).all()
+    np.testing.assert_allclose(found.sum(), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(65, 64, 64, 3), (2, 64, 64, 4), (2, 64, 3), (0, 64, 64, 3)])
-def test_wrong_shapes_are_the_callers_fault(
-    triton_server: RunningTriton, triton: Triton, shape: tuple[int, ...]
+@pytest.mark.parametrize(("count", "grid_size"), [(1, 1), (5, 2), (64, 2), (4, 3)])
+def test_a_fine_tuned_model_is_its_torch(
+    tuned_server: RunningTriton,
+    tuned_export: Path,
+    tiny_backbone: Backbone,
+    tiny_retriever: Retriever,
+    tokenizer: Tokenizer,
+    count: int,
+    grid_size: int,
 ) -> None:
-    with pytest.raises(InvalidInput, match="encode_video_v1 refuses the request"):
-        triton.encode_video(triton_server.version, np.zeros(shape, np.uint8))
+    inputs, tokens = window_of(count, grid_size), tokenizer.encode(TEXTS[2])
+    with torch.inference_mode():
+        pixels, mask = map(torch.from_numpy, inputs.values())
+        features = tiny_backbone.image_tower(pixels, mask)
+        units = tiny_retriever.video(features[None], mask[None])[0].numpy()
+        texts = tiny_backbone.text_tower(*map(torch.from_numpy, as_arrays(tokens).values()))
+        query = tiny_retriever.text(texts).numpy()
+    with Triton(tuned_server.url) as triton:
+        found = triton.encode_video(1, inputs["super_images"], padded(count, grid_size))
+        np.testing.assert_allclose(triton.encode_text(1, tokens), query, atol=TOLERANCE)
+    np.testing.assert_allclose(found, run_window(tuned_export, inputs)["units"][0], atol=TOLERANCE)
+    np.testing.assert_allclose(found, units, atol=TOLERANCE)
 
 
-def test_a_token_outside_the_vocabulary_is_the_callers_fault(
-    triton_server: RunningTriton, triton: Triton
-) -> None:
-    ids = np.full((1, 16), 10_000)
-    with pytest.raises(InvalidInput, match="text_encoder refuses the request"):
-        triton.encode_text(triton_server.version, Tokens(ids, np.ones_like(ids)))
-
-
-def test_another_version_is_never_answered(triton: Triton, tokenizer: Tokenizer) -> None:
-    with pytest.raises(ModelUnavailable, match="text_encoder"):
-        triton.encode_text(99, tokenizer.encode(["a dog"]))
-    with pytest.raises(ModelUnavailable, match="encode_video_v99"):
-        triton.encode_video(99, pictures(1))
-    assert not triton.ready(99)
-
-
-def test_a_bad_request_does_not_fail_its_batch(
-    triton_server: RunningTriton, triton: Triton, tokenizer: Tokenizer
-) -> None:
-    version, good = triton_server.version, tokenizer.encode(["a dog"])
-    bad = Tokens(np.full_like(good.input_ids, 10_000), good.attention_mask)
-    expected = triton.encode_text(version, good)
-    before = batches(triton_server)
-
-    def ask_for(tokens: Tokens) -> Float32 | str:
-        try:
-            return triton.encode_text(version, tokens)
-        except QasirError as error:
-            return error.code
-
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask_for, [bad if i % 8 == 0 else good for i in range(160)]))
-    after = batches(triton_server)
-    assert [answer for answer in answers if isinstance(answer, str)] == ["invalid_input"] * 20
-    for answer in answers:
-        if not isinstance(answer, str):
-            np.testing.assert_allclose(answer, expected, atol=1e-5)
-    # Otherwise nothing was batched and the above says little.
-    assert after["requests"] - before["requests"] > after["runs"] - before["runs"]
-
-
-def batches(server: RunningTriton) -> dict[str, int]:
-    """How many requests the text encoder has had, and in how many runs."""
-    url = f"{server.http_url}/v2/models/text_encoder/stats"
-    (stats,) = httpx.get(url, headers={KEY_HEADER: server.key}).json()["model_stats"]
-    failed = int(stats["inference_stats"]["fail"]["count"])
-    return {"requests": stats["inference_count"] + failed, "runs": stats["execution_count"]}
-
-
-def test_a_full_queue_is_overload_and_the_rest_is_answered(
-    triton_server: RunningTriton, triton: Triton
-) -> None:
-    pixels = pictures(64)
-    expected = triton.encode_video(triton_server.version, pixels)
-
-    def encode(_: int) -> str:
-        try:
-            found = triton.encode_video(triton_server.version, pixels)
-        except Overloaded as error:
-            return error.code
-        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
-        return "ok"
-
-    with ThreadPoolExecutor(64) as pool:
-        counts = Counter(pool.map(encode, range(128)))
-    assert counts.keys() == {"ok", "overloaded"}
-
-
-def test_a_deadline_ends_the_wait(triton_server: RunningTriton, triton: Triton) -> None:
-    with pytest.raises((ModelUnavailable, Overloaded), match="again later"):
-        triton.encode_video(triton_server.version, pictures(64), deadline=0.001)
-
-
-def eventually(true: Callable[[], bool], seconds: float = 3.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-RESTRICTED = [
-    ("POST", "/v2/repository/index"),
-    ("POST", "/v2/repository/models/text_encoder/unload"),
-    ("GET", "/v2/systemsharedmemory/status"),
-    ("GET", "/v2/cudasharedmemory/status"),
-    ("GET", "/v2/models/text_encoder/config"),
-    ("GET", "/v2/models/text_encoder/stats"),
-    ("GET", "/v2/trace/setting"),
-    ("GET", "/v2/logging"),
-]
-
-
-@pytest.mark.parametrize(("method", "path"), RESTRICTED)
-@pytest.mark.parametrize("headers", [{}, {KEY_HEADER: "guess"}])
-def test_a_restricted_api_wants_the_key(
-    triton_server: RunningTriton, method: str, path: str, headers: dict[str, str]
-) -> None:
-    assert httpx.request(method, triton_server.http_url + path, headers=headers).status_code == 403
-
-
-def test_the_key_opens_and_inference_needs_none(triton_server: RunningTriton) -> None:
-    index = f"{triton_server.http_url}/v2/repository/index"
-    assert httpx.post(index, headers={KEY_HEADER: triton_server.key}).status_code == 200
-    with Triton(triton_server.url) as stranger:
-        assert stranger.ready(triton_server.version)
-        assert stranger.encode_video(triton_server.version, pictures(1)).shape == (1, 32)
-        for forbidden in (stranger.load, stranger.unload, stranger.versions):
-            with pytest.raises(InvalidConfig, match="QASIR_TRITON_KEY"):
-                forbidden("text_encoder")
-
-
-def test_versions_are_those_that_are_ready(triton_server: RunningTriton, triton: Triton) -> None:
-    for model in (*MODELS, *ENSEMBLES):
-        assert triton.versions(model) == [triton_server.version]
-    assert triton.versions("unheard-of") == []
-
-
-def test_a_client_outlives_its_server(triton_server: RunningTriton) -> None:
-    with Triton(triton_server.url, deadline=5.0) as client:
-        expected = client.encode_video(triton_server.version, pictures(2))
-        triton_server.kill()
-        try:
-            assert not client.ready()
-            with pytest.raises(ModelUnavailable, match=triton_server.url):
-                client.encode_video(triton_server.version, pictures(2))
-        finally:
-            triton_server.restart()
-        # gRPC itself tries again within a second of the server's return.
-        eventually(client.ready)
-        found = client.encode_video(triton_server.version, pictures(2))
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+def test_a_mask_that_does_not_fit_never_leaves_the_client() -> None:
+    with Triton("127.0.0.1:1") as triton:
+        for shape in [(3, 4), (2, 5)]:
+            with pytest.raises(InvalidInput, match=r"mask \(\d, \d\) does not fit super images"):
+                triton.encode_video(1, pictures(2), np.ones(shape, np.bool_))
 
 
 @pytest.mark.parametrize("page", ["model_repository/README.md", "docs/gpu.md"])

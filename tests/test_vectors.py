@@ -1,4 +1,4 @@
-"""Vector files come back as written, and anything else is refused."""
+"""Vector files come back as written, views hold real cells only, anything else is refused."""
 
 from pathlib import Path
 
@@ -6,26 +6,22 @@ import numpy as np
 import pytest
 
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Passport
-from qasir.vectors import VideoVectors, read_vectors, write_vectors
-
-PASSPORT = Passport(fingerprint="f" * 16, grid_size=2, resolution=64, fps=0.5)
+from qasir.vectors import VideoVectors, read_vectors, widen, write_vectors
+from tests.fixtures.vectors import PASSPORT, random_video
 
 
-def video(count: int = 3) -> VideoVectors:
-    rng = np.random.default_rng(0)
-    times = np.arange(count * 8, dtype=np.float64).reshape(count, 4, 2)
-    vectors = rng.normal(size=(count, 5)).astype(np.float16)
-    return VideoVectors(PASSPORT, vectors, np.ones((count, 4), np.bool_), times)
+def video(frames: int = 10) -> VideoVectors:
+    """S = 3 at N = 2, the last one with two real cells."""
+    return random_video(np.random.default_rng(0), frames, dim=5)
 
 
 def test_round_trip(tmp_path: Path) -> None:
     write_vectors(video(), tmp_path / "deep" / "a.npz")
     found = read_vectors(tmp_path / "deep" / "a.npz")
     assert found.passport == PASSPORT
-    for name in ("vectors", "mask", "times"):
+    for name in ("units", "mask", "times"):
         np.testing.assert_array_equal(getattr(found, name), getattr(video(), name))
-    assert found.vectors.dtype == np.float16
+    assert found.units.dtype == np.float16
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.npz"]
 
 
@@ -39,6 +35,57 @@ def test_every_cut_is_refused(tmp_path: Path) -> None:
             read_vectors(path)
 
 
+def test_a_file_of_super_images_alone_is_refused(tmp_path: Path) -> None:
+    """What the format was before cells: the arrays of today are not in it."""
+    passport = np.frombuffer(PASSPORT.model_dump_json().encode(), np.uint8)
+    mask, times, vectors = video().mask, video().times, video().super_images
+    np.savez(tmp_path / "old.npz", passport=passport, vectors=vectors, mask=mask, times=times)
+    with pytest.raises(CorruptArtifact, match=r"old\.npz is no vector file.*ingest again"):
+        read_vectors(tmp_path / "old.npz")
+
+
 def test_parts_that_do_not_belong_together() -> None:
-    with pytest.raises(CorruptArtifact, match="N = 2"):
-        VideoVectors(PASSPORT, video(3).vectors, video(2).mask, video(3).times)
+    whole, part = video(10), video(8)
+    for units, mask, times in (
+        (whole.units, part.mask, whole.times),
+        (whole.units, whole.mask, part.times),
+        (whole.units[:, 1:], whole.mask, whole.times),
+        (whole.super_images, whole.mask, whole.times),
+    ):
+        with pytest.raises(CorruptArtifact, match="N = 2"):
+            VideoVectors(PASSPORT, units, mask, times)
+
+
+def test_a_video_has_frames() -> None:
+    nothing = np.zeros_like(video().mask)
+    with pytest.raises(CorruptArtifact, match="none of 12 cells is real"):
+        VideoVectors(PASSPORT, video().units, nothing, video().times)
+
+
+def test_views_are_in_order_and_leave_padding_out() -> None:
+    whole = video(10)
+    assert whole.super_images.shape == (3, 5)
+    assert whole.cell_places.tolist() == list(range(10))
+    assert whole.cell_times[:, 0].tolist() == list(range(10))
+    for place, cell in zip(whole.cell_places, whole.cells, strict=True):
+        np.testing.assert_array_equal(cell, whole.units[place // 4, 1 + place % 4])
+    assert np.linalg.norm(whole.cells.astype(np.float32), axis=1).min() > 0.99
+
+
+def test_rows_are_those_of_the_unit() -> None:
+    whole = video()
+    np.testing.assert_array_equal(whole.rows("super-image"), whole.units[:, 0])
+    np.testing.assert_array_equal(whole.rows("cell"), whole.cells)
+
+
+def test_widening_changes_no_value() -> None:
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    np.testing.assert_array_equal(widen(halves), halves.astype(np.float32))
+    assert np.signbit(widen(np.array([-0.0], np.float16)))[0]
+
+
+def test_widening_follows_strides_and_shapes() -> None:
+    rows = video().units[:, 0]
+    np.testing.assert_array_equal(widen(rows), rows.astype(np.float32))
+    np.testing.assert_array_equal(widen(video().units), video().units.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Stage `encode@N`: every video of the dataset to super-image vectors, resumable.
+"""Stage `encode@N`: every video of the dataset to features of the frozen backbone, resumable.
 
     python -m training.encode 2
 
@@ -17,17 +17,17 @@ from qasir.artifacts import whole_file
 from qasir.config import Params, load_params
 from qasir.errors import InvalidInput
 from qasir.manifest import Passport, Preprocessing, fingerprint
-from qasir.modeling.backbones import Backbone, load_backbone, weights_digest
-from qasir.types import Float32
-from qasir.vectors import VideoVectors
+from qasir.modeling.backbones import Backbone, load_backbone, tensors_digest
+from qasir.types import Float16
 from training.dataset import SPLITS, find_videos, read_split
 from training.decoding import Broken, Finished, Part, Sampling, Step, decode_ahead
+from training.feature_cache import FeatureCache
+from training.features import VideoFeatures
 from training.prepare import DATASET, VIDEOS
 from training.progress import console, progress_bar
 from training.towers import ImageTower, open_image_tower
-from training.vector_cache import VectorCache
 
-VECTORS = Path("data/vectors")
+FEATURES = Path("data/features")
 REPORT_NAME = "report.json"
 
 
@@ -47,19 +47,19 @@ class Assembly:
     def __init__(self, passport: Passport, tower: ImageTower) -> None:
         self._passport = passport
         self._tower = tower
-        self._parts: dict[str, list[tuple[Part, Float32]]] = {}
+        self._parts: dict[str, list[tuple[Part, Float16]]] = {}
 
     def add(self, part: Part) -> None:
         """Encode one batch of super images."""
-        vectors = self._tower(part.batch.pixels)
-        self._parts.setdefault(part.video_id, []).append((part, vectors))
+        features = self._tower(part.batch.pixels, part.batch.mask).astype(np.float16)
+        self._parts.setdefault(part.video_id, []).append((part, features))
 
-    def take(self, video_id: str) -> VideoVectors:
+    def take(self, video_id: str) -> VideoFeatures:
         """The whole video; it is in flight no longer."""
         parts = self._parts.pop(video_id)
-        return VideoVectors(
+        return VideoFeatures(
             self._passport,
-            np.concatenate([vectors for _, vectors in parts]).astype(np.float16),
+            np.concatenate([features for _, features in parts]),
             np.concatenate([part.batch.mask for part, _ in parts]),
             np.concatenate([part.batch.times for part, _ in parts]),
         )
@@ -68,32 +68,34 @@ class Assembly:
         self._parts.pop(video_id, None)
 
 
-def passport_of(backbone: Backbone, params: Params, grid_size: int) -> Passport:
-    """What the vectors of one grid size are made with."""
-    weights = weights_digest(backbone)
+def passport_of(backbone: Backbone, sampling: Sampling) -> Passport:
+    """What the features of one sampling are made with: a window of one super image, F' numbers."""
+    weights = tensors_digest(backbone.image_tower.state_dict())
     return Passport(
-        fingerprint=fingerprint(weights, Preprocessing(), backbone.dim, params.encode.window),
-        grid_size=grid_size,
-        resolution=params.resolution(grid_size),
-        fps=params.encode.fps,
+        fingerprint=fingerprint(weights, Preprocessing(), backbone.feature_dim, window=1),
+        grid_size=sampling.grid_size,
+        resolution=sampling.resolution,
+        fps=sampling.fps,
     )
 
 
-def encode(params: Params, grid_size: int, dataset: Path, videos: Path, folder: Path) -> Report:
-    """Bring a folder of vectors up to date with the dataset.
+def encode(
+    backbone: Backbone, sampling: Sampling, dataset: Path, videos: Path, folder: Path
+) -> Report:
+    """Bring a folder of features up to date with the dataset.
 
     Raises:
-        InvalidInput: not one video of the dataset is in `videos`.
+        InvalidInput: not one video of the dataset is in `videos`, or the backbone does not
+            read this R.
     """
-    backbone = load_backbone(params.encode.backbone)
-    cache = VectorCache(folder, passport_of(backbone, params, grid_size))
+    cache = FeatureCache(folder, passport_of(backbone, sampling))
     wanted = [video.video_id for split in SPLITS for video in read_split(dataset, split).videos]
     files = _locate(wanted, videos)
     report = Report(len(wanted), missing=[i for i in wanted if i not in files])
     todo = {i: path for i, path in files.items() if not cache.holds(i, path)}
     if todo:
-        tower = open_image_tower(backbone, params.resolution(grid_size))
-        _encode_all(todo, Assembly(cache.passport, tower), cache, params, report)
+        tower = open_image_tower(backbone, sampling.resolution, sampling.grid_size)
+        _encode_all(todo, Assembly(cache.passport, tower), cache, sampling, report)
     report.encoded = len(files) - len(report.broken)
     cache.finish(set(files) - set(report.broken))
     _write_report(report, folder)
@@ -112,12 +114,14 @@ def _locate(wanted: list[str], folder: Path) -> dict[str, Path]:
 
 
 def _encode_all(
-    todo: Mapping[str, Path], assembly: Assembly, cache: VectorCache, params: Params, report: Report
+    todo: Mapping[str, Path],
+    assembly: Assembly,
+    cache: FeatureCache,
+    sampling: Sampling,
+    report: Report,
 ) -> None:
-    passport = cache.passport
-    size = params.encode.batch_size
-    sampling = Sampling(passport.fps, passport.grid_size, passport.resolution, size)
-    with progress_bar(f"encoding at N = {passport.grid_size}", len(todo)) as advance:
+    title = f"encoding at N = {sampling.grid_size}, R = {sampling.resolution}"
+    with progress_bar(title, len(todo)) as advance:
         for step in decode_ahead(todo, sampling):
             _take(step, todo, assembly, cache, report)
             if not isinstance(step, Part):
@@ -125,7 +129,7 @@ def _encode_all(
 
 
 def _take(
-    step: Step, todo: Mapping[str, Path], assembly: Assembly, cache: VectorCache, report: Report
+    step: Step, todo: Mapping[str, Path], assembly: Assembly, cache: FeatureCache, report: Report
 ) -> None:
     match step:
         case Part():
@@ -144,13 +148,22 @@ def _write_report(report: Report, folder: Path) -> None:
         file.write(json.dumps(asdict(report), indent=2).encode() + b"\n")
 
 
+def sampling_of(params: Params, grid_size: int) -> Sampling:
+    """How params.yaml samples at one grid size."""
+    return Sampling(
+        params.encode.fps, grid_size, params.resolution(grid_size), params.encode.batch_size
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Encode the dataset at one grid size.")
     parser.add_argument("grid_size", type=int, metavar="N")
     grid_size = parser.parse_args().grid_size
     params = load_params()
+    backbone = load_backbone(params.encode.backbone)
     videos = params.prepare.videos or VIDEOS
-    report = encode(params, grid_size, DATASET, videos, VECTORS / str(grid_size))
+    folder = FEATURES / str(grid_size)
+    report = encode(backbone, sampling_of(params, grid_size), DATASET, videos, folder)
     console.print(
         f"N = {grid_size}: {report.encoded} of {report.videos} videos encoded, "
         f"{len(report.broken)} broken, {len(report.missing)} missing"

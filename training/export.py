@@ -9,29 +9,47 @@ from qasir.config import Params, load_params
 from qasir.manifest import Manifest, Profile
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.export import export_model
-from training.evaluate import TAU_FILE
+from qasir.modeling.retriever import Retriever, load_retriever, zero_shot
+from training.branches import read_branches
+from training.evaluate import BRANCHES_FILE, FINETUNE
 from training.parity import compare
 from training.progress import console
 from training.results import RESULTS
-from training.study import write_json
-from training.tau import read_tau
+from training.rows import write_json
+from training.tuned_backbone import finetuned_backbone
 
 EXPORT = Path("build/export")
 
 
-def export(params: Params, backbone: Backbone, tau: float, folder: Path) -> Manifest:
+def read_retriever(params: Params, backbone: Backbone, finetune: Path, branches: Path) -> Retriever:
+    """The variant that the parameters name, scored as the evaluation scored it.
+
+    Raises:
+        CorruptArtifact: `branches` lacks the variant, or `finetune` holds no checkpoint.
+        FingerprintMismatch: the checkpoint is another backbone's.
+    """
+    chosen = read_branches(branches, params.export.variant)
+    if params.export.variant == "zero-shot":
+        return zero_shot(backbone, chosen)
+    retriever = load_retriever(backbone, finetune)
+    retriever.branches = chosen
+    return retriever
+
+
+def export(params: Params, backbone: Backbone, retriever: Retriever, folder: Path) -> Manifest:
     """Write the model that the parameters name.
 
     Raises:
-        InvalidInput: the backbone does not read a resolution of `grids`.
+        InvalidInput: the backbone does not read a resolution of `grids`, or the retriever has
+            no branches for one of them.
     """
     encode, serve = params.encode, params.serve
     return export_model(
         backbone,
+        retriever,
         folder,
         name=params.export.name,
         variant=params.export.variant,
-        tau=tau,
         grids={n: grid.resolution for n, grid in params.grids.items()},
         fps=(encode.fps,),
         profile=Profile(grid_sizes=serve.grid_sizes, fps=encode.fps, index_unit=serve.index_unit),
@@ -42,9 +60,13 @@ def export(params: Params, backbone: Backbone, tau: float, folder: Path) -> Mani
 
 def main() -> None:
     params = load_params()
-    backbone = load_backbone(params.encode.backbone)
-    manifest = export(params, backbone, read_tau(TAU_FILE), EXPORT)
-    differences = compare(backbone, manifest, EXPORT)
+    tuned = params.export.variant == "fine-tuned"
+    backbone = (
+        finetuned_backbone(params, FINETUNE) if tuned else load_backbone(params.encode.backbone)
+    )
+    retriever = read_retriever(params, backbone, FINETUNE, BRANCHES_FILE)
+    manifest = export(params, backbone, retriever, EXPORT)
+    differences = compare(backbone, retriever, manifest, EXPORT)
     write_json(differences, RESULTS / "parity.json")
     worst = max(difference.max_abs for difference in differences)
     console.print(

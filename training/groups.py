@@ -7,18 +7,32 @@ import numpy as np
 
 from qasir.types import Bool, Int64
 from training.dataset import Query
+from training.intervals import gains, interval
 from training.measures import measure
 from training.parts import Part
-from training.study import GroupRow
+from training.rows import GroupRow, Variant
 
 
-def group_rows(part: Part, ranks: Int64, edges: Sequence[float]) -> list[GroupRow]:
+def group_rows(
+    part: Part, variant: Variant, ranks: Int64, edges: Sequence[float]
+) -> list[GroupRow]:
     """Measures of every group that has a query; `edges` cut M/V into buckets."""
     return [
-        GroupRow(part.grid_size, name, measure(ranks[member], len(part.videos)))
-        for name, member in (*_by_ratio(part.queries, edges), *_by_kind(part.queries))
-        if member.any()
+        GroupRow(
+            variant,
+            part.grid_size,
+            name,
+            measure(ranks[member], len(part.videos)),
+            interval(gains(ranks[member])),
+        )
+        for name, member in groups(part.queries, edges)
     ]
+
+
+def groups(queries: Sequence[Query], edges: Sequence[float]) -> list[tuple[str, Bool]]:
+    """Names of the groups that have a query, and who is in them: bool [Q]."""
+    found = (*_by_ratio(queries, edges), *_by_kind(queries))
+    return [(name, member) for name, member in found if member.any()]
 
 
 def _by_ratio(queries: Sequence[Query], edges: Sequence[float]) -> Iterator[tuple[str, Bool]]:

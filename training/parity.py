@@ -1,7 +1,7 @@
 """Exported graphs against the torch modules they were traced from, on seeded inputs.
 
-The traps this is for: a graph that baked in one batch size, one length, or the mask-free
-path of a text tower, and is silently wrong on everything else.
+The traps this is for: a graph that baked in one batch size, one length, one grid size, or the
+mask-free path of a text tower, and is silently wrong on everything else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,10 @@ from torch import nn
 from qasir.errors import CorruptArtifact
 from qasir.manifest import Manifest
 from qasir.modeling.backbones import Backbone
-from qasir.modeling.retriever import AttentionScorer
+from qasir.modeling.export import QueryEncoder, WindowEncoder
+from qasir.modeling.retriever import AttentionScorer, Retriever
+from qasir.search import NOT_A_UNIT
+from qasir.types import Bool, Float16, Float32
 from training.towers import open_session, tokenizer_of
 
 TOLERANCE = 1e-3
@@ -38,25 +41,28 @@ class Case:
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest absolute difference of one case."""
+    """The largest absolute difference of one case, over all outputs."""
 
     graph: str
     case: str
     max_abs: float
 
 
-def compare(backbone: Backbone, manifest: Manifest, folder: Path) -> list[Difference]:
+def compare(
+    backbone: Backbone, retriever: Retriever, manifest: Manifest, folder: Path
+) -> list[Difference]:
     """Run every case through both sides.
 
     Raises:
         CorruptArtifact: a graph differs from its module by more than 1e-3.
     """
-    cases = list(_cases(backbone, manifest))
+    cases = list(_cases(backbone, retriever, manifest))
     sessions = {g: open_session(folder / f"{g}.onnx") for g in {case.graph for case in cases}}
     differences = []
     for case in cases:
-        found = sessions[case.graph].run(None, dict(case.inputs))[0]
-        worst = float(np.abs(found - _run_torch(case)).max())
+        found = sessions[case.graph].run(None, dict(case.inputs))
+        pairs = zip(found, _run_torch(case), strict=True)
+        worst = max(_difference(one, other) for one, other in pairs)
         if not worst <= TOLERANCE:
             raise CorruptArtifact(
                 f"{case.graph}.onnx, {case.name}: differs from torch by {worst:.2g}, the limit is "
@@ -66,39 +72,80 @@ def compare(backbone: Backbone, manifest: Manifest, folder: Path) -> list[Differ
     return differences
 
 
+def _difference(found: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> float:
+    """Infinite where shapes differ: numpy would stretch a baked-in 1."""
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
+
+
 @torch.inference_mode()
-def _run_torch(case: Case) -> "np.ndarray[Any, Any]":
+def _run_torch(case: Case) -> "list[np.ndarray[Any, Any]]":
     outputs = case.module.cpu().eval()(*(torch.from_numpy(a) for a in case.inputs.values()))
-    first: torch.Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
-    return first.numpy()
+    every = outputs if isinstance(outputs, tuple) else (outputs,)
+    return [output.numpy() for output in every]
 
 
-def _cases(backbone: Backbone, manifest: Manifest) -> Iterator[Case]:
+def _cases(backbone: Backbone, retriever: Retriever, manifest: Manifest) -> Iterator[Case]:
     random = np.random.default_rng(7)
-    for resolution in sorted(set(manifest.grids.values())):
-        for batch in (1, 3):
-            pixels = random.integers(0, 256, (batch, resolution, resolution, 3), np.uint8)
-            name = f"batch {batch}, R {resolution}"
-            inputs = {"super_images": pixels}
-            yield Case("super_image_encoder", name, backbone.image_tower, inputs)
-    for batch in (1, 3):
-        yield _text_case(backbone, f"batch {batch}, padded", SHORT[:batch])
-        yield _text_case(backbone, f"batch {batch}, unpadded", [LONG] * batch)
-    yield _scorer_case(manifest, random)
+    for grid_size, resolution in manifest.grids.items():
+        for count in (1, 3):
+            name, mask = f"S {count}, N {grid_size}", _mask(random, count, grid_size)
+            pixels = random.integers(0, 256, (count, resolution, resolution, 3), np.uint8)
+            inputs = {"super_images": pixels, "mask": mask}
+            yield Case(
+                "super_image_encoder", f"{name}, R {resolution}", backbone.image_tower, inputs
+            )
+            size = (count, 1 + grid_size**2, backbone.feature_dim)
+            inputs = {"features": random.standard_normal(size, np.float32), "mask": mask}
+            yield Case("temporal_encoder", name, WindowEncoder(retriever.video), inputs)
+    for count in (1, 3):
+        yield _text_case(backbone, retriever, f"batch {count}, padded", SHORT[:count])
+        yield _text_case(backbone, retriever, f"batch {count}, unpadded", [LONG] * count)
+        yield _scorer_case(manifest, random, count)
 
 
-def _text_case(backbone: Backbone, name: str, texts: Sequence[str]) -> Case:
+def _mask(random: np.random.Generator, count: int, grid_size: int) -> Bool:
+    """bool [S, N, N] with padded cells where there are several; every super image has a frame."""
+    mask = random.random((count, grid_size, grid_size)) < 0.7
+    mask[:, 0, 0] = True
+    return mask
+
+
+def _text_case(backbone: Backbone, retriever: Retriever, name: str, texts: Sequence[str]) -> Case:
     tokens = tokenizer_of(backbone).encode(texts)
     inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
-    return Case("text_encoder", name, backbone.text_tower, inputs)
+    return Case("text_encoder", name, QueryEncoder(backbone.text_tower, retriever.text), inputs)
 
 
-def _scorer_case(manifest: Manifest, random: np.random.Generator) -> Case:
-    units = random.standard_normal((2, 7, manifest.dim))
-    inputs = {
-        "query": random.standard_normal((2, manifest.dim)).astype(np.float32),
-        "units": (units / np.linalg.norm(units, axis=-1, keepdims=True)).astype(np.float16),
-        "log_weights": np.where(random.random((2, 4, 7)) < 0.5, 0.0, -1e9).astype(np.float32),
+def _scorer_case(manifest: Manifest, random: np.random.Generator, batch: int) -> Case:
+    """Rows of one batch are of different grid sizes."""
+    units, log_weights = _branch(manifest, random, batch, 7)
+    cells, cell_log_weights = _branch(manifest, random, batch, 12)
+    grid_sizes = [sorted(manifest.grids)[i % len(manifest.grids)] for i in range(batch)]
+    inputs: Inputs = {
+        "query": _unit_vectors(random, (batch, manifest.dim)),
+        "units": units,
+        "log_weights": log_weights,
+        "cells": cells,
+        "cell_log_weights": cell_log_weights,
+        "grid_size": np.array(grid_sizes, np.int64)[:, None],
     }
-    inputs["log_weights"][..., 0] = 0.0
-    return Case("attention_scorer", "batch 2", AttentionScorer(manifest.tau), inputs)
+    module = AttentionScorer(manifest.branches)
+    return Case("attention_scorer", f"batch {batch}, N {grid_sizes}", module, inputs)
+
+
+def _branch(
+    manifest: Manifest, random: np.random.Generator, batch: int, count: int
+) -> tuple[Float16, Float32]:
+    """Units [B, M, D] of four videos, and log weights [B, 4, M]: each has one at least."""
+    units = _unit_vectors(random, (batch, count, manifest.dim)).astype(np.float16)
+    mine = random.random((batch, 4, count)) < 0.5
+    mine[..., 0] = True
+    return units, np.where(mine, np.float32(0), NOT_A_UNIT)
+
+
+def _unit_vectors(random: np.random.Generator, shape: tuple[int, ...]) -> Float32:
+    vectors = random.standard_normal(shape, np.float32)
+    unit: Float32 = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit

@@ -1,33 +1,41 @@
-"""One split at one grid size, ready to be ranked."""
+"""One split at one grid size through one retriever, ready to be ranked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from qasir.errors import InvalidInput
+from qasir.config import EncodeParams
+from qasir.manifest import Passport, Preprocessing, fingerprint
+from qasir.modeling.backbones import tensors_digest
+from qasir.modeling.retriever import Retriever
 from qasir.types import Float32, Int64
 from qasir.vectors import VideoVectors
-from training.dataset import Query, Subset
-from training.measures import Setting, rank_queries
-from training.pools import Pool, join
-from training.vector_cache import read_cache
+from training.apply import encode_queries, encode_units
+from training.corpus import FeatureSet, Texts
+from training.dataset import Query, Split
+from training.features import VideoFeatures
+from training.measures import rank_queries
+from training.pools import Filler, Pool, deal, natural
+from training.scores import Setting
+
+# Which super images share a block is no parameter: pools are drawn with `evaluate.seed`.
+FILLER_SEED = 0
 
 
 @dataclass(frozen=True)
 class Part:
-    """Queries and encoded videos of a split at one grid size.
+    """Queries and videos of a split at one grid size.
 
-    query_vectors: float32 [Q, D]; filler: all super images of train, which lengthen videos,
-    None where the dataset has no train split.
+    query_vectors: float32 [Q, D]; filler: super images of train, which lengthen videos, None
+    where the dataset has no train split.
     """
 
     grid_size: int
     queries: Sequence[Query]
     query_vectors: Float32
     videos: Mapping[str, VideoVectors]
-    filler: VideoVectors | None
+    filler: Filler | None
 
     def rank(self, pool: Pool, settings: Sequence[Setting]) -> list[Int64]:
         """Ranks [Q] of every setting in a pool."""
@@ -36,27 +44,41 @@ class Part:
     @property
     def super_images_per_video(self) -> float:
         """The mean of S."""
-        return float(np.mean([len(video.vectors) for video in self.videos.values()]))
+        return float(np.mean([len(video.mask) for video in self.videos.values()]))
+
+    @property
+    def natural(self) -> Pool:
+        """The videos as they are."""
+        return natural(self.videos)
 
 
-def read_parts(
-    folder: Path, grid_size: int, subsets: Sequence[tuple[Subset, Float32]], train: Subset
-) -> list[Part]:
-    """Parts of several splits (each with its query vectors) from one folder of vectors.
+def part_of(
+    retriever: Retriever,
+    features: FeatureSet,
+    texts: Texts,
+    params: EncodeParams,
+    split: Split,
+    *,
+    filler: bool,
+) -> Part:
+    """One split of a feature set; without `filler` no video of it can be lengthened."""
+    weights = tensors_digest(retriever.state_dict())
 
-    Raises:
-        InvalidInput: a split has queries and not one encoded video.
-    """
-    cache = read_cache(folder)
-    fillers = [cache[v.video_id] for v in train.videos if v.video_id in cache]
-    filler = join(fillers) if fillers else None
-    parts = []
-    for subset, vectors in subsets:
-        videos = {v.video_id: cache[v.video_id] for v in subset.videos if v.video_id in cache}
-        if subset.queries and not videos:
-            raise InvalidInput(
-                f"{folder} holds none of {len(subset.videos)} videos with queries; "
-                f"see its report.json, then run `dvc repro encode@{grid_size}`"
-            )
-        parts.append(Part(grid_size, subset.queries, vectors, videos, filler))
-    return parts
+    def encode(video: VideoFeatures) -> VideoVectors:
+        passport = _passport(video.passport, weights, retriever.dim, params.window)
+        return encode_units(retriever, video, params.window, params.window_overlap, passport)
+
+    train = features.splits["train"].values() if filler else ()
+    return Part(
+        features.grid_size,
+        texts.subsets[split].queries,
+        encode_queries(retriever, texts.vectors[split]),
+        {i: encode(video) for i, video in features.splits[split].items()},
+        deal([encode(video) for video in train], FILLER_SEED),
+    )
+
+
+def _passport(features: Passport, weights: str, dim: int, window: int) -> Passport:
+    """Units of two retrievers never meet in one index, here as little as in the service."""
+    made_by = fingerprint(features.fingerprint + weights, Preprocessing(), dim, window)
+    return features.model_copy(update={"fingerprint": made_by})

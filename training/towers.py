@@ -15,45 +15,48 @@ import torch
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.export import image_graph
 from qasir.text import Tokenizer
-from qasir.types import Float32, Uint8
+from qasir.types import Bool, Float32, Uint8
 
-ImageTower = Callable[[Uint8], Float32]
+ImageTower = Callable[[Uint8, Bool], Float32]
 
 TEXT_BATCH = 64
 
 
-def open_image_tower(backbone: Backbone, resolution: int) -> ImageTower:
-    """A function from super images uint8 [S, R, R, 3] to unit vectors float32 [S, D].
+def open_image_tower(backbone: Backbone, resolution: int, grid_size: int) -> ImageTower:
+    """A function from super images uint8 [S, R, R, 3] and their mask bool [S, P] to features
+    float32 [S, 1+P, F'].
 
     Raises:
         InvalidInput: the backbone does not read this R.
     """
     backbone.check_resolution(resolution)
     if torch.cuda.is_available():
-        return _torch_tower(backbone)
-    return _onnx_tower(backbone, resolution)
+        return _torch_tower(backbone, grid_size)
+    return _onnx_tower(backbone, resolution, grid_size)
 
 
-def _torch_tower(backbone: Backbone) -> ImageTower:
+def _torch_tower(backbone: Backbone, grid_size: int) -> ImageTower:
     tower = backbone.image_tower.cuda()
 
     @torch.inference_mode()
-    def encode(pixels: Uint8) -> Float32:
-        vectors: Float32 = tower(torch.from_numpy(pixels).cuda()).float().cpu().numpy()
-        return vectors
+    def encode(pixels: Uint8, mask: Bool) -> Float32:
+        cells = torch.from_numpy(mask.reshape(-1, grid_size, grid_size)).cuda()
+        features: Float32 = tower(torch.from_numpy(pixels).cuda(), cells).float().cpu().numpy()
+        return features
 
     return encode
 
 
-def _onnx_tower(backbone: Backbone, resolution: int) -> ImageTower:
+def _onnx_tower(backbone: Backbone, resolution: int, grid_size: int) -> ImageTower:
     graph = image_graph(backbone, resolution)
     with TemporaryDirectory() as folder:
         graph.write(Path(folder))
         session = open_session(Path(folder) / f"{graph.name}.onnx")
 
-    def encode(pixels: Uint8) -> Float32:
-        vectors: Float32 = session.run(["vectors"], {"super_images": pixels})[0]
-        return vectors
+    def encode(pixels: Uint8, mask: Bool) -> Float32:
+        inputs = {"super_images": pixels, "mask": mask.reshape(-1, grid_size, grid_size)}
+        features: Float32 = session.run(["features"], inputs)[0]
+        return features
 
     return encode
 
@@ -74,7 +77,7 @@ def tokenizer_of(backbone: Backbone) -> Tokenizer:
 
 @torch.inference_mode()
 def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Float32:
-    """Unit vectors float32 [Q, D] of Q texts."""
+    """Zero-shot unit vectors float32 [Q, D0] of Q texts, before a retriever's text side."""
     tokenizer = tokenizer_of(backbone)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tower = backbone.text_tower.to(device)

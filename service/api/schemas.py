@@ -145,7 +145,7 @@ class SearchIn(Strict):
 
 
 class MomentOut(BaseModel):
-    """A stretch [start, end) of the video, and the strongest super image in it."""
+    """A stretch [start, end) of the video, and where in a super image its strongest frame is."""
 
     start: float
     end: float
@@ -156,9 +156,9 @@ class MomentOut(BaseModel):
 
     @classmethod
     def of(cls, moment: Moment, video_id: str) -> "MomentOut":
-        middle = (moment.start + moment.end) / 2
-        url = f"/v1/videos/{video_id}/thumbnail?t={middle:.2f}"
-        return cls(**moment.__dict__, thumbnail_url=url)
+        known = {name: value for name, value in moment.__dict__.items() if name != "peak"}
+        url = f"/v1/videos/{video_id}/thumbnail?t={moment.peak:.2f}"
+        return cls(**known, thumbnail_url=url)
 
 
 class VideoRef(BaseModel):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from qasir.config import IndexUnit
 from qasir.errors import CorruptArtifact, Overloaded
 from qasir.index import Index
 from qasir.manifest import Manifest, Passport
@@ -37,14 +38,14 @@ class View:
 
 
 class Library:
-    """Indexes of the active model, one per passport in use; safe to share by threads."""
+    """Indexes of the active model, one per grid size in use; safe to share by threads."""
 
     def __init__(self, catalogue: Catalogue, media: MediaStore, patience_seconds: float) -> None:
         self._catalogue = catalogue
         self._media = media
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
-        self._shelves: dict[Passport, _Shelf] = {}
+        self._shelves: dict[tuple[Passport, IndexUnit], _Shelf] = {}
 
     def search(self, manifest: Manifest, passport: Passport, query: Float32, want: int) -> View:
         """Rank the whole library as of now for a unit query [D]; vectors of the best `want`.
@@ -53,7 +54,8 @@ class Library:
             Overloaded: the library is being loaded and takes longer than a search may.
         """
         with self._current(manifest, passport) as shelf:
-            recalled = recall(shelf.index, query, manifest.tau)
+            branches = manifest.branches[passport.grid_size]
+            recalled = recall(shelf.index, query, branches.tau(shelf.index.unit))
             return View(
                 recalled=recalled,
                 vectors={video_id: shelf.index.get(video_id) for video_id in recalled.ids[:want]},
@@ -85,15 +87,16 @@ class Library:
             self._lock.release()
 
     def _shelf(self, manifest: Manifest, passport: Passport) -> "_Shelf":
-        if passport not in self._shelves:
-            # Vectors of a model that is no longer active are of no use and weigh much.
+        unit = manifest.profile.index_unit
+        if (passport, unit) not in self._shelves:
+            # An index of a model or profile that is no longer active is of no use and weighs much.
             self._shelves = {
                 known: shelf
                 for known, shelf in self._shelves.items()
-                if known.fingerprint == passport.fingerprint
+                if (known[0].fingerprint, known[1]) == (passport.fingerprint, unit)
             }
-            self._shelves[passport] = _Shelf(Index(passport, manifest.dim))
-        return self._shelves[passport]
+            self._shelves[passport, unit] = _Shelf(Index(passport, manifest.dim, unit))
+        return self._shelves[passport, unit]
 
 
 class _Shelf:

@@ -1,23 +1,19 @@
-"""From recalled videos to scored ones: attention over each video's super images."""
+"""From a recall to results: what the scorer says of the best videos, moments in each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
+from qasir.manifest import Branches
 from qasir.moments import moments
-from qasir.scoring import attention
-from qasir.search import pack, select_units, unpack_attention, z_scores
+from qasir.search import Recalled, ScorerInput, rerank, scorer_input, z_scores
 from qasir.triton import VideoScores
-from qasir.types import Float16, Float32, Int64, Moment
+from qasir.types import Float32, Moment
 from qasir.vectors import VideoVectors
 from service.engine.library import View
 from service.store.active_model import ActiveModel
 
 MOMENTS_PER_VIDEO = 3
-# Requests whose shapes agree share one batch in Triton.
-UNIT_BUCKETS = (64, 128, 256, 512, 1024)
 
 
 class Scorer(Protocol):
@@ -27,83 +23,64 @@ class Scorer(Protocol):
         self,
         version: int,
         query: Float32,
-        units: Float16,
-        log_weights: Float32,
+        candidates: ScorerInput,
+        grid_size: int,
         *,
         deadline: float | None = None,
     ) -> VideoScores:
-        """A query [D] against C videos: units [M, D], log_weights [C, M]."""
+        """A query [D] against C videos in both branches."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the scorer is asked at most: C videos, so many units of each in a branch."""
+
+    candidates: int
+    units: int
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A video with its score; attention and similarities are float32 [S]."""
+    """A video with its score, and what its moments are found from."""
 
     video_id: str
     score: float
     z: float
     vectors: VideoVectors
-    attention: Float32
-    similarities: Float32
+    query: Float32
+    branches: Branches
 
     def moments(self) -> list[Moment]:
         """Its best stretches, best first."""
-        mask, times = self.vectors.mask, self.vectors.times
-        return moments(self.attention, self.similarities, mask, times, MOMENTS_PER_VIDEO)
-
-
-def by_recall(view: View, query: Float32, tau: float) -> list[Ranked]:
-    """The viewed videos in the order of recall, with the attention recall scored them by."""
-    recalled = view.recalled
-    z = z_scores(recalled.scores)
-    result = []
-    for place, video_id in enumerate(recalled.ids[: len(view.vectors)]):
-        vectors = view.vectors[video_id]
-        similarities = vectors.vectors.astype(np.float32) @ query
-        weights = attention(similarities, tau)
-        score, spread = float(recalled.scores[place]), float(z[place])
-        result.append(Ranked(video_id, score, spread, vectors, weights, similarities))
-    return result
+        return moments(self.query, self.vectors, self.branches, MOMENTS_PER_VIDEO)
 
 
 def rescored(
-    ranked: Sequence[Ranked],
-    query: Float32,
-    model: ActiveModel,
-    scorer: Scorer,
-    shape: tuple[int, int],
-    deadline: float,
-) -> list[Ranked]:
-    """The same videos as the attention scorer sees and orders them; `shape`: C, units a video."""
-    if not ranked:
-        return []
-    videos, limit = shape
-    tau = model.manifest.tau
-    candidates = [select_units(query, r.vectors.vectors, tau, limit) for r in ranked]
-    total = sum(len(candidate.units) for candidate in candidates)
-    units = next((bucket for bucket in UNIT_BUCKETS if bucket >= total), total)
-    packed = pack(candidates, videos, units)
-    answer = scorer.score(model.version, query, packed.units, packed.log_weights, deadline=deadline)
-    weights = unpack_attention(answer.attention, candidates)
-    seen = [
-        replace(
-            r, score=float(score), attention=_spread(unit_weights, c.positions, len(r.attention))
-        )
-        for r, c, score, unit_weights in zip(
-            ranked, candidates, answer.scores[: len(ranked)], weights, strict=True
-        )
+    view: View, query: Float32, model: ActiveModel, scorer: Scorer, limits: Limits
+) -> Recalled:
+    """The ranking of a recall, its best C videos as the attention scorer orders them."""
+    best = [view.vectors[video_id] for video_id in view.recalled.ids[: limits.candidates]]
+    if not best:
+        return view.recalled
+    grid_size = best[0].passport.grid_size
+    branches = model.manifest.branches[grid_size]
+    packed = scorer_input(query, best, branches, limits.candidates, limits.units)
+    answer = scorer.score(model.version, query, packed, grid_size, deadline=limits.seconds)
+    return rerank(view.recalled, answer.scores[: len(best)])
+
+
+def ranked(view: View, order: Recalled, query: Float32, branches: Branches) -> list[Ranked]:
+    """The viewed videos in this order; z is about the scores of recall, which all videos have."""
+    count = len(view.vectors)
+    z = dict(zip(view.recalled.ids[:count], z_scores(view.recalled.scores), strict=False))
+    return [
+        Ranked(video_id, float(score), float(z[video_id]), view.vectors[video_id], query, branches)
+        for video_id, score in zip(order.ids[:count], order.scores[:count], strict=True)
     ]
-    return sorted(seen, key=lambda r: (-r.score, r.video_id))
 
 
-def by_moment(ranked: Sequence[Ranked]) -> list[tuple[float, Ranked, list[Moment]]]:
+def by_moment(ranked_videos: Sequence[Ranked]) -> list[tuple[float, Ranked, list[Moment]]]:
     """Every moment of every video as an entry of its own, best first."""
-    found = [(moment.score, r, [moment]) for r in ranked for moment in r.moments()]
+    found = [(moment.score, r, [moment]) for r in ranked_videos for moment in r.moments()]
     return sorted(found, key=lambda entry: -entry[0])
-
-
-def _spread(weights: Float32, positions: Int64, super_images: int) -> Float32:
-    """Attention of units [U] over all super images [S]; the folded rest (-1) has no place."""
-    spread = np.zeros(super_images, np.float32)
-    spread[positions[positions >= 0]] = weights[positions >= 0]
-    return spread

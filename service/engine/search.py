@@ -8,11 +8,10 @@ from typing import Protocol
 
 from qasir.errors import InvalidInput, UnsupportedGrid
 from qasir.manifest import Passport
-from qasir.types import Float32
 from service import metrics
 from service.engine.answers import Embeddings, Hit, SearchAnswer, SearchRequest
 from service.engine.library import Library, View
-from service.engine.ranking import Ranked, Scorer, by_moment, by_recall, rescored
+from service.engine.ranking import Limits, Ranked, Scorer, by_moment, ranked, rescored
 from service.engine.texts import TextEncoder, Texts
 from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
@@ -45,6 +44,8 @@ class SearchEngine:
         self._active_model = active_model
         self._telemetry = telemetry
         self._texts = Texts(triton, telemetry, settings)
+        limits = (settings.candidates, settings.candidate_units, settings.search_seconds)
+        self._limits = Limits(*limits)
 
     def search(self, request: SearchRequest, queued_seconds: float = 0.0) -> SearchAnswer:
         """Answer one search.
@@ -64,11 +65,12 @@ class SearchEngine:
         with watch.stage("recall"):
             view = self._library.search(model.manifest, passport, query, want)
         with watch.stage("score"):
-            ranked = by_recall(view, query, model.manifest.tau)
+            order = view.recalled
             if request.mode == "accurate":
-                ranked = self._rescored(ranked, query, model)
+                order = rescored(view, query, model, self._triton, self._limits)
         with watch.stage("hydrate"):
-            hits = self._hits(request, ranked)
+            branches = model.manifest.branches[passport.grid_size]
+            hits = self._hits(request, ranked(view, order, query, branches))
         return self._answer(request, model, passport, view, hits, watch)
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
@@ -100,18 +102,12 @@ class SearchEngine:
         if not 0 <= request.offset <= limits.max_offset:
             raise InvalidInput(f"offset {request.offset}: pages begin at 0 to {limits.max_offset}")
 
-    def _rescored(self, ranked: list[Ranked], query: Float32, model: ActiveModel) -> list[Ranked]:
-        count, limit = self._settings.candidates, self._settings.candidate_units
-        deadline = self._settings.search_seconds
-        best = rescored(ranked[:count], query, model, self._triton, (count, limit), deadline)
-        return [*best, *ranked[count:]]
-
-    def _hits(self, request: SearchRequest, ranked: Sequence[Ranked]) -> list[Hit]:
+    def _hits(self, request: SearchRequest, videos: Sequence[Ranked]) -> list[Hit]:
         begin, end = request.offset, request.offset + request.top_k
         if request.group_by == "moment":
-            chosen = by_moment(ranked)[begin:end]
+            chosen = by_moment(videos)[begin:end]
         else:
-            chosen = [(r.score, r, r.moments()) for r in ranked[begin:end]]
+            chosen = [(r.score, r, r.moments()) for r in videos[begin:end]]
         known = self._catalogue.videos_among(sorted({r.video_id for _, r, _ in chosen}))
         return [
             Hit(begin + place, score, r.z, known[r.video_id], found)

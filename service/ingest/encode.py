@@ -11,6 +11,7 @@ from tenacity.nap import sleep_using_event
 
 from qasir.errors import ModelUnavailable, Overloaded
 from qasir.manifest import Passport
+from qasir.super_images import SuperImageBatch
 from qasir.types import Bool, Float16, Float32, Float64, Uint8
 from qasir.vectors import VideoVectors, write_vectors
 from qasir.video import Limits
@@ -34,8 +35,8 @@ from service.telemetry import Stopwatch
 class VideoEncoder(Protocol):
     """The part of `qasir.triton.Triton` that an ingest needs."""
 
-    def encode_video(self, version: int, pixels: Uint8) -> Float32:
-        """Units float32 [S, D] of super images uint8 [S, R, R, 3]."""
+    def encode_video(self, version: int, pixels: Uint8, mask: Bool) -> Float32:
+        """Units float32 [S, 1+P, D] of super images uint8 [S, R, R, 3], mask bool [S, P]."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Encoding:
                     case DecodedWindow():
                         size = message.grid_size
                         with watches[size].stage("encode"):
-                            parts[size].add(self._units(message.batch.pixels, course), message)
+                            parts[size].add(self._units(message.batch, course), message)
                         course.encoded(message.batch.mask[message.keep].sum() / len(parts))
                     case Finished():
                         finished = message
@@ -132,7 +133,7 @@ class Encoding:
             memory_bytes=settings.decode_memory_bytes,
         )
 
-    def _units(self, pixels: Uint8, course: Course) -> Float32:
+    def _units(self, batch: SuperImageBatch, course: Course) -> Float32:
         # A Triton that restarts costs patience, not the part of the video done so far.
         patiently = Retrying(
             retry=retry_if_exception_type((ModelUnavailable, Overloaded)),
@@ -142,7 +143,7 @@ class Encoding:
             before=lambda _: course.enter("encode"),
             reraise=True,
         )
-        return patiently(self._triton.encode_video, self._model.version, pixels)
+        return patiently(self._triton.encode_video, self._model.version, batch.pixels, batch.mask)
 
 
 def write_files(encoded: EncodedVideo, video_id: str, media: MediaStore) -> tuple[VectorFile, ...]:
@@ -164,6 +165,6 @@ def _write(
         fps=passport.fps,
         path=path,
         frames=encoded.finished.frames,
-        super_images=len(vectors.vectors),
+        super_images=len(vectors.units),
         seconds=float(vectors.times[vectors.mask].max()),
     )

@@ -6,8 +6,10 @@ is removed by the next `add`.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import structlog
 
 from qasir.artifacts import sync_folder, whole_file
 from qasir.config import Strict
@@ -21,6 +23,8 @@ from service.store.triton_configs import write_configs
 
 GRAPH_NAME = "model.onnx"
 SERVING_NAME = "serving.json"
+
+log = structlog.get_logger()
 
 
 class Serving(Strict):
@@ -138,9 +142,21 @@ class ModelStore:
         self.serve(version)
 
     def list(self) -> list[ActiveModel]:
-        """Every complete set, oldest first."""
-        names = (path.name for path in self._manifests.glob("[0-9]*"))
-        return [self.get(version) for version in sorted(map(int, names))]
+        """Every complete set, oldest first.
+
+        One whose manifest another version of qasir wrote cannot be served, and is no reason
+        not to serve the others: it is left out.
+        """
+        found = []
+        for version in self._versions():
+            try:
+                found.append(self.get(version))
+            except CorruptArtifact as error:
+                log.warning("model unreadable", version=version, detail=str(error))
+        return found
+
+    def _versions(self) -> Sequence[int]:
+        return sorted(int(path.name) for path in self._manifests.glob("[0-9]*"))
 
     def _add(self, export: Path, manifest: Manifest) -> int:
         staging = self.root / ".staging"
@@ -152,7 +168,7 @@ class ModelStore:
             shutil.copyfile(export / name, staging / name)
         # The copy is what Triton will run, so the copy is what is verified.
         verify_files(manifest, staging)
-        version = max((model.version for model in self.list()), default=0) + 1
+        version = max(self._versions(), default=0) + 1
         for model in MODELS:
             place = self.root / model / str(version)
             shutil.rmtree(place, ignore_errors=True)

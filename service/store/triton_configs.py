@@ -56,16 +56,17 @@ def fill_warmup(config: Any, manifests: Sequence[Manifest]) -> None:
     if len(sizes) > 1:
         del config.model_warmup[:]
         return
-    (resolution, dim, tokens) = sizes.pop()
-    axis = {"super_images": resolution, "input_ids": tokens, "attention_mask": tokens}
+    (grid_size, resolution, dim, tokens) = sizes.pop()
+    axis = {"mask": grid_size, "super_images": resolution}
+    axis |= {"input_ids": tokens, "attention_mask": tokens}
     for sample in config.model_warmup:
         for name, tensor in sample.inputs.items():
             tensor.dims[:] = [axis.get(name, dim) if d == -1 else d for d in tensor.dims]
 
 
-def _sizes(manifest: Manifest) -> tuple[int, int, int]:
-    resolution = manifest.grids[manifest.profile.grid_sizes[0]]
-    return resolution, manifest.dim, manifest.tokenizer.buckets[0]
+def _sizes(manifest: Manifest) -> tuple[int, int, int, int]:
+    grid_size = manifest.profile.grid_sizes[0]
+    return grid_size, manifest.grids[grid_size], manifest.dim, manifest.tokenizer.buckets[0]
 
 
 def _write_ensemble(folder: Path, name: str, version: int) -> None:

@@ -13,22 +13,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
 from qasir import doctor as doctors
 from qasir.client import Client
 from qasir.errors import InvalidConfig, NotFound, QasirError
 from qasir.files import may_be_video
 from qasir.ingest import ingest_files
-from qasir.results import Result, Video
+from qasir.tables import candidates_table, results_table, videos_table
+from qasir.tune import Wish, choose, describe, parse_budget, read_candidates, shortlist
 
 app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
 videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
 app.add_typer(videos_app, name="videos")
 
 console = Console(highlight=False)
-# Ids are there to be copied: never cut, never wrapped.
-ID_COLUMN = Column("video", no_wrap=True)
 complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -134,6 +132,32 @@ def delete_video(video_id: str, url: Url) -> None:
 
 
 @app.command()
+def tune(
+    budget: Annotated[
+        str | None, typer.Option(help="What ingestion may cost: '30 s per video-hour'.")
+    ] = None,
+    min_recall: Annotated[float | None, typer.Option(help="Least recall, in percent.")] = None,
+    at: Annotated[int, typer.Option(help="K of that recall: 1, 5 or 10.")] = 5,
+    query_seconds: Annotated[float, typer.Option(help="What a hybrid query may cost.")] = 1.0,
+    variant: Annotated[str | None, typer.Option(help="zero-shot | fine-tuned.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the measured results.")] = Path(
+        "results"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Choose grid size, resolution, fps and mode for a budget or a recall, as measured."""
+    seconds = None if budget is None else parse_budget(budget)
+    wish = Wish(seconds, min_recall, at, query_seconds)
+    candidates = read_candidates(results, variant)
+    chosen = choose(candidates, wish)
+    if as_json:
+        print_json({"chosen": asdict(chosen), "candidates": [asdict(c) for c in candidates]})
+        return
+    console.print(candidates_table(shortlist(candidates, chosen), chosen))
+    console.print(describe(chosen))
+
+
+@app.command()
 def doctor() -> None:
     """What this machine lacks for running qasir, and the fix."""
     findings = doctors.diagnose(doctors.this_machine())
@@ -144,48 +168,6 @@ def doctor() -> None:
             console.print(f"        fix: {escape(finding.fix)}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-def results_table(results: Sequence[Result]) -> Table:
-    """Rank, score, video and best moment of each result."""
-    table = Table("rank", "score", ID_COLUMN, "moment", "title")
-    for result in results:
-        moment = result.moments[0] if result.moments else None
-        when = f"{clock(moment.start)} to {clock(moment.end)}" if moment else ""
-        row = (str(result.rank), f"{result.score:.3f}", result.video.id, when, result.video.title)
-        table.add_row(*row)
-    return table
-
-
-def videos_table(videos: Sequence[Video]) -> Table:
-    """Id, state, length, size and title of each video."""
-    table = Table(ID_COLUMN, "state", "length", "size", "title")
-    for video in videos:
-        size = f"{video.width}x{video.height}" if video.width else ""
-        table.add_row(video.id, video.state, length_of(video), size, video.title)
-    return table
-
-
-def length_of(video: Video) -> str:
-    """How long it is, and how little of that is searched where the file is damaged."""
-    if not video.duration:
-        return ""
-    # Sampling may leave out half an interval at the end, which is no damage.
-    missing = video.duration - video.indexed_seconds > max(2.0, 0.1 * video.duration)
-    partly = video.state == "ready" and missing
-    readable = f" ({clock(video.indexed_seconds)} readable)" if partly else ""
-    return clock(video.duration) + readable
-
-
-def clock(seconds: float) -> str:
-    """A time for people.
-
-    >>> clock(3725.25)
-    '1:02:05.2'
-    """
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
 def print_json(value: object) -> None:

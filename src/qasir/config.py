@@ -12,9 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qasir.errors import InvalidConfig
 
-GridSize = Annotated[int, Field(ge=1, le=8)]
+MAX_GRID_SIZE = 8
+
+GridSize = Annotated[int, Field(ge=1, le=MAX_GRID_SIZE)]
 Variant = Literal["zero-shot", "fine-tuned"]
 IndexUnit = Literal["super-image", "cell"]
+BackboneTraining = Literal["frozen", "last-blocks", "lora"]
+Precision = Literal["no", "fp16", "bf16"]
 
 
 class Strict(BaseModel):
@@ -72,6 +76,100 @@ class EncodeParams(Strict):
         return self
 
 
+class RetrieverParams(Strict):
+    """What is learned on top of a frozen backbone; each part can be left out for an ablation.
+
+    dim: D1, length of the learned half of a unit, and of what the temporal encoder works in;
+    grid_embedding: an adapter for every grid size, not one for all.
+    """
+
+    dim: int = Field(ge=2)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    image_adapter: bool
+    text_adapter: bool
+    temporal_encoder: bool
+    grid_embedding: bool
+
+    @model_validator(mode="after")
+    def _heads_share_dim(self) -> "RetrieverParams":
+        if self.dim % (2 * self.heads):
+            raise ValueError(f"dim {self.dim} is no multiple of 2 x heads {self.heads}")
+        return self
+
+
+class TripletParams(Strict):
+    """A hinge beside the contrastive loss, as in MS-SL; `weight` 0 leaves it out.
+
+    hardest: how many of the hardest negatives one is drawn from once `warm_up` epochs are over;
+    before, from all of them.
+    """
+
+    weight: float = Field(ge=0)
+    margin: float = Field(gt=0)
+    hardest: int = Field(ge=1)
+    warm_up: int = Field(ge=0)
+
+
+class TuningParams(Strict):
+    """Training through the backbone: which weights, how fast, and what it may cost.
+
+    blocks: the last ones of either tower; rank, alpha, dropout: of LoRA; videos: per batch;
+    chunk: super images in one forward; cache_gb: decoded pixels kept on disk.
+    """
+
+    blocks: int = Field(ge=1)
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    dropout: float = Field(ge=0, lt=1)
+    learning_rate: float = Field(gt=0)
+    videos: int = Field(ge=2)
+    chunk: int = Field(ge=1)
+    checkpointing: bool
+    cache_gb: float = Field(ge=0)
+
+
+class FinetuneParams(Strict):
+    """How the retriever is trained. An epoch shows every video once at every grid size; none
+    leaves the closed-form start.
+
+    patience: epochs without a better validation before it stops; videos: per batch, with all
+    their captions; tau, logit_scale: where the learned ones start; residual_ratios: what is
+    chosen among, on validation; familiarity: strange queries are answered by zero-shot;
+    directions: of a feature that the closed-form start keeps; super_image_branch, cell_branch:
+    at least one of them scores.
+    """
+
+    backbone: BackboneTraining
+    epochs: int = Field(ge=0)
+    patience: int = Field(ge=1)
+    videos: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warm_up: int = Field(ge=0)
+    gradient_norm: float = Field(gt=0)
+    tau: float = Field(gt=0)
+    logit_scale: float = Field(gt=0)
+    triplet: TripletParams
+    residual_ratios: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1)
+    familiarity: bool
+    directions: int = Field(ge=1)
+    adapter_rate: float = Field(ge=0)
+    super_image_branch: bool
+    cell_branch: bool
+    precision: Precision
+    seed: int
+    retriever: RetrieverParams
+    tuning: TuningParams
+
+    @model_validator(mode="after")
+    def _some_branch_scores(self) -> "FinetuneParams":
+        if not (self.super_image_branch or self.cell_branch):
+            raise ValueError("super_image_branch and cell_branch are both false; one must score")
+        return self
+
+
 class EvaluateParams(Strict):
     """What is measured: candidate temperatures, lengthened sizes and the seed of both."""
 
@@ -101,6 +199,7 @@ class Params(Strict):
     prepare: PrepareParams
     grids: dict[GridSize, GridParams] = Field(min_length=1)
     encode: EncodeParams
+    finetune: FinetuneParams
     evaluate: EvaluateParams
     export: ExportParams
     serve: ServeParams

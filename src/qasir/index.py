@@ -1,20 +1,21 @@
-"""Exact QASIR recall over a library held in memory.
+"""Exact QASIR recall over one branch of a library, super images or cells, held in memory.
 
-Videos with equally many super images share one block [B, S, D], so the whole library is a
-few dense products and nothing is ragged. While S <= D/4 a block carries its Gram matrices
-[B, S, S] and a query costs one pass over the vectors; longer videos use the direct form,
-one at a time, while their rows are in cache.
+Videos with equally many units share one block [B, U, D], so the whole library is a few dense
+products and nothing is ragged. While U <= D/4 a block carries its Gram matrices [B, U, U]
+and a query costs one pass over the vectors; longer videos use the direct form, one at a
+time, while their rows are in cache.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import Passport
 from qasir.scoring import EPSILON, Pooling, unit_weights
 from qasir.types import Float32
-from qasir.vectors import VideoVectors
+from qasir.vectors import VideoVectors, widen
 
 GROWTH = 1.5
 # Queries at a time: bounds the similarities held at once in an evaluation.
@@ -23,7 +24,7 @@ QUERY_BATCH = 64
 
 @dataclass
 class Block:
-    """Videos of S super images each; the first `len(ids)` rows of the arrays are in use."""
+    """Videos of `size` units each; the first `len(ids)` rows of the arrays are in use."""
 
     size: int
     dim: int
@@ -90,14 +91,15 @@ class Block:
 
 
 class Index:
-    """Vectors of one passport, with exact scores for every video in it.
+    """Videos of one passport, with exact scores over their super images or over their cells.
 
     Not thread-safe: a caller that changes it while others search holds a lock.
     """
 
-    def __init__(self, passport: Passport, dim: int) -> None:
+    def __init__(self, passport: Passport, dim: int, unit: IndexUnit) -> None:
         self.passport = passport
         self.dim = dim
+        self.unit = unit
         self._blocks: dict[int, Block] = {}
         self._videos: dict[str, VideoVectors] = {}
 
@@ -108,12 +110,12 @@ class Index:
         return video_id in self._videos
 
     @property
-    def super_images(self) -> int:
-        """How many super images the index holds."""
+    def units(self) -> int:
+        """How many vectors are searched."""
         return sum(block.size * len(block.ids) for block in self._blocks.values())
 
     def get(self, video_id: str) -> VideoVectors:
-        """One video's vectors, mask and times.
+        """One video's units, mask and times.
 
         Raises:
             NotFound: no such video is indexed.
@@ -128,15 +130,15 @@ class Index:
         Raises:
             FingerprintMismatch: the vectors were made with another passport.
         """
-        if video.passport != self.passport or video.vectors.shape[1] != self.dim:
+        if video.passport != self.passport or video.units.shape[-1] != self.dim:
             raise FingerprintMismatch(
-                f"video '{video_id}' has {video.passport} with D {video.vectors.shape[1]}, "
+                f"video '{video_id}' has {video.passport} with D {video.units.shape[-1]}, "
                 f"the index {self.passport} with D {self.dim}; ingest the video again"
             )
         self.drop(video_id)
-        size = len(video.vectors)
-        block = self._blocks.setdefault(size, Block(size, self.dim))
-        block.append(video_id, video.vectors.astype(np.float32))
+        rows = widen(video.rows(self.unit))
+        block = self._blocks.setdefault(len(rows), Block(len(rows), self.dim))
+        block.append(video_id, rows)
         self._videos[video_id] = video
 
     def drop(self, video_id: str) -> None:
@@ -144,7 +146,7 @@ class Index:
         video = self._videos.pop(video_id, None)
         if video is None:
             return
-        block = self._blocks[len(video.vectors)]
+        block = self._blocks[len(video.rows(self.unit))]
         block.remove(block.ids.index(video_id))
         if not block.ids:
             del self._blocks[block.size]

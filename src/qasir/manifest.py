@@ -2,7 +2,7 @@
 
 Vectors of two models must never meet in one index. So the fingerprint covers what
 changes a vector (weights, preprocessing, D, W), an index records it, and whoever
-loads one compares. tau and the profile change scores, not vectors: they stay outside.
+loads one compares. Branches and the profile change scores, not vectors: they stay outside.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import json
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from qasir.artifacts import sha256_of, whole_file
 from qasir.config import GridSize, IndexUnit, Strict, Variant
@@ -20,14 +20,18 @@ MANIFEST_NAME = "manifest.json"
 
 
 class Preprocessing(Strict):
-    """How frames become super images. One implementation exists: `qasir.video` and
-    `qasir.super_images`; these words change whenever its output does."""
+    """How frames become super images, and cells are cut out of what an encoder sees in them.
+
+    One implementation exists: `qasir.video`, `qasir.super_images` and `qasir.modeling.cells`;
+    these words change whenever its output does.
+    """
 
     sampling: str = "interval-midpoint"
     fit: str = "stretch"
     resize: str = "area"
     color: str = "rgb"
     padding: str = "black"
+    cells: str = "area"
 
 
 class TokenizerSpec(Strict):
@@ -35,6 +39,22 @@ class TokenizerSpec(Strict):
 
     pad_id: int
     buckets: tuple[int, ...] = Field(min_length=1)
+
+
+class Branches(Strict):
+    """How a score is made of its two branches, whole super images and their cells.
+
+    score = w x A(q, super images; tau_s) + (1 - w) x A(q, real cells; tau_c), with
+    w = super_image_weight; A is `qasir.scoring`'s attention score.
+    """
+
+    super_image_weight: float = Field(ge=0, le=1)
+    super_image_tau: float = Field(gt=0)
+    cell_tau: float = Field(gt=0)
+
+    def tau(self, unit: IndexUnit) -> float:
+        """The temperature of one branch alone, which recall over that unit uses."""
+        return self.cell_tau if unit == "cell" else self.super_image_tau
 
 
 class Profile(Strict):
@@ -55,7 +75,10 @@ class Passport(Strict):
 
 
 class Manifest(Strict):
-    """One exported model: towers, scorer, tokenizer and their digests."""
+    """One exported model: towers, scorer, tokenizer and their digests.
+
+    dim: D of units and queries; grids: R in pixels by N; branches: one for every N of grids.
+    """
 
     name: str
     backbone: str
@@ -64,13 +87,22 @@ class Manifest(Strict):
     dim: int
     window: int
     window_overlap: int
-    tau: float = Field(gt=0)
     grids: dict[GridSize, int]
+    branches: dict[GridSize, Branches]
     fps: tuple[float, ...]
     preprocessing: Preprocessing
     tokenizer: TokenizerSpec
     profile: Profile
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _branches_fit_grids(self) -> "Manifest":
+        if self.branches.keys() != self.grids.keys():
+            raise ValueError(
+                f"branches for N {sorted(self.branches)} and grids for N {sorted(self.grids)}: "
+                f"each grid size needs one of both"
+            )
+        return self
 
     @cached_property
     def fingerprint(self) -> str:
@@ -142,7 +174,9 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError as error:
         raise CorruptArtifact(f"no {MANIFEST_NAME} in {folder}; run `dvc repro export`") from error
     except ValidationError as error:
-        raise CorruptArtifact(f"{path}: {error}") from error
+        raise CorruptArtifact(
+            f"{path}: {error}; export the model again with this version of qasir"
+        ) from error
 
 
 def verify_files(manifest: Manifest, folder: Path) -> None:

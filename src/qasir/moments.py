@@ -1,54 +1,94 @@
-"""Attention over units to moments: the stretches of a video that answer a query."""
+"""Attention over the frames of a video to moments: the stretches that answer a query.
+
+Each real cell is a frame, so moments are as exact as the sampling. A frame is as similar to
+the query as its cell and its super image are, mixed as the branches of the score are: the
+cell says which frame, the super image what its neighbours show.
+"""
 
 import numpy as np
 
-from qasir.types import Bool, Float32, Float64, Moment
+from qasir.manifest import Branches
+from qasir.scoring import attention, blend
+from qasir.types import Float32, Float64, Moment
+from qasir.vectors import VideoVectors, widen
 
-# A unit belongs to a moment while its attention is this far up from the video's average to its
-# strongest. Relative to both, so that a high tau, which flattens attention, still shows peaks.
-HEIGHT = 0.5
+# A moment earns what its frames' attention has above this height, from the video's average (0)
+# to its strongest frame (1), and pays for what they lack: so a short gap is bridged where both
+# sides are worth it. Relative to both, so that a high tau, which flattens attention, still
+# shows peaks. Chosen on the demo's validation videos, as they are and lengthened.
+HEIGHT = 0.15
 
 
-def moments(
-    attention: Float32, similarities: Float32, mask: Bool, times: Float64, count: int
-) -> list[Moment]:
-    """Up to `count` moments, best first, from attention over S super images.
+def moments(query: Float32, video: VideoVectors, branches: Branches, count: int) -> list[Moment]:
+    """Up to `count` moments of a video for a unit query [D], best first, never overlapping.
 
-    attention, similarities: [S]; mask: bool [S, N*N]; times: [S, N*N, 2].
-    Neighbouring super images that stand out merge, so moments never overlap; a moment's
-    score is the best q.v_s inside it.
+    A moment's score is the similarity of its strongest frame, which `super_image`, `cell`
+    and `peak` name.
     """
-    average, strongest = attention.mean(), attention.max()
-    # The average of equal numbers can round to more than each of them.
-    strong = attention >= min(strongest, average + HEIGHT * (strongest - average))
-    found = [
-        _moment(begin, end, attention, similarities, mask, times) for begin, end in runs(strong)
-    ]
-    return sorted(found, key=lambda moment: -moment.score)[:count]
+    similarities = frame_similarities(query, video, branches)
+    weight = branches.super_image_weight
+    tau = weight * branches.super_image_tau + (1 - weight) * branches.cell_tau
+    found = stretches(heights(attention(similarities, tau)), count)
+    return [_moment(begin, end, similarities, video) for begin, end in found]
 
 
-def runs(flags: Bool) -> list[tuple[int, int]]:
-    """[begin, end) of every stretch of True.
+def frame_similarities(query: Float32, video: VideoVectors, branches: Branches) -> Float32:
+    """How similar the F real cells and their super images are to a unit query [D], float32 [F]."""
+    similarities = widen(video.units) @ query
+    whole = np.broadcast_to(similarities[:, :1], video.mask.shape)
+    return blend(whole[video.mask], similarities[:, 1:][video.mask], branches)
 
-    >>> runs(np.array([True, True, False, True]))
-    [(0, 2), (3, 4)]
+
+def heights(weights: Float32) -> Float64:
+    """How far attention [F] is above HEIGHT, as a share of the way from average to strongest.
+
+    >>> heights(np.array([0, 0, 1], np.float32)).round(2).tolist()
+    [-0.65, -0.65, 0.85]
     """
-    steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
+    average, strongest = float(weights.mean()), float(weights.max())
+    if strongest <= average:
+        # The average of equal numbers can round to more than each of them.
+        return np.full(len(weights), 1 - HEIGHT)
+    return (weights.astype(np.float64) - average) / (strongest - average) - HEIGHT
 
 
-def _moment(
-    begin: int,
-    end: int,
-    attention: Float32,
-    similarities: Float32,
-    mask: Bool,
-    times: Float64,
-) -> Moment:
-    real = times[begin:end][mask[begin:end]]
+def stretches(values: Float64, count: int) -> list[tuple[int, int]]:
+    """Up to `count` disjoint stretches [begin, end) with the largest sums, all above 0.
+
+    Greedily: the largest of all, then the largest of what it leaves.
+
+    >>> stretches(np.array([2.0, -1.0, 2.0, -9.0, 1.0]), count=3)
+    [(0, 3), (4, 5)]
+    """
+    left, found = values.copy(), list[tuple[int, int]]()
+    # No stretch is worth crossing one that is taken.
+    barrier = 1 + float(np.abs(values).sum())
+    while len(found) < count:
+        begin, end = _largest(left)
+        if left[begin:end].sum() <= 0:
+            break
+        found.append((begin, end))
+        left[begin:end] = -barrier
+    return found
+
+
+def _largest(values: Float64) -> tuple[int, int]:
+    """The stretch with the largest sum: the sum up to an end, less the lowest before it."""
+    sums = np.concatenate([[0.0], values.cumsum()])
+    lowest = np.minimum.accumulate(sums)
+    end = 1 + int((sums[1:] - lowest[:-1]).argmax())
+    return int(sums[:end].argmin()), end
+
+
+def _moment(begin: int, end: int, similarities: Float32, video: VideoVectors) -> Moment:
+    strongest = begin + int(similarities[begin:end].argmax())
+    super_image, cell = divmod(int(video.cell_places[strongest]), video.mask.shape[1])
+    times = video.cell_times
     return Moment(
-        start=float(real[:, 0].min()),
-        end=float(real[:, 1].max()),
-        score=float(similarities[begin:end].max()),
-        super_image=begin + int(attention[begin:end].argmax()),
+        start=float(times[begin:end, 0].min()),
+        end=float(times[begin:end, 1].max()),
+        score=float(similarities[strongest]),
+        super_image=super_image,
+        cell=cell,
+        peak=float(times[strongest].mean()),
     )

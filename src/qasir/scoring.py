@@ -1,9 +1,10 @@
-"""Query attention over one video's super images (QASIR), in two exact forms.
+"""Query attention over the units of one branch (QASIR), in two exact forms, and both branches.
 
-    a = softmax_s(q.v_s / tau);   v(q) = sum_s a_s v_s;   score = cos(q, v(q))
+    a = softmax_u(q.x_u / tau);   x(q) = sum_u a_u x_u;   A(q, X; tau) = cos(q, x(q))
+    score of a video = w A(q, its super images; tau_s) + (1 - w) A(q, its cells; tau_c)
 
-tau -> 0 is max pooling, tau -> inf is mean pooling. With s = V q and the Gram matrix
-G = V V^T the score is (a.s) / sqrt(a^T G a): no D-dimensional sum per query. q is a unit
+tau -> 0 is max pooling, tau -> inf is mean pooling. With s = X q and the Gram matrix
+G = X X^T a branch scores (a.s) / sqrt(a^T G a): no D-dimensional sum per query. q is a unit
 vector throughout. These functions are the reference for the torch scorer and the index.
 """
 
@@ -12,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from qasir.manifest import Branches
 from qasir.types import Float32
 
 Pooling = Literal["attention", "mean", "max"]
@@ -43,7 +45,7 @@ def unit_weights(similarities: Float32, tau: float, pooling: Pooling) -> Float32
 def score_direct(
     query: Float32, vectors: Float32, tau: float, pooling: Pooling = "attention"
 ) -> float:
-    """cos(q, v(q)) of query [D] and vectors [S, D], by the sum itself."""
+    """cos(q, x(q)) of query [D] and vectors [U, D], by the sum itself."""
     attended = unit_weights(vectors @ query, tau, pooling) @ vectors
     return float(attended @ query / max(np.linalg.norm(attended), EPSILON))
 
@@ -51,7 +53,30 @@ def score_direct(
 def score_gram(
     similarities: Float32, gram: Float32, tau: float, pooling: Pooling = "attention"
 ) -> float:
-    """The same score from similarities s = V q [S] and the Gram matrix V V^T [S, S]."""
+    """The same score from similarities s = X q [U] and the Gram matrix X X^T [U, U]."""
     weights = unit_weights(similarities, tau, pooling)
     norm = math.sqrt(max(float(weights @ gram @ weights), float(EPSILON)))
     return float(weights @ similarities) / norm
+
+
+def score_packed(query: Float32, units: Float32, log_weights: Float32, tau: float) -> Float32:
+    """Scores [C] of one branch whose units [M, D] of C videos stand side by side.
+
+    log_weights: [C, M], 0 where a unit is the video's own, very negative where it is not,
+    anything else the prior of a unit that stands for several.
+    """
+    weights = attention(units @ query / np.float32(tau) + log_weights, tau=1.0)
+    attended = weights @ units
+    norms = np.maximum(np.linalg.norm(attended, axis=-1), EPSILON)
+    return np.asarray(attended @ query / norms, np.float32)
+
+
+def blend(super_image_scores: Float32, cell_scores: Float32, branches: Branches) -> Float32:
+    """Scores of both branches as one, element by element.
+
+    >>> branches = Branches(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.1)
+    >>> blend(np.array([0.8], np.float32), np.array([0.4], np.float32), branches).tolist()
+    [0.5]
+    """
+    weight = np.float32(branches.super_image_weight)
+    return np.asarray(weight * super_image_scores + (1 - weight) * cell_scores, np.float32)

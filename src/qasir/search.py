@@ -1,8 +1,8 @@
-"""From an index to ranked videos: recall, the scorer's input, scores in context.
+"""From an index to ranked videos: recall, the scorer's input, the order that it decides.
 
-The scorer sees at most 16 units of a video. What is left of a longer one is folded into one
-more unit: an attention-weighted sum can be cut anywhere, so 16 + 1 units give exactly the
-score of all of them.
+The scorer sees at most a few units of a video in each branch. What is left of a longer one
+is folded into one more: an attention-weighted sum can be cut anywhere, so `limit` + 1 units
+give exactly the score of all of them.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,17 @@ import numpy as np
 
 from qasir.errors import InvalidInput
 from qasir.index import Index
-from qasir.moments import runs
-from qasir.scoring import attention
-from qasir.types import Float16, Float32, Int64
+from qasir.manifest import Branches
+from qasir.types import Bool, Float16, Float32
+from qasir.vectors import VideoVectors, widen
 
-UNITS_PER_VIDEO = 16
+UNITS_PER_VIDEO = 8
 SCORE_DECIMALS = 6
 NOT_A_UNIT = np.float32(-1e9)
+# Requests whose shapes agree share one batch in Triton: four sizes to each doubling, and the
+# one unit of a branch that does not count.
+SMALLEST_BUCKET = 64
+BUCKETS_PER_DOUBLING = 4
 
 
 @dataclass(frozen=True)
@@ -31,89 +35,152 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One video for the scorer.
+    """One video in one branch of the scorer.
 
-    units: float16 [U, D], U <= 17; log_weights: float32 [U], 0 for a real unit;
-    positions: int [U], super image of each unit, -1 for the folded rest.
+    units: float16 [U, D]; log_weights: float32 [U], 0 for a real unit, the prior of the
+    folded rest for the last one of a long video.
     """
 
     units: Float16
     log_weights: Float32
-    positions: Int64
 
 
 @dataclass(frozen=True)
 class ScorerInput:
-    """C candidates side by side: units float16 [M, D], log_weights float32 [C, M]."""
+    """C candidates side by side, in both branches.
+
+    units: float16 [M, D], super images; log_weights: float32 [C, M], which of them are whose;
+    cells: float16 [K, D]; cell_log_weights: float32 [C, K].
+    """
 
     units: Float16
     log_weights: Float32
+    cells: Float16
+    cell_log_weights: Float32
 
 
 def recall(index: Index, query: Float32, tau: float) -> Recalled:
     """Every video's exact score for a unit query [D], best first, ties by id."""
     ids, all_scores = index.scores(query[None, :], tau)
+    return _ranked(ids, all_scores[0])
+
+
+def rerank(recalled: Recalled, scores: Float32) -> Recalled:
+    """The first C of a ranking by their new scores [C], in front of the rest as it was.
+
+    Raises:
+        InvalidInput: more scores than videos.
+    """
+    count = len(scores)
+    if count > len(recalled.ids):
+        raise InvalidInput(f"{count} scores for a ranking of {len(recalled.ids)} videos")
+    best = _ranked(recalled.ids[:count], scores)
+    return Recalled(
+        best.ids + recalled.ids[count:], np.concatenate([best.scores, recalled.scores[count:]])
+    )
+
+
+def _ranked(ids: Sequence[str], scores: Float32) -> Recalled:
     # Processes that were filled in another order differ in the last bits: not in the ranking.
-    scores = np.round(all_scores[0], SCORE_DECIMALS)
-    order = np.argsort(-scores, kind="stable")
-    ranked, ranked_scores = [ids[i] for i in order.tolist()], scores[order]
+    rounded = np.round(scores, SCORE_DECIMALS)
+    order = np.argsort(-rounded, kind="stable")
+    ranked, ranked_scores = [ids[i] for i in order.tolist()], rounded[order]
     # Few scores tie, so names are compared only there.
-    for begin, end in runs(ranked_scores[1:] == ranked_scores[:-1]):
+    for begin, end in _runs(ranked_scores[1:] == ranked_scores[:-1]):
         ranked[begin : end + 1] = sorted(ranked[begin : end + 1])
     return Recalled(tuple(ranked), ranked_scores)
 
 
-def select_units(
-    query: Float32, vectors: Float16, tau: float, limit: int = UNITS_PER_VIDEO
-) -> Candidate:
-    """The `limit` super images of vectors [S, D] nearest to the query, and the rest as one."""
-    rows = vectors.astype(np.float32)
-    similarities = rows @ query
-    if len(rows) <= limit:
-        return Candidate(vectors, np.zeros(len(rows), np.float32), np.arange(len(rows)))
-    order = np.argsort(-similarities, kind="stable")
-    best, rest = np.sort(order[:limit]), order[limit:]
-    folded = (attention(similarities[rest], tau) @ rows[rest]).astype(np.float16)
-    logits = similarities[rest] / np.float32(tau)
-    total = logits.max() + np.log(np.exp(logits - logits.max()).sum())
-    prior = total - folded.astype(np.float32) @ query / np.float32(tau)
-    return Candidate(
-        np.concatenate([vectors[best], folded[None]]),
-        np.concatenate([np.zeros(limit, np.float32), [prior]]).astype(np.float32),
-        np.concatenate([best, [-1]]),
+def _runs(flags: Bool) -> list[tuple[int, int]]:
+    """[begin, end) of every stretch of True."""
+    steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
+
+
+def scorer_input(
+    query: Float32,
+    videos: Sequence[VideoVectors],
+    branches: Branches,
+    places: int,
+    limit: int = UNITS_PER_VIDEO,
+) -> ScorerInput:
+    """What the scorer needs for a query [D] and at most C = `places` videos.
+
+    A branch without weight costs one unit that is nobody's.
+
+    Raises:
+        InvalidInput: there are more videos than places, or none.
+    """
+    weight = branches.super_image_weight
+    whole = [v.super_images for v in videos] if weight > 0 else []
+    parts = [v.cells for v in videos] if weight < 1 else []
+    return pack(
+        [select_units(query, rows, branches.super_image_tau, limit) for rows in whole],
+        [select_units(query, rows, branches.cell_tau, limit) for rows in parts],
+        places,
     )
 
 
-def pack(candidates: Sequence[Candidate], videos: int, units: int) -> ScorerInput:
-    """Candidates padded to fixed sizes C = `videos`, M = `units`, so that requests batch.
+def select_units(
+    query: Float32, rows: Float16, tau: float, limit: int = UNITS_PER_VIDEO
+) -> Candidate:
+    """The `limit` of rows [U, D] nearest to the query, in any order, and the rest as one."""
+    if len(rows) <= limit + 1:
+        return Candidate(rows, np.zeros(len(rows), np.float32))
+    vectors = widen(rows)
+    logits = vectors @ query / np.float32(tau)
+    best = np.argpartition(-logits, limit)[:limit]
+    logits[best] = -np.inf
+    shares = np.exp(logits - logits.max())
+    folded = (shares @ vectors / shares.sum()).astype(np.float16)
+    log_weights = np.zeros(limit + 1, np.float32)
+    # Less what the scorer adds by itself: its similarity to the folded vector, as rounded.
+    log_weights[-1] = logits.max() + np.log(shares.sum()) - widen(folded) @ query / tau
+    return Candidate(np.concatenate([rows[best], folded[None]]), log_weights)
+
+
+def pack(super_images: Sequence[Candidate], cells: Sequence[Candidate], places: int) -> ScorerInput:
+    """Candidates of both branches, padded to few sizes C = `places`, M and K.
+
+    A branch without candidates becomes one unit that is nobody's.
 
     Raises:
-        InvalidInput: they do not fit, or there are none.
+        InvalidInput: there are more candidates than places, none, or not as many in a branch
+            as in the other.
     """
-    total = sum(len(candidate.units) for candidate in candidates)
-    if not candidates or len(candidates) > videos or total > units:
+    counts = {len(branch) for branch in (super_images, cells) if branch}
+    if len(counts) != 1 or max(counts) > places:
         raise InvalidInput(
-            f"{len(candidates)} candidates with {total} units do not fit {videos} x {units}"
+            f"{len(super_images)} candidates by super images and {len(cells)} by cells: need 1 "
+            f"to {places}, as many in each branch or none in one"
         )
-    packed = np.zeros((units, candidates[0].units.shape[1]), np.float16)
-    log_weights = np.full((videos, units), NOT_A_UNIT, np.float32)
+    dim = (super_images or cells)[0].units.shape[1]
+    return ScorerInput(*_pack_branch(super_images, places, dim), *_pack_branch(cells, places, dim))
+
+
+def _pack_branch(candidates: Sequence[Candidate], places: int, dim: int) -> tuple[Float16, Float32]:
+    total = sum(len(candidate.units) for candidate in candidates)
+    units = np.zeros((bucket(total), dim), np.float16)
+    log_weights = np.full((places, len(units)), NOT_A_UNIT, np.float32)
     begin = 0
     for row, candidate in enumerate(candidates):
         end = begin + len(candidate.units)
-        packed[begin:end] = candidate.units
+        units[begin:end] = candidate.units
         log_weights[row, begin:end] = candidate.log_weights
         begin = end
-    return ScorerInput(packed, log_weights)
+    return units, log_weights
 
 
-def unpack_attention(packed: Float32, candidates: Sequence[Candidate]) -> list[Float32]:
-    """Attention [C, M] of a scorer's answer, cut back to each candidate's units [U]."""
-    result, begin = [], 0
-    for row, candidate in enumerate(candidates):
-        end = begin + len(candidate.units)
-        result.append(packed[row, begin:end])
-        begin = end
-    return result
+def bucket(units: int) -> int:
+    """The size that so many units are padded to.
+
+    >>> [bucket(n) for n in (0, 1, 64, 65, 450, 850)]
+    [1, 64, 64, 128, 512, 896]
+    """
+    if units == 0:
+        return 1
+    step = max(SMALLEST_BUCKET, (1 << units.bit_length() - 1) // BUCKETS_PER_DOUBLING)
+    return -(-units // step) * step
 
 
 def z_scores(scores: Float32) -> Float32:

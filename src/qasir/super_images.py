@@ -45,6 +45,15 @@ class Window:
     keep: slice
 
 
+@dataclass(frozen=True)
+class Span:
+    """Super images [begin, end) of a video, encoded together; `keep` counts from `begin`."""
+
+    begin: int
+    end: int
+    keep: slice
+
+
 def cell_edges(grid_size: int, resolution: int) -> list[int]:
     """N + 1 pixel edges; cells differ by a pixel where N does not divide R.
 
@@ -101,6 +110,33 @@ def stack(images: Sequence[SuperImage]) -> SuperImageBatch:
     )
 
 
+def window_spans(count: int, window: int, overlap: int = 0) -> list[Span]:
+    """The spans that `windows` makes of S = `count` super images, without their pixels.
+
+    >>> [(span.begin, span.end, span.keep) for span in window_spans(5, window=4, overlap=2)]
+    [(0, 4, slice(0, 3, None)), (2, 5, slice(1, 3, None))]
+
+    Raises:
+        InvalidInput: overlap is negative or more than half a window.
+    """
+    _check_overlap(window, overlap)
+    spans: list[Span] = []
+    begin = 0
+    while begin < count:
+        end = min(begin + window, count)
+        first = overlap - overlap // 2 if begin else 0
+        if end == count:
+            return [*spans, Span(begin, end, slice(first, end - begin))]
+        spans.append(Span(begin, end, slice(first, end - begin - overlap // 2)))
+        begin = end - overlap
+    return spans
+
+
+def _check_overlap(window: int, overlap: int) -> None:
+    if overlap < 0 or overlap * 2 > window:
+        raise InvalidInput(f"overlap {overlap} must be between 0 and half of window {window}")
+
+
 def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iterator[Window]:
     """Windows of at most W super images; their `keep` slices cover each image exactly once.
 
@@ -110,8 +146,7 @@ def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iter
     Raises:
         InvalidInput: overlap is negative or more than half a window.
     """
-    if overlap < 0 or overlap * 2 > window:
-        raise InvalidInput(f"overlap {overlap} must be between 0 and half of window {window}")
+    _check_overlap(window, overlap)
     source = iter(images)
     held = list(islice(source, window))
     begin = 0

@@ -4,11 +4,12 @@ Every call names the version of the model set it wants, so that vectors of two m
 cannot meet: a version that is not loaded is an error, never another version's answer.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from qasir.errors import (
     Overloaded,
     QasirError,
 )
+from qasir.search import ScorerInput
 from qasir.text import Tokens
-from qasir.types import Float16, Float32, Uint8
+from qasir.types import Bool, Float32, Uint8
 
 try:
     import tritonclient.grpc as protocol
@@ -35,6 +37,9 @@ MODELS = ("super_image_encoder", "temporal_encoder", "text_encoder", "attention_
 ENSEMBLES = ("encode_video", "rank", "match")
 # Name of the header that opens the restricted APIs; over HTTP as it is, over gRPC prefixed.
 KEY_HEADER = "qasir-key"
+SCORES = ("scores", "attention", "cell_attention")
+
+Inputs: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 
 CHANNEL = [
     ("grpc.max_send_message_length", -1),
@@ -56,25 +61,30 @@ def ensemble_name(ensemble: str, version: int) -> str:
 
 @dataclass(frozen=True)
 class VideoScores:
-    """One query against C videos: scores float32 [C], attention float32 [C, M]."""
+    """One query against C videos: scores float32 [C], attention float32 [C, M] over super
+    images and [C, K] over cells."""
 
     scores: Float32
     attention: Float32
+    cell_attention: Float32
 
 
 @dataclass(frozen=True)
 class VideoMatch:
-    """One query against one video: cosine score, attention float32 [S]."""
+    """One query against one video: its score, attention float32 [S] over super images and
+    [S, P] over their cells, 0 where padded."""
 
     score: float
     attention: Float32
+    cell_attention: Float32
 
 
 class Triton:
     """A Triton server by its gRPC endpoint; safe to share between threads.
 
     >>> with Triton("127.0.0.1:8001") as triton:  # doctest: +SKIP
-    ...     units = triton.encode_video(1, np.zeros((4, 256, 256, 3), np.uint8))
+    ...     pixels, mask = np.zeros((4, 256, 256, 3), np.uint8), np.ones((4, 9), np.bool_)
+    ...     units = triton.encode_video(1, pixels, mask)
 
     Raises, from every call:
         ModelUnavailable: Triton is not there, lacks this version, or let the deadline pass.
@@ -115,11 +125,12 @@ class Triton:
             return False
 
     def encode_video(
-        self, version: int, pixels: Uint8, *, deadline: float | None = None
+        self, version: int, pixels: Uint8, mask: Bool, *, deadline: float | None = None
     ) -> Float32:
-        """Units float32 [S, D] of one window of super images uint8 [S, R, R, 3]."""
+        """Units float32 [S, 1+P, D] of one window of super images uint8 [S, R, R, 3], mask
+        bool [S, P]: row 0 the super image, row 1+p its cell p, zeros where padded."""
         name = ensemble_name("encode_video", version)
-        (units,) = self._infer(name, "", {"super_images": pixels}, ("units",), deadline)
+        (units,) = self._infer(name, "", _window(pixels, mask), ("units",), deadline)
         window: Float32 = units[0]
         return window
 
@@ -127,58 +138,52 @@ class Triton:
         self, version: int, tokens: Tokens, *, deadline: float | None = None
     ) -> Float32:
         """Unit vectors float32 [Q, D] of Q tokenised texts."""
-        inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
-        (query,) = self._infer("text_encoder", str(version), inputs, ("query",), deadline)
+        (query,) = self._infer("text_encoder", str(version), _text(tokens), ("query",), deadline)
         return query
 
     def score(
         self,
         version: int,
         query: Float32,
-        units: Float16,
-        log_weights: Float32,
+        candidates: ScorerInput,
+        grid_size: int,
         *,
         deadline: float | None = None,
     ) -> VideoScores:
-        """One query [D] against C videos: their units [M, D] in one row, log_weights [C, M]."""
-        inputs = {"query": query[None], "units": units[None], "log_weights": log_weights[None]}
-        name, outputs = "attention_scorer", ("scores", "attention")
-        scores, attention = self._infer(name, str(version), inputs, outputs, deadline)
-        return VideoScores(scores[0], attention[0])
+        """One query [D] against C videos, all made of N x N cells, N = `grid_size`."""
+        inputs = {"query": query[None], **_candidates(candidates, grid_size)}
+        outputs = self._infer("attention_scorer", str(version), inputs, SCORES, deadline)
+        return VideoScores(*(output[0] for output in outputs))
 
     def rank(
         self,
         version: int,
         tokens: Tokens,
-        units: Float16,
-        log_weights: Float32,
+        candidates: ScorerInput,
+        grid_size: int,
         *,
         deadline: float | None = None,
     ) -> VideoScores:
         """As `score`, from one tokenised text: text encoder and scorer in one call."""
-        inputs = {
-            "input_ids": tokens.input_ids,
-            "attention_mask": tokens.attention_mask,
-            "units": units[None],
-            "log_weights": log_weights[None],
-        }
-        name, outputs = ensemble_name("rank", version), ("scores", "attention")
-        scores, attention = self._infer(name, "", inputs, outputs, deadline)
-        return VideoScores(scores[0], attention[0])
+        inputs = {**_text(tokens), **_candidates(candidates, grid_size)}
+        name = ensemble_name("rank", version)
+        outputs = self._infer(name, "", inputs, SCORES, deadline)
+        return VideoScores(*(output[0] for output in outputs))
 
     def match(
-        self, version: int, pixels: Uint8, tokens: Tokens, *, deadline: float | None = None
+        self,
+        version: int,
+        pixels: Uint8,
+        mask: Bool,
+        tokens: Tokens,
+        *,
+        deadline: float | None = None,
     ) -> VideoMatch:
-        """One tokenised text against the super images uint8 [S, R, R, 3] of one video."""
-        inputs = {
-            "super_images": pixels,
-            "input_ids": tokens.input_ids,
-            "attention_mask": tokens.attention_mask,
-            "log_weights": np.zeros((1, 1, len(pixels)), np.float32),
-        }
-        name, outputs = ensemble_name("match", version), ("scores", "attention")
-        scores, attention = self._infer(name, "", inputs, outputs, deadline)
-        return VideoMatch(float(scores[0, 0]), attention[0, 0])
+        """One tokenised text against one video's super images uint8 [S, R, R, 3], mask [S, P]."""
+        inputs = {**_window(pixels, mask), **_text(tokens)}
+        name = ensemble_name("match", version)
+        scores, attention, cells = self._infer(name, "", inputs, SCORES, deadline)
+        return VideoMatch(float(scores[0, 0]), attention[0, 0], cells[0, 0].reshape(mask.shape))
 
     def load(self, model: str, *, deadline: float = 120.0) -> None:
         """Load or reload a model as its config in the repository says. Needs the key."""
@@ -203,7 +208,7 @@ class Triton:
         self,
         model: str,
         version: str,
-        inputs: dict[str, Any],
+        inputs: Inputs,
         outputs: tuple[str, ...],
         deadline: float | None,
     ) -> list[Float32]:
@@ -226,6 +231,35 @@ class Triton:
             yield
         except InferenceServerException as error:
             raise _translate(error, f"Triton at {self.url}, {model}", seconds) from error
+
+
+def _window(pixels: Uint8, mask: Bool) -> Inputs:
+    """N comes to the models from the shape of the mask alone: bool [S, N, N].
+
+    Raises:
+        InvalidInput: the mask is not one of S super images of N x N cells.
+    """
+    side = math.isqrt(mask.shape[-1])
+    if mask.shape != (len(pixels), side**2):
+        raise InvalidInput(
+            f"mask {mask.shape} does not fit super images {pixels.shape}; give bool [S, N*N]"
+        )
+    return {"super_images": pixels, "mask": mask.reshape(-1, side, side)}
+
+
+def _text(tokens: Tokens) -> Inputs:
+    return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+
+
+def _candidates(candidates: ScorerInput, grid_size: int) -> Inputs:
+    """The scorer's inputs but for the query, as a batch of one."""
+    return {
+        "units": candidates.units[None],
+        "log_weights": candidates.log_weights[None],
+        "cells": candidates.cells[None],
+        "cell_log_weights": candidates.cell_log_weights[None],
+        "grid_size": np.full((1, 1), grid_size, np.int64),
+    }
 
 
 def _tensor(name: str, array: np.ndarray[Any, Any]) -> Any:

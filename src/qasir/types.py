@@ -74,12 +74,13 @@ class SuperImage:
 class Moment:
     """A stretch [start, end) of a video that answers a query.
 
-    `super_image` is the index of its strongest super image, `cell` the row-major
-    cell in it, or None where the score is known for the whole picture only.
+    `super_image` and `cell` (row-major in it) are where its strongest frame is, `peak` the
+    middle of the time that this frame stands for.
     """
 
     start: float
     end: float
     score: float
     super_image: int
-    cell: int | None = None
+    cell: int
+    peak: float

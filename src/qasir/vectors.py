@@ -7,31 +7,82 @@ from pathlib import Path
 import numpy as np
 
 from qasir.artifacts import whole_file
+from qasir.config import IndexUnit
 from qasir.errors import CorruptArtifact
 from qasir.manifest import Passport
-from qasir.types import Bool, Float16, Float64
+from qasir.types import Bool, Float16, Float32, Float64, Int64
+
+# Sign, exponent and fraction of a half, shifted into a float; and the gap of their biases.
+HALF_BITS = np.int32(-0x70002000)
+HALF_SCALE = np.float32(2.0**112)
 
 
 @dataclass(frozen=True)
 class VideoVectors:
     """What an encoder made of one video.
 
-    vectors: float16 [S, D], L2-normalised before rounding; mask: bool [S, N*N];
-    times: float64 [S, N*N, 2], [start, end) of every cell.
+    units: float16 [S, 1 + N*N, D], L2-normalised before rounding; row 0 of a super image is
+    the whole picture, row 1 + p its cell p (row-major), zeros where padded;
+    mask: bool [S, N*N]; times: float64 [S, N*N, 2], [start, end) of every cell.
     """
 
     passport: Passport
-    vectors: Float16
+    units: Float16
     mask: Bool
     times: Float64
 
     def __post_init__(self) -> None:
-        count, cells = len(self.vectors), self.passport.grid_size**2
-        if self.mask.shape != (count, cells) or self.times.shape != (count, cells, 2):
+        count, cells = len(self.units), self.passport.grid_size**2
+        wanted = [(count, 1 + cells), (count, cells), (count, cells, 2)]
+        if [self.units.shape[:-1], self.mask.shape, self.times.shape] != wanted:
             raise CorruptArtifact(
-                f"vectors {self.vectors.shape}, mask {self.mask.shape} and times "
+                f"units {self.units.shape}, mask {self.mask.shape} and times "
                 f"{self.times.shape} do not belong together at N = {self.passport.grid_size}"
             )
+        if not self.mask.any():
+            raise CorruptArtifact(f"none of {self.mask.size} cells is real; a video has frames")
+
+    @property
+    def super_images(self) -> Float16:
+        """Whole pictures [S, D]."""
+        return self.units[:, 0]
+
+    @property
+    def cells(self) -> Float16:
+        """Real cells [F, D] in order of time; a padded one is never among them."""
+        return self.units[:, 1:][self.mask]
+
+    @property
+    def cell_places(self) -> Int64:
+        """Where the real cells are: s * N*N + p, int [F]."""
+        return np.flatnonzero(self.mask)
+
+    @property
+    def cell_times(self) -> Float64:
+        """[start, end) of the real cells, float64 [F, 2]."""
+        return self.times[self.mask]
+
+    def rows(self, unit: IndexUnit) -> Float16:
+        """What an index over `unit` holds of this video."""
+        return self.cells if unit == "cell" else self.super_images
+
+
+def widen(rows: Float16) -> Float32:
+    """Finite float16 [...] to float32 [...], the same values, in a sixth of numpy's time.
+
+    numpy converts one by one. Shifted, the bits of a half are those of a float 2^112 times
+    too small, subnormals included, and both steps are vector instructions.
+
+    >>> widen(np.array([0.5, -3.0], np.float16)).tolist()
+    [0.5, -3.0]
+    """
+    bits = rows.view(np.int16).astype(np.int32)
+    bits <<= 13
+    # The sign was extended over the exponent on the way.
+    bits &= HALF_BITS
+    values: Float32 = bits.view(np.float32)
+    values *= HALF_SCALE
+    return values
 
 
 def write_vectors(video: VideoVectors, path: Path) -> None:
@@ -40,7 +91,7 @@ def write_vectors(video: VideoVectors, path: Path) -> None:
         np.savez(
             file,
             passport=np.frombuffer(video.passport.model_dump_json().encode(), np.uint8),
-            vectors=video.vectors,
+            units=video.units,
             mask=video.mask,
             times=video.times,
         )
@@ -56,6 +107,6 @@ def read_vectors(path: Path) -> VideoVectors:
         # The file is opened here: np.load leaves one it cannot read open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             passport = Passport.model_validate_json(arrays["passport"].tobytes())
-            return VideoVectors(passport, arrays["vectors"], arrays["mask"], arrays["times"])
+            return VideoVectors(passport, arrays["units"], arrays["mask"], arrays["times"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifact(f"{path} is no vector file: {error}; ingest again") from error

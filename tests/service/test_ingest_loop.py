@@ -10,7 +10,7 @@ import pytest
 from qasir.errors import DecoderCrashed, ModelUnavailable, Overloaded
 from qasir.manifest import Manifest, Profile, read_manifest
 from qasir.super_images import tile
-from qasir.types import Float32, Uint8
+from qasir.types import Bool, Float32, Uint8
 from qasir.vectors import read_vectors
 from qasir.video import sample_frames
 from service.ingest.loop import IngestLoop
@@ -27,10 +27,11 @@ from tests.fixtures.videos import PaintedVideo
 DIM = 8
 
 
-def colours(pixels: Uint8) -> Float32:
-    """A unit per super image that tells which picture it was: means of its stripes."""
-    stripes = pixels.reshape(len(pixels), 64, DIM, 8, 3).mean((1, 3, 4))
-    return np.asarray(stripes / 255, np.float32)
+def colours(pixels: Uint8, mask: Bool) -> Float32:
+    """Units [S, 1+P, 8] that tell which picture it was, and which cells of it are real."""
+    stripes = pixels.reshape(len(pixels), 64, DIM, 8, 3).mean((1, 3, 4))[:, None] / 255
+    cells = stripes * mask[..., None] / (1 + np.arange(mask.shape[1]))[:, None]
+    return np.asarray(np.concatenate([stripes, cells], axis=1), np.float32)
 
 
 class Encoder:
@@ -41,13 +42,13 @@ class Encoder:
         self.before = before
         self.windows: list[int] = []
 
-    def encode_video(self, version: int, pixels: Uint8) -> Float32:
+    def encode_video(self, version: int, pixels: Uint8, mask: Bool) -> Float32:
         assert version == 1
         self.before()
         if self.failures:
             raise self.failures.pop(0)
         self.windows.append(len(pixels))
-        return colours(pixels)
+        return colours(pixels, mask)
 
 
 class Workshop:
@@ -129,9 +130,11 @@ def test_every_super_image_of_every_grid_size_is_committed(
     ]
     for file in files:
         images = list(tile(sample_frames(path, 1.0), file.grid_size, 64))
-        expected = colours(np.stack([image.pixels for image in images]))
+        mask = np.stack([image.mask for image in images])
+        expected = colours(np.stack([image.pixels for image in images]), mask)
         vectors = read_vectors(workshop.media.vectors(file.path))
-        np.testing.assert_allclose(vectors.vectors, expected, atol=1e-3)
+        np.testing.assert_allclose(vectors.units, expected, atol=1e-3)
+        np.testing.assert_array_equal(vectors.mask, mask)
         np.testing.assert_array_equal(vectors.times, np.stack([image.times for image in images]))
 
 

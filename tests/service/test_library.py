@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qasir.config import IndexUnit
 from qasir.errors import Overloaded
 from qasir.manifest import Manifest, Passport, read_manifest
 from qasir.types import Float32, VideoInfo
-from qasir.vectors import VideoVectors, write_vectors
+from qasir.vectors import VideoVectors, read_vectors, write_vectors
 from service.engine.library import Library
 from service.store.catalogue import Catalogue
 from service.store.folders import StateFolders
@@ -43,17 +44,21 @@ class Shop:
         assert mine is not None
         path = f"{video.id}/{seed}.npz"
         mask, times = np.ones((1, 4), np.bool_), np.zeros((1, 4, 2))
-        vectors = self.vector(seed).astype(np.float16)[None]
-        write_vectors(VideoVectors(self.passport, vectors, mask, times), self.media.vectors(path))
+        # Its cells are another direction each: a search over them finds other videos.
+        rows = [self.vector(seed), *(self.vector(100 * seed + cell) for cell in range(4))]
+        units = np.stack(rows).astype(np.float16)[None]
+        write_vectors(VideoVectors(self.passport, units, mask, times), self.media.vectors(path))
         if broken:
             self.media.vectors(path).write_bytes(b"half of")
         file = VectorFile(video.id, self.passport.fingerprint, 2, 1.0, path, 4, 1, 4.0)
         assert self.catalogue.commit(mine, INFO, [file])
 
-    def search(self, seed: int, passport: Passport | None = None) -> list[tuple[str, float]]:
-        view = self.library.search(
-            self.manifest, passport or self.passport, self.vector(seed), want=10
-        )
+    def search(
+        self, seed: int, passport: Passport | None = None, unit: IndexUnit = "super-image"
+    ) -> list[tuple[str, float]]:
+        profile = self.manifest.profile.model_copy(update={"index_unit": unit})
+        manifest = self.manifest.model_copy(update={"profile": profile})
+        view = self.library.search(manifest, passport or self.passport, self.vector(seed), want=10)
         scores = [round(float(score), 2) for score in view.recalled.scores]
         return list(zip(view.recalled.ids, scores, strict=True))
 
@@ -105,6 +110,36 @@ def test_fingerprints_never_mix(shop: Shop) -> None:
     other = shop.passport.model_copy(update={"fingerprint": "0" * 16})
     assert shop.search(1, other) == []
     assert shop.search(1) == [("va", 1.0)]
+
+
+def test_profile_says_what_recall_holds(shop: Shop) -> None:
+    """One process may be asked under both, as when another profile is activated."""
+    shop.index("a", 1)
+    shop.index("b", 2)
+    cell_of_b = 203
+    for _ in range(2):
+        assert shop.search(1)[0] == ("va", 1.0)
+        best, score = shop.search(cell_of_b, unit="cell")[0]
+        assert best == "vb"
+        assert score > shop.search(cell_of_b)[0][1]
+
+
+def test_files_of_another_model_are_never_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier version of qasir wrote has another fingerprint: its format is no matter."""
+    shop.index("a", 1)
+    old = shop.passport.model_copy(update={"fingerprint": "0" * 16})
+    shop.passport, current = old, shop.passport
+    shop.index("b", 2, broken=True)
+    shop.passport = current
+    read: list[str] = []
+
+    def reading(path: Path) -> VideoVectors:
+        read.append(path.parent.name)
+        return read_vectors(path)
+
+    monkeypatch.setattr("service.engine.library.read_vectors", reading)
+    assert shop.search(1) == [("va", 1.0)]
+    assert read == ["va"]
 
 
 def test_search_does_not_wait_forever_for_another(shop: Shop) -> None:

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from qasir.errors import CorruptArtifact, ModelUnavailable, NotFound
-from qasir.manifest import Profile, read_manifest
+from qasir.manifest import MANIFEST_NAME, Branches, Profile, read_manifest
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.export import export_model
+from qasir.modeling.retriever import zero_shot
 from qasir.text import Tokenizer
 from qasir.triton import ENSEMBLES, MODELS, Triton
 from service import models as command
 from service.store.models import SERVING_NAME, ModelStore
 from service.store.triton_configs import CONFIG_NAME, WHEEL_NAME, read_config
 from tests.fixtures.triton import RunningTriton
+from tests.fixtures.windows import padded, pictures
 
 
 @pytest.fixture
@@ -29,14 +31,15 @@ def store(tmp_path: Path) -> ModelStore:
 
 @pytest.fixture(scope="module")
 def other_export(tiny_backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model again with another tau, so that its scores tell it apart."""
+    """The tiny model again with other temperatures, so that its scores tell it apart."""
     folder = tmp_path_factory.mktemp("other-export")
+    flat = Branches(super_image_weight=0.5, super_image_tau=1.0, cell_tau=1.0)
     export_model(
         tiny_backbone,
+        zero_shot(tiny_backbone, {2: flat}),
         folder,
         name="other",
         variant="zero-shot",
-        tau=1.0,
         grids={2: 64},
         fps=(1.0,),
         profile=Profile(grid_sizes=(2,), fps=1.0, index_unit="super-image"),
@@ -123,6 +126,22 @@ def test_nothing_is_active_until_it_is_said(store: ModelStore, tiny_export: Path
     assert store.active().version == 1
 
 
+def test_a_set_of_another_program_is_left_out_and_keeps_its_number(
+    store: ModelStore, tiny_export: Path
+) -> None:
+    """As after an upgrade: the manifest in the store is of an earlier format, and was active."""
+    store.activate(store.add(tiny_export))
+    old = store.root / "manifests" / "1" / MANIFEST_NAME
+    old.write_text(old.read_text().replace('"branches"', '"tau"'))
+    assert store.list() == []
+    with pytest.raises(CorruptArtifact, match=r"(?s)manifests/1.*export the model again"):
+        store.active()
+    assert store.add(tiny_export) == 2
+    store.activate(2)
+    assert store.active().version == 2
+    assert [model.version for model in store.list()] == [2]
+
+
 def test_a_broken_pointer_is_named(store: ModelStore, tiny_export: Path) -> None:
     store.add(tiny_export)
     (store.root / SERVING_NAME).write_text("{}")
@@ -140,8 +159,11 @@ def test_configs_serve_the_versions_that_are_asked_for(
     for name in MODELS:
         config = read_config(store.root / name / variant)
         assert list(config.version_policy.specific.versions) == [1, 2]
-        sizes = [d for tensor in config.model_warmup[0].inputs.values() for d in tensor.dims]
-        assert min(sizes) > 0
+        sizes = [
+            d for w in config.model_warmup for tensor in w.inputs.values() for d in tensor.dims
+        ]
+        assert all(size > 0 for size in sizes)
+        assert bool(sizes) == (name != "temporal_encoder")
     for name, version in [(f"{e}_v{v}", v) for e in ENSEMBLES for v in (1, 2)]:
         steps = read_config(store.root / name / CONFIG_NAME).ensemble_scheduling.step
         assert {step.model_version for step in steps} == {version}
@@ -181,12 +203,12 @@ def test_an_activation_under_load_fails_nobody(
 ) -> None:
     store = ModelStore(triton_server.state)
     old, new = triton_server.version, store.add(other_export)
-    pixels = np.random.default_rng(3).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    pixels, mask = pictures(4, seed=3), padded(4, grid_size=2)
     model = store.active()
     tokens = Tokenizer.load(model.tokenizer, model.manifest.tokenizer).encode(["a red ball"])
-    before = triton.match(old, pixels, tokens)
+    before = triton.match(old, pixels, mask, tokens)
     with pytest.raises(ModelUnavailable):
-        triton.match(new, pixels, tokens)
+        triton.match(new, pixels, mask, tokens)
 
     done, seen = threading.Event(), Counter[str]()
 
@@ -194,7 +216,7 @@ def test_an_activation_under_load_fails_nobody(
         while not done.is_set():
             # As a service does: the active version, and one that was active a moment ago.
             for version in {old, store.active().version}:
-                found = triton.match(version, pixels, tokens)
+                found = triton.match(version, pixels, mask, tokens)
                 same = bool(np.allclose(found.attention, before.attention, atol=1e-3))
                 seen[f"{'old' if version == old else 'new'} {same}"] += 1
 
@@ -202,7 +224,7 @@ def test_an_activation_under_load_fails_nobody(
         searches = [pool.submit(search) for _ in range(2)]
         store.activate(new, triton.load)
         for _ in range(20):
-            triton.match(new, pixels, tokens)
+            triton.match(new, pixels, mask, tokens)
         done.set()
         for one in searches:
             one.result()

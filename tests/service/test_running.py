@@ -12,14 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-from qasir.scoring import score_direct
-from qasir.vectors import read_vectors
 from service.store.catalogue import Catalogue
 from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService, wait_for, write_sound
 from tests.fixtures.triton import RunningTriton
 from tests.fixtures.videos import PaintedVideo, painted_number, write_painted
-
-QUERY = "a green ball on the house"
 
 
 def test_upload_becomes_searchable(running_service: RunningService) -> None:
@@ -39,47 +35,6 @@ def test_upload_becomes_searchable(running_service: RunningService) -> None:
     assert 0 <= moment["start"] < moment["end"] <= 9.0
     thumbnail = running_service.http.get(moment["thumbnail_url"])
     assert thumbnail.headers["content-type"] == "image/jpeg"
-
-
-@pytest.mark.parametrize("mode", ["fast", "accurate"])
-def test_scores_are_those_of_the_reference(running_service: RunningService, mode: str) -> None:
-    video_id = running_service.ingested(seconds=150)
-    texts = {"texts": [QUERY]}
-    vector = np.array(
-        running_service.http.post("/v1/embed", json=texts).json()["vectors"][0], np.float32
-    )
-    (path,) = (running_service.settings.folders.vectors / video_id).iterdir()
-    vectors = read_vectors(path)
-    assert len(vectors.vectors) > 32
-    expected = score_direct(vector, vectors.vectors.astype(np.float32), tau=0.05)
-    answer = running_service.search(QUERY, mode=mode)
-    (hit,) = [r for r in answer["results"] if r["video"]["id"] == video_id]
-    assert hit["score"] == pytest.approx(expected, abs=2e-3)
-    scores = [result["score"] for result in answer["results"]]
-    assert scores == sorted(scores, reverse=True)
-    assert [result["rank"] for result in answer["results"]] == list(range(1, len(scores) + 1))
-    stages = {"queue", "recall", "score", "hydrate", "total"}
-    assert stages <= set(answer["timings_ms"]) <= stages | {"tokenise", "encode"}
-
-
-def test_pages_continue_each_other(running_service: RunningService) -> None:
-    for _ in range(2):
-        running_service.ingested()
-    whole = running_service.search(QUERY)
-    pages = [running_service.search(QUERY, top_k=1, offset=n) for n in (0, 1)]
-    ids = [page["results"][0]["video"]["id"] for page in pages]
-    assert ids == [result["video"]["id"] for result in whole["results"][:2]]
-    assert [page["results"][0]["rank"] for page in pages] == [1, 2]
-    assert {page["generation"] for page in pages} == {whole["generation"]}
-
-
-def test_moments_can_be_results_of_their_own(running_service: RunningService) -> None:
-    running_service.ingested(seconds=60)
-    results = running_service.search(QUERY, group_by="moment")["results"]
-    assert all(len(result["moments"]) == 1 for result in results)
-    scores = [result["score"] for result in results]
-    assert scores == sorted(scores, reverse=True)
-    assert len(results) >= len(running_service.search(QUERY)["results"])
 
 
 def test_commits_and_deletes_count_in_every_process(running_service: RunningService) -> None:

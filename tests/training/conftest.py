@@ -9,11 +9,16 @@ import pytest
 from qasir.config import DemoParams
 from qasir.manifest import Passport
 from qasir.vectors import VideoVectors
+from tests.fixtures import vectors
+from training import pools
 from training.dataset import Query
+from training.features import VideoFeatures
 from training.parts import Part
 
 DIM = 8
+FEATURE_DIM = 12
 RandomVideo = Callable[..., VideoVectors]
+RandomFeatures = Callable[..., VideoFeatures]
 
 
 @pytest.fixture
@@ -34,32 +39,39 @@ def demo() -> DemoParams:
 
 @pytest.fixture
 def random_video() -> RandomVideo:
-    """random_video(seed, count, grid_size=1): `count` random unit vectors, one second a cell."""
+    """random_video(seed, frames, grid_size=1): random unit vectors, one second a frame."""
 
-    def make(seed: int, count: int, grid_size: int = 1) -> VideoVectors:
-        vectors = np.random.default_rng(seed).standard_normal((count, DIM))
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        cells = grid_size**2
-        starts = np.arange(count * cells, dtype=np.float64).reshape(count, cells)
-        return VideoVectors(
-            Passport(fingerprint="f" * 16, grid_size=grid_size, resolution=64, fps=1.0),
-            vectors.astype(np.float16),
-            np.ones((count, cells), np.bool_),
-            np.stack([starts, starts + 1], axis=-1),
-        )
+    def make(seed: int, frames: int, grid_size: int = 1) -> VideoVectors:
+        passport = Passport(fingerprint="f" * 16, grid_size=grid_size, resolution=64, fps=1.0)
+        return vectors.random_video(np.random.default_rng(seed), frames, DIM, passport)
+
+    return make
+
+
+@pytest.fixture
+def random_features(random_video: RandomVideo) -> RandomFeatures:
+    """random_features(seed, frames, grid_size=1): random features of a video like that."""
+
+    def make(seed: int, frames: int, grid_size: int = 1) -> VideoFeatures:
+        video = random_video(seed, frames, grid_size)
+        shape = (*video.units.shape[:2], FEATURE_DIM)
+        features = np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
+        features[:, 1:][~video.mask] = 0
+        return VideoFeatures(video.passport, features, video.mask, video.times)
 
     return make
 
 
 @pytest.fixture
 def part(random_video: RandomVideo) -> Part:
-    """Twelve videos at N = 1, a query for each that resembles one of its vectors, and filler."""
-    videos = {f"v{i:02d}": random_video(i, 3 + i % 4) for i in range(12)}
-    queries = [Query(f"{v}#enc#0", v, f"about {v}", 0.0, 1.0, 10.0) for v in videos]
+    """Twelve videos at N = 2, a query for each that resembles one of its frames, and filler."""
+    videos = {f"v{i:02d}": random_video(i, 9 + i % 4, 2) for i in range(12)}
+    queries = [Query(f"{v}#enc#0", v, f"about {v}", 4.0, 5.0, 10.0) for v in videos]
     noise = np.random.default_rng(0).standard_normal((12, DIM)) * 0.25
-    vectors = np.stack([video.vectors[1] for video in videos.values()]) + noise
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Part(1, queries, vectors.astype(np.float32), videos, random_video(99, 40))
+    asked = np.stack([video.cells[4] for video in videos.values()]) + noise
+    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    filler = pools.Filler(tuple(random_video(90 + i, 12, 2) for i in range(6)))
+    return Part(2, queries, asked.astype(np.float32), videos, filler)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qasir.errors import CorruptArtifact
@@ -16,6 +16,8 @@ kinds = st.none() | st.sampled_from(["v", "vt", "t"])
 queries = st.builds(Query, st.text(), st.text(), st.text(), seconds, seconds, seconds, kinds)
 
 
+# Every example is synced to disk, as slowly as the disk is.
+@settings(deadline=None)
 @given(st.lists(videos).map(tuple), st.lists(queries).map(tuple))
 def test_what_is_written_is_read(some: tuple[Video, ...], asked: tuple[Query, ...]) -> None:
     with TemporaryDirectory() as folder:

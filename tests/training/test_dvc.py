@@ -16,7 +16,16 @@ from qasir.config import load_params
 from qasir.manifest import read_manifest, verify_files
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUTS = ("data/dataset", "data/vectors/1", "data/vectors/2", "build/export/manifest.json")
+OUTPUTS = (
+    "data/dataset",
+    "data/features/1",
+    "data/features/2",
+    "build/finetune",
+    "build/export/manifest.json",
+)
+STAGES = {"prepare", "encode@1", "encode@2", "finetune", "evaluate", "export"}
+# Commands of their own, and a bar: they change no result of a stage.
+NO_STAGE = {"__init__.py", "cost.py", "preset.py", "progress.py"}
 
 
 class Project:
@@ -66,11 +75,16 @@ def project(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     params["prepare"]["demo"] |= demo
     params["grids"] = {"1": {"resolution": 64}, "2": {"resolution": 64}}
     params["encode"]["backbone"] = f"hf:{tiny_clip}"
+    params["finetune"] |= {"epochs": 1, "videos": 2}
+    params["finetune"]["retriever"] |= {"dim": 16, "heads": 2}
     params["evaluate"] |= {"taus": [0.02, 0.2], "lengths": [12, 30]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     project.run("git", "init", "-q")
+    # DVCLive asks for the commit that a training starts from.
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    project.run("git", *author, "commit", "-q", "--allow-empty", "-m", "begin")
     project.run("dvc", "remote", "add", "-f", "-d", "storage", str(folder.parent / "storage"))
-    assert project.repro() == {"prepare", "encode@1", "encode@2", "evaluate", "export"}
+    assert project.repro() == STAGES
     yield project
     shutil.rmtree(folder)
 
@@ -78,24 +92,31 @@ def project(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_every_output_is_there_and_consistent(project: Project) -> None:
     manifest = read_manifest(project.folder / "build" / "export")
     verify_files(manifest, project.folder / "build" / "export")
-    assert manifest.tau == project.json("build/evaluate/tau.json")["tau"]
-    assert manifest.tau in (0.02, 0.2)
-    passport = project.json("data/vectors/2/passport.json")
-    assert passport["fingerprint"] == manifest.fingerprint
+    chosen = project.json("build/evaluate/branches.json")
+    served = {str(n): branches.model_dump() for n, branches in manifest.branches.items()}
+    assert served == chosen["fine-tuned"]
+    assert {b["cell_tau"] for b in chosen["zero-shot"].values()} <= {0.02, 0.2}
     metrics = project.json("results/metrics.json")
-    assert set(metrics) == {"zero-shot"}
-    assert set(metrics["zero-shot"]) == {"1", "2"}
-    rows = project.json("results/study.json")
-    kinds = {(r["grid_size"], r["sampling"], r["pooling"]) for r in rows}
-    assert len(kinds) == len(rows) == 9
+    assert {variant: set(grids) for variant, grids in metrics.items()} == {
+        "zero-shot": {"1", "2"},
+        "fine-tuned": {"1", "2"},
+    }
     lengths = project.json("results/lengths.json")
     assert {r["length"] for r in lengths} == {"natural", 12, 30, "mixed"}
     shown = project.run("dvc", "metrics", "show")
-    assert "zero-shot.2.r1" in shown
+    assert "fine-tuned.2.r1" in shown
+
+
+def test_every_configuration_has_one_row(project: Project) -> None:
+    rows = project.json("results/evaluation.json")
+    keys = ("variant", "grid_size", "sampling", "unit", "pooling")
+    configurations = {tuple(row[key] for key in keys) for row in rows}
+    # Both variants: three units and three poolings at two N, three poolings of sparse frames.
+    assert len(configurations) == len(rows) == 2 * (2 * 9 + 3)
 
 
 def test_sparse_rows_cost_as_many_encodings(project: Project) -> None:
-    rows = [r for r in project.json("results/study.json") if r["grid_size"] == 2]
+    rows = [r for r in project.json("results/evaluation.json") if r["grid_size"] == 2]
     encodes = {r["sampling"]: r["encodes_per_video"] for r in rows}
     assert encodes["sparse"] == encodes["super-image"]
 
@@ -121,12 +142,12 @@ def pushed_and_pulled(project: Project) -> None:
 
 def only_dependents_of_a_grid_would_run_again(project: Project) -> None:
     project.change({"grids": {"2": {"resolution": 96}}})
-    assert project.repro("--dry") == {"encode@2", "evaluate", "export"}
+    assert project.repro("--dry") == {"encode@2", "finetune", "evaluate", "export"}
 
 
 def test_dvc_yaml_names_files_that_exist() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert list(stages) == ["prepare", "encode", "evaluate", "export"]
+    assert list(stages) == ["prepare", "encode", "finetune", "evaluate", "export"]
     for name, stage in stages.items():
         body = stage.get("do", stage)
         assert body["cmd"].startswith(f"python -m training.{name}")
@@ -143,7 +164,7 @@ def test_every_training_module_is_a_dependency_of_some_stage() -> None:
         for path in (ROOT / "training").glob("*.py")
         if f"training/{path.name}" not in text
     }
-    assert unnamed == {"__init__.py", "progress.py"}  # a bar changes nothing
+    assert unnamed == NO_STAGE
 
 
 def test_the_committed_params_are_valid() -> None:

@@ -1,32 +1,25 @@
-"""The stage on a random tiny CLIP: right vectors, resumed work, broken videos counted."""
+"""The stage on a random tiny CLIP: right features, resumed work, broken videos counted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from qasir.config import Params, load_params
 from qasir.errors import InvalidInput
-from qasir.manifest import Manifest, read_manifest
 from qasir.modeling.backbones import Backbone
 from qasir.super_images import stack, tile
 from qasir.video import sample_frames
 from tests.fixtures.videos import write_painted
 from training.dataset import Subset, Video, write_dataset
-from training.encode import Report, encode
-from training.vector_cache import read_cache
+from training.decoding import Sampling
+from training.encode import Report, encode, passport_of
+from training.feature_cache import read_cache
+from training.features import VideoFeatures
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def params(tiny_clip: Path) -> Params:
-    params = load_params(ROOT / "params.yaml").model_dump()
-    params["encode"] |= {"backbone": f"hf:{tiny_clip}", "batch_size": 2}
-    params["grids"] = {1: {"resolution": 64}, 2: {"resolution": 64}}
-    return Params.model_validate(params)
+SAMPLING = Sampling(fps=1.0, grid_size=2, resolution=64, batch_size=2)
 
 
 @pytest.fixture
@@ -41,81 +34,86 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, params: Params, grid_size: int = 2) -> Report:
-    folder = project / "vectors" / str(grid_size)
-    return encode(params, grid_size, project / "dataset", project / "videos", folder)
+def run(project: Path, backbone: Backbone, sampling: Sampling = SAMPLING) -> Report:
+    return encode(backbone, sampling, project / "dataset", project / "videos", project / "features")
+
+
+def cached(project: Path) -> dict[str, VideoFeatures]:
+    return dict(read_cache(project / "features", ["absent", "broken", "fine", "good"]))
 
 
 def modified(project: Path) -> dict[str, int]:
-    return {p.stem: p.stat().st_mtime_ns for p in (project / "vectors" / "2").glob("*.npz")}
+    return {p.stem: p.stat().st_mtime_ns for p in (project / "features").glob("*.npz")}
 
 
-def test_vectors_are_those_of_the_tower(
-    project: Path, params: Params, tiny_backbone: Backbone
-) -> None:
-    run(project, params)
-    found = read_cache(project / "vectors" / "2")["good"]
+def test_features_are_those_of_the_tower(project: Path, tiny_backbone: Backbone) -> None:
+    run(project, tiny_backbone)
+    found = cached(project)["good"]
     batch = stack(list(tile(sample_frames(project / "videos" / "good.mp4", 1.0), 2, 64)))
+    mask = torch.from_numpy(batch.mask).view(-1, 2, 2)
     with torch.inference_mode():
-        expected = tiny_backbone.image_tower(torch.from_numpy(batch.pixels)).numpy()
-    assert np.abs(found.vectors - expected).max() < 1e-3
+        expected = tiny_backbone.image_tower(torch.from_numpy(batch.pixels), mask).numpy()
+    assert found.features.shape == (3, 5, tiny_backbone.feature_dim)
+    # float16 keeps eleven bits of each number.
+    assert np.abs(found.features - expected).max() < 1e-3 * max(1, np.abs(expected).max())
     assert np.array_equal(found.mask, batch.mask)
     assert np.array_equal(found.times, batch.times)
-    assert found.vectors.shape[0] == 3
+    assert not found.features[:, 1:][~found.mask].any()
 
 
-def test_the_passport_is_the_one_an_export_accepts(
-    project: Path, params: Params, tiny_export: Path
+def test_the_passport_tells_backbones_and_samplings_apart(
+    tiny_backbone: Backbone, tiny_siglip_backbone: Backbone
 ) -> None:
-    run(project, params)
-    manifest: Manifest = read_manifest(tiny_export)
-    for video in read_cache(project / "vectors" / "2").values():
-        manifest.check(video.passport)
+    mine = passport_of(tiny_backbone, SAMPLING)
+    assert passport_of(tiny_siglip_backbone, SAMPLING).fingerprint != mine.fingerprint
+    assert passport_of(tiny_backbone, replace(SAMPLING, fps=2.0)) != mine
+    assert passport_of(tiny_backbone, replace(SAMPLING, batch_size=3)) == mine
 
 
-def test_broken_and_missing_videos_are_counted_not_fatal(project: Path, params: Params) -> None:
-    report = run(project, params)
+def test_broken_and_missing_videos_are_counted_not_fatal(
+    project: Path, tiny_backbone: Backbone
+) -> None:
+    report = run(project, tiny_backbone)
     assert (report.videos, report.encoded, report.missing) == (4, 2, ["absent"])
     assert list(report.broken) == ["broken"]
     assert report.broken["broken"].startswith("unsupported_media: broken.mp4")
-    written = json.loads((project / "vectors" / "2" / "report.json").read_text())
+    written = json.loads((project / "features" / "report.json").read_text())
     assert written["encoded"] == 2
-    assert sorted(read_cache(project / "vectors" / "2")) == ["fine", "good"]
+    assert sorted(cached(project)) == ["fine", "good"]
 
 
-def test_a_second_run_encodes_only_what_is_new(project: Path, params: Params) -> None:
-    run(project, params)
+def test_a_second_run_encodes_only_what_is_new(project: Path, tiny_backbone: Backbone) -> None:
+    run(project, tiny_backbone)
     before = modified(project)
     write_painted(project / "videos" / "absent.mp4", seconds=3)
-    report = run(project, params)
+    report = run(project, tiny_backbone)
     after = modified(project)
     assert (report.encoded, report.missing) == (3, [])
     assert {name: after[name] for name in before} == before
     assert sorted(after) == ["absent", "fine", "good"]
 
 
-def test_two_runs_from_nothing_leave_equal_bytes(project: Path, params: Params) -> None:
+def test_two_runs_from_nothing_leave_equal_bytes(project: Path, tiny_backbone: Backbone) -> None:
     contents = []
     for _ in range(2):
-        run(project, params)
-        folder = project / "vectors" / "2"
+        run(project, tiny_backbone)
+        folder = project / "features"
         contents.append({p.name: p.read_bytes() for p in folder.iterdir()})
         for path in folder.iterdir():
             path.unlink()
     assert contents[0] == contents[1]
 
 
-def test_another_fps_discards_the_cache(project: Path, params: Params) -> None:
-    run(project, params)
+def test_another_fps_discards_the_cache(project: Path, tiny_backbone: Backbone) -> None:
+    run(project, tiny_backbone)
     before = modified(project)
-    faster = params.model_copy(update={"encode": params.encode.model_copy(update={"fps": 2.0})})
-    run(project, faster)
+    run(project, tiny_backbone, replace(SAMPLING, fps=2.0))
     assert all(modified(project)[name] != before[name] for name in before)
-    assert len(read_cache(project / "vectors" / "2")["good"].vectors) == 5
+    assert len(cached(project)["good"]) == 5
 
 
 def test_a_folder_with_none_of_the_videos_says_how_to_name_them(
-    project: Path, params: Params
+    project: Path, tiny_backbone: Backbone
 ) -> None:
     with pytest.raises(InvalidInput, match=r"none of the dataset's 4 videos .* prepare\.videos"):
-        encode(params, 2, project / "dataset", project / "dataset", project / "vectors")
+        encode(tiny_backbone, SAMPLING, project / "dataset", project / "dataset", project / "f")

@@ -1,45 +1,40 @@
-"""Ranks through the served index, against scores worked out one by one."""
+"""Ranks and recalls, against counts worked out one by one."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from qasir.scoring import Pooling, score_direct
-from training import measures
-from training.measures import UNANSWERED, Setting, measure, objective, rank_queries
+from qasir.manifest import Branches
+from qasir.scoring import score_direct
+from training.measures import UNANSWERED, measure, objective
 from training.parts import Part
 from training.pools import natural
+from training.scores import Setting
 
-SETTINGS = [Setting("attention", 0.05), Setting("attention", 1.0), Setting("mean", 0.05)]
+BRANCHES = Branches(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
+SHARP = Setting("cell", "attention", BRANCHES)
+FLAT = Setting("cell", "mean", BRANCHES)
 
 
-def slow_rank(part: Part, query: int, pooling: Pooling, tau: float) -> int:
+def slow_rank(part: Part, query: int) -> int:
     scores = {
-        video_id: score_direct(
-            part.query_vectors[query], video.vectors.astype(np.float32), tau, pooling
-        )
+        video_id: score_direct(part.query_vectors[query], video.cells.astype(np.float32), 0.05)
         for video_id, video in part.videos.items()
     }
     own = scores[part.queries[query].video_id]
     return sum(score >= own - 1e-7 for score in scores.values())
 
 
-@pytest.mark.parametrize("chunk", [1, 10, 100_000])
-def test_ranks_equal_the_slow_ones_whatever_the_chunk(
-    part: Part, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measures, "CHUNK_SUPER_IMAGES", chunk)
-    found = part.rank(natural(part.videos), SETTINGS)
-    for setting, ranks in zip(SETTINGS, found, strict=True):
-        expected = [slow_rank(part, q, setting.pooling, setting.tau) for q in range(12)]
-        assert ranks.tolist() == expected
-    assert objective(found[0]) > objective(found[2])
+def test_ranks_equal_the_slow_ones(part: Part) -> None:
+    sharp, flat = part.rank(part.natural, [SHARP, FLAT])
+    assert sharp.tolist() == [slow_rank(part, query) for query in range(12)]
+    assert objective(sharp) > objective(flat)
 
 
 def test_a_query_whose_video_is_missing_is_found_at_no_k(part: Part) -> None:
     videos = {video_id: v for video_id, v in part.videos.items() if video_id != "v04"}
-    (ranks,) = rank_queries(part.queries, part.query_vectors, natural(videos), SETTINGS[:1])
+    (ranks,) = part.rank(natural(videos), [SHARP])
     assert ranks[4] == UNANSWERED
     assert (np.delete(ranks, 4) <= 11).all()
     assert measure(ranks, videos=500).r100 == pytest.approx(100 * 11 / 12)
@@ -47,7 +42,7 @@ def test_a_query_whose_video_is_missing_is_found_at_no_k(part: Part) -> None:
 
 def test_every_query_is_asked(part: Part) -> None:
     missing = replace(part, videos={"v00": part.videos["v00"]})
-    (ranks,) = missing.rank(natural(missing.videos), SETTINGS[:1])
+    (ranks,) = missing.rank(missing.natural, [SHARP])
     assert (ranks == UNANSWERED).sum() == 11
 
 
@@ -58,3 +53,8 @@ def test_r_at_100_is_left_out_of_small_pools(videos: int, r100: float | None, su
     assert found.r100 == r100
     assert found.sumr == sumr
     assert (found.videos, found.queries) == (videos, 4)
+
+
+def test_of_several_seeds_the_mean_is_told() -> None:
+    found = measure(np.array([[1, 1], [1, 90]]), videos=60)
+    assert (found.r1, found.queries) == (75.0, 2)

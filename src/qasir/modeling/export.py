@@ -1,8 +1,11 @@
-"""Towers and scorer to ONNX graphs with a manifest: the one way a model leaves torch."""
+"""A backbone and its retriever to ONNX graphs with a manifest: the one way a model leaves torch.
 
-import warnings
+N and R are axes of the graphs, not constants in them: one export serves every grid size.
+"""
+
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,54 +13,100 @@ from torch import Tensor, nn
 
 from qasir.artifacts import sha256_of
 from qasir.config import Variant
-from qasir.manifest import Manifest, Preprocessing, Profile, write_manifest
-from qasir.modeling.backbones import Backbone, weights_digest
-from qasir.modeling.retriever import AttentionScorer, TemporalEncoder
+from qasir.errors import InvalidInput
+from qasir.manifest import Branches, Manifest, Preprocessing, Profile, write_manifest
+from qasir.modeling.backbones import Backbone, tensors_digest, weights_digest
+from qasir.modeling.graph import Graph
+from qasir.modeling.retriever import AttentionScorer, Retriever, learned_state
+from qasir.search import NOT_A_UNIT
 from qasir.text import TOKENIZER_NAME
 
-OPSET = 17
+
+class WindowEncoder(nn.Module):
+    """The video side of a retriever for one window, as one item of what the scorer reads.
+
+    The leading 1 of every output turns a batch of pictures into one video; log weights and
+    grid size go to the scorer as they are, so that an ensemble needs no step between.
+    """
+
+    def __init__(self, video: nn.Module) -> None:
+        super().__init__()
+        self.video = video
+
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """float32 [S, 1+P, F'], bool [S, N, N] -> units float32 [1, S, 1+P, D], super images
+        float16 [1, S, D], cells float16 [1, S*P, D], log weights float32 [1, 1, S] and
+        [1, 1, S*P], grid size int64 [1, 1]."""
+        units = self.video(features.unsqueeze(0), mask.unsqueeze(0))[0]
+        rounded = units.to(torch.float16)
+        cells = mask.flatten(1)
+        # The sum of a row of ones is a shape turned into a number that a trace follows.
+        grid_size = torch.ones_like(mask[0, 0], dtype=torch.int64).sum().view(1, 1)
+        return (
+            units.unsqueeze(0),
+            rounded[:, 0].unsqueeze(0),
+            rounded[:, 1:].flatten(0, 1).unsqueeze(0),
+            log_weights(cells.any(1)),
+            log_weights(cells.flatten()),
+            grid_size,
+        )
 
 
-@dataclass(frozen=True)
-class Graph:
-    """One ONNX graph: its module, named example inputs, outputs and dynamic axes."""
+def log_weights(real: Tensor) -> Tensor:
+    """bool [M] -> float32 [1, 1, M]: 0 where real, NOT_A_UNIT where padded."""
+    return (1.0 - real.to(torch.float32)).view(1, 1, -1) * float(NOT_A_UNIT)
 
-    name: str
-    module: nn.Module
-    inputs: Mapping[str, Tensor]
-    outputs: tuple[str, ...]
-    axes: Mapping[str, tuple[str, ...]]
 
-    def write(self, folder: Path) -> None:
-        """Trace and write `<name>.onnx`; every letter in `axes` becomes a dynamic axis."""
-        dynamic = {
-            tensor: {i: letter for i, letter in enumerate(letters) if letter.isupper()}
-            for tensor, letters in self.axes.items()
-        }
-        with warnings.catch_warnings():
-            # The tracer warns of every Python branch; parity tests are what we go by.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                self.module.eval(),
-                tuple(self.inputs.values()),
-                folder / f"{self.name}.onnx",
-                input_names=list(self.inputs),
-                output_names=list(self.outputs),
-                dynamic_axes=dynamic,
-                opset_version=OPSET,
-                dynamo=False,
-            )
+class QueryEncoder(nn.Module):
+    """The text tower and the text side of a retriever."""
+
+    def __init__(self, text_tower: nn.Module, text: nn.Module) -> None:
+        super().__init__()
+        self.text_tower = text_tower
+        self.text = text
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """int64 [Q, T] twice -> unit vectors float32 [Q, D]."""
+        query: Tensor = self.text(self.text_tower(input_ids, attention_mask))
+        return query
+
+
+def example_mask() -> Tensor:
+    """bool [3, 2, 2], the last super image padded: what the graphs are traced with."""
+    mask = torch.ones(3, 2, 2, dtype=torch.bool)
+    mask[2, 1] = False
+    return mask
 
 
 def image_graph(backbone: Backbone, resolution: int) -> Graph:
-    """super_images uint8 [S, R, R, 3] -> vectors float32 [S, D]."""
-    pixels = torch.randint(0, 256, (2, resolution, resolution, 3), dtype=torch.uint8)
-    axes = {"super_images": ("S", "R", "R2", "3"), "vectors": ("S", "d")}
-    module = backbone.image_tower
-    return Graph("super_image_encoder", module, {"super_images": pixels}, ("vectors",), axes)
+    """super_images uint8 [S, R, R, 3], mask bool [S, N, N] -> features float32 [S, 1+P, F']."""
+    pixels = torch.randint(0, 256, (3, resolution, resolution, 3), dtype=torch.uint8)
+    inputs = {"super_images": pixels, "mask": example_mask()}
+    axes = {
+        "super_images": ("S", "R", "R2", "3"),
+        "mask": ("S", "N", "N2"),
+        "features": ("S", "1+P", "f"),
+    }
+    return Graph("super_image_encoder", backbone.image_tower, inputs, ("features",), axes)
 
 
-def text_graph(backbone: Backbone) -> Graph:
+def temporal_graph(backbone: Backbone, retriever: Retriever) -> Graph:
+    """features, mask -> what WindowEncoder says, by its tensors' names."""
+    inputs = {"features": torch.randn(3, 5, backbone.feature_dim), "mask": example_mask()}
+    outputs = {
+        "units": ("1", "S", "1+P", "d"),
+        "super_image_units": ("1", "S", "d"),
+        "cell_units": ("1", "S*P", "d"),
+        "log_weights": ("1", "1", "S"),
+        "cell_log_weights": ("1", "1", "S*P"),
+        "grid_size": ("1", "1"),
+    }
+    axes = {"features": ("S", "1+P", "f"), "mask": ("S", "N", "N2"), **outputs}
+    module = WindowEncoder(retriever.video)
+    return Graph("temporal_encoder", module, inputs, tuple(outputs), axes)
+
+
+def text_graph(backbone: Backbone, retriever: Retriever) -> Graph:
     """input_ids, attention_mask int64 [Q, T] -> query float32 [Q, D].
 
     The example is a padded batch: traced without padding, a text tower takes its mask-free
@@ -68,41 +117,55 @@ def text_graph(backbone: Backbone) -> Graph:
     mask[1, ids.shape[1] // 2 :] = 0
     inputs = {"input_ids": ids, "attention_mask": mask}
     axes = {"input_ids": ("Q", "T"), "attention_mask": ("Q", "T"), "query": ("Q", "d")}
-    return Graph("text_encoder", backbone.text_tower, inputs, ("query",), axes)
+    module = QueryEncoder(backbone.text_tower, retriever.text)
+    return Graph("text_encoder", module, inputs, ("query",), axes)
 
 
-def temporal_graph(dim: int) -> Graph:
-    """vectors float32 [S, D] -> units float32 [1, S, D], units_fp16 float16 [1, S, D]."""
-    inputs = {"vectors": torch.randn(3, dim)}
-    axes = {"vectors": ("S", "d"), "units": ("1", "S", "d"), "units_fp16": ("1", "S", "d")}
-    return Graph("temporal_encoder", TemporalEncoder(), inputs, ("units", "units_fp16"), axes)
-
-
-def scorer_graph(dim: int, tau: float) -> Graph:
-    """query [B, D], units fp16 [B, M, D], log_weights [B, C, M] -> scores, attention."""
+def scorer_graph(dim: int, branches: Mapping[int, Branches]) -> Graph:
+    """query, units, log_weights, cells, cell_log_weights, grid_size -> scores and attention."""
     inputs = {
         "query": torch.randn(2, dim),
         "units": torch.randn(2, 5, dim).to(torch.float16),
         "log_weights": torch.zeros(2, 3, 5),
+        "cells": torch.randn(2, 7, dim).to(torch.float16),
+        "cell_log_weights": torch.zeros(2, 3, 7),
+        "grid_size": torch.full((2, 1), min(branches)),
     }
     axes = {
         "query": ("B", "d"),
         "units": ("B", "M", "d"),
         "log_weights": ("B", "C", "M"),
+        "cells": ("B", "K", "d"),
+        "cell_log_weights": ("B", "C", "K"),
+        "grid_size": ("B", "1"),
         "scores": ("B", "C"),
         "attention": ("B", "C", "M"),
+        "cell_attention": ("B", "C", "K"),
     }
-    outputs = ("scores", "attention")
-    return Graph("attention_scorer", AttentionScorer(tau), inputs, outputs, axes)
+    outputs = ("scores", "attention", "cell_attention")
+    return Graph("attention_scorer", AttentionScorer(branches), inputs, outputs, axes)
+
+
+def model_digest(backbone: Backbone, retriever: Retriever) -> str:
+    """Hex SHA-256 over everything that decides a unit or a query: backbone and learned tensors.
+
+    A zero-shot model's is its backbone's. Branches decide scores alone: they stay outside.
+    """
+    weights = weights_digest(backbone)
+    if retriever.params is None:
+        return weights
+    learned = tensors_digest(learned_state(retriever))
+    facts = [weights, learned, retriever.params.model_dump()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def export_model(
     backbone: Backbone,
+    retriever: Retriever,
     folder: Path,
     *,
     name: str,
     variant: Variant,
-    tau: float,
     grids: Mapping[int, int],
     fps: tuple[float, ...],
     profile: Profile,
@@ -111,17 +174,20 @@ def export_model(
 ) -> Manifest:
     """Write four graphs, `tokenizer.json` and `manifest.json`; return the manifest.
 
+    `grids` are R by N.
+
     Raises:
-        InvalidInput: the backbone does not read one of the resolutions in `grids`.
+        InvalidInput: the backbone does not read one of the resolutions in `grids`, or the
+            retriever has no branches for one of its grid sizes.
     """
-    for resolution in grids.values():
-        backbone.check_resolution(resolution)
+    _check_grids(backbone, retriever, grids)
+    branches = {n: retriever.branches[n] for n in grids}
     folder.mkdir(parents=True, exist_ok=True)
     graphs = (
         image_graph(backbone, grids[min(grids)]),
-        temporal_graph(backbone.dim),
-        text_graph(backbone),
-        scorer_graph(backbone.dim, tau),
+        temporal_graph(backbone, retriever),
+        text_graph(backbone, retriever),
+        scorer_graph(retriever.dim, branches),
     )
     for graph in graphs:
         graph.write(folder)
@@ -131,12 +197,12 @@ def export_model(
         name=name,
         backbone=backbone.name,
         variant=variant,
-        weights=weights_digest(backbone),
-        dim=backbone.dim,
+        weights=model_digest(backbone, retriever),
+        dim=retriever.dim,
         window=window,
         window_overlap=window_overlap,
-        tau=tau,
         grids=dict(grids),
+        branches=branches,
         fps=fps,
         preprocessing=Preprocessing(),
         tokenizer=backbone.tokenizer_spec,
@@ -145,3 +211,13 @@ def export_model(
     )
     write_manifest(manifest, folder)
     return manifest
+
+
+def _check_grids(backbone: Backbone, retriever: Retriever, grids: Mapping[int, int]) -> None:
+    for resolution in grids.values():
+        backbone.check_resolution(resolution)
+    if missing := sorted(grids.keys() - retriever.branches.keys()):
+        raise InvalidInput(
+            f"grid sizes {missing} have no branches, the retriever's are for "
+            f"{sorted(retriever.branches)}; run `dvc repro evaluate` with the same grids"
+        )

@@ -1,43 +1,215 @@
-"""The torch side of retrieval: what follows the towers, as graphs for export.
+"""Everything between the towers of a backbone and a score, zero-shot or fine-tuned.
 
-The numpy twin, `qasir.scoring`, is the reference; parity is tested.
+The numpy twin of the scorer is `qasir.scoring`, the reference; parity is tested.
 """
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from qasir.artifacts import whole_file
+from qasir.config import MAX_GRID_SIZE, GridSize, RetrieverParams, Strict
+from qasir.errors import CorruptArtifact, FingerprintMismatch, InvalidInput
+from qasir.manifest import Branches
+from qasir.modeling.adapters import TextAdapter
+from qasir.modeling.backbones import Backbone
+from qasir.modeling.temporal_encoder import (
+    TemporalEncoder,
+    ZeroShot,
+    learned_dim,
+)
 
-class TemporalEncoder(nn.Module):
-    """A window of super-image vectors [S, D] -> one item of units [1, S, D], fp32 and fp16.
+WEIGHTS_NAME = "model.safetensors"
+RETRIEVER_NAME = "retriever.json"
+# Belongs to the backbone, which is saved elsewhere or not at all.
+BRIDGE_PREFIX = "video.bridge."
 
-    Zero-shot QASIR has no learned layer here and vectors pass through; the leading 1 turns a
-    batch of pictures into one video for the models that follow. Fine-tuning replaces it.
+
+class Retriever(nn.Module):
+    """What turns features and zero-shot query vectors into units and queries that meet.
+
+    video: features [B, S, 1+P, F'], mask [B, S, N, N] -> units [B, S, 1+P, D];
+    text: q0 [Q, D0] -> queries [Q, D]; branches: how a score is made, per grid size.
     """
 
-    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        units = vectors.unsqueeze(0)
-        return units, units.to(torch.float16)
+    def __init__(
+        self,
+        video: TemporalEncoder | ZeroShot,
+        text: TextAdapter | nn.Identity,
+        dim: int,
+        branches: Mapping[int, Branches],
+        params: RetrieverParams | None = None,
+    ) -> None:
+        super().__init__()
+        self.video = video
+        self.text = text
+        self.dim = dim
+        self.branches = dict(branches)
+        self.params = params
+
+    @property
+    def residual_ratio(self) -> float:
+        """What a familiar query keeps of zero-shot; all of it where nothing is learned."""
+        if not isinstance(self.text, TextAdapter):
+            return 1.0
+        # The tensor is float32; what was set had few digits.
+        return round(self.text.residual_ratio.item(), 6)
+
+    def keep_zero_shot(self, residual_ratio: float) -> None:
+        """Set the residual ratio of familiar queries.
+
+        Raises:
+            InvalidInput: the ratio is outside [0, 1], or nothing here is learned.
+        """
+        if not 0 <= residual_ratio <= 1:
+            raise InvalidInput(f"residual ratio {residual_ratio} must be between 0 and 1")
+        if not isinstance(self.text, TextAdapter):
+            raise InvalidInput("a zero-shot retriever has no residual ratio; fine-tune one first")
+        self.text.residual_ratio.fill_(residual_ratio)
+
+
+class RetrieverCard(Strict):
+    """What `retriever.json` says: of which backbone, which parts, how it is scored."""
+
+    backbone: str
+    feature_dim: int
+    dim: int
+    params: RetrieverParams
+    branches: dict[GridSize, Branches]
+
+
+def zero_shot(backbone: Backbone, branches: Mapping[int, Branches]) -> Retriever:
+    """The backbone as it is."""
+    return Retriever(ZeroShot(backbone.bridge), nn.Identity(), backbone.dim, branches).eval()
+
+
+def untrained(backbone: Backbone, params: RetrieverParams, grid_sizes: Sequence[int]) -> Retriever:
+    """The parts that `params` asks for, freshly drawn from torch's generator; no branches yet."""
+    video = TemporalEncoder(backbone.bridge, backbone.feature_dim, backbone.dim, params, grid_sizes)
+    outputs = learned_dim(backbone.dim, params)
+    text = TextAdapter(backbone.dim, outputs, adapts=params.text_adapter, dropout=params.dropout)
+    return Retriever(video, text, backbone.dim + outputs, {}, params)
+
+
+def learned_state(retriever: Retriever) -> dict[str, Tensor]:
+    """Every learned tensor by name, the backbone's bridge left out."""
+    state = retriever.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith(BRIDGE_PREFIX)}
+
+
+def save_retriever(retriever: Retriever, backbone: Backbone, folder: Path) -> None:
+    """Write `model.safetensors` and `retriever.json`, each whole.
+
+    Raises:
+        InvalidInput: the retriever is zero-shot: there is nothing to save.
+    """
+    if retriever.params is None or not isinstance(retriever.video, TemporalEncoder):
+        raise InvalidInput("a zero-shot retriever holds nothing learned; make it by zero_shot()")
+    card = RetrieverCard(
+        backbone=backbone.name,
+        feature_dim=backbone.feature_dim,
+        dim=backbone.dim,
+        params=retriever.params,
+        branches=retriever.branches,
+    )
+    state = {k: v.cpu().contiguous() for k, v in learned_state(retriever).items()}
+    with whole_file(folder / WEIGHTS_NAME) as file:
+        file.write(save(state))
+    with whole_file(folder / RETRIEVER_NAME) as file:
+        file.write(card.model_dump_json(indent=2).encode() + b"\n")
+
+
+def load_retriever(backbone: Backbone, folder: Path) -> Retriever:
+    """Read what `save_retriever` wrote, for the backbone that it was trained on.
+
+    Raises:
+        CorruptArtifact: a file is missing, cut short or holds something else.
+        FingerprintMismatch: it was trained on another backbone.
+    """
+    card = _read_card(folder / RETRIEVER_NAME)
+    trained_on = card.backbone, card.feature_dim, card.dim
+    if trained_on != (backbone.name, backbone.feature_dim, backbone.dim):
+        raise FingerprintMismatch(
+            f"{folder} was trained on backbone {trained_on}, this is "
+            f"{(backbone.name, backbone.feature_dim, backbone.dim)}; run `dvc repro finetune`"
+        )
+    retriever = untrained(backbone, card.params, sorted(card.branches))
+    retriever.branches = dict(card.branches)
+    _read_weights(retriever, folder / WEIGHTS_NAME)
+    return retriever.eval()
+
+
+def _read_card(path: Path) -> RetrieverCard:
+    try:
+        return RetrieverCard.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CorruptArtifact(f"{path}: {error}; run `dvc repro finetune`") from error
+
+
+def _read_weights(retriever: Retriever, path: Path) -> None:
+    try:
+        found = retriever.load_state_dict(load_file(path), strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CorruptArtifact(f"{path}: {error}; run `dvc repro finetune`") from error
+    missing = [name for name in found.missing_keys if not name.startswith(BRIDGE_PREFIX)]
+    if missing or found.unexpected_keys:
+        raise CorruptArtifact(
+            f"{path} lacks {missing} and has {found.unexpected_keys}; run `dvc repro finetune`"
+        )
 
 
 class AttentionScorer(nn.Module):
-    """Query attention (QASIR): a = softmax_m(u_m.q / tau + w_m); score = cos(q, sum_m a_m u_m).
+    """Query attention (QASIR) in two branches, super images and cells.
 
-    Units of several videos share one axis M, and log_weights say which video c a unit belongs
+        a = softmax_m(u_m.q / tau + w_m);  A = cos(q, sum_m a_m u_m)
+        score = w_N A(super images; tau_s) + (1 - w_N) A(cells; tau_c)
+
+    Units of several videos share one axis, and log_weights say which video c a unit belongs
     to: 0 = yes, NOT_A_UNIT = no, anything else = the prior of an aggregate of units.
     """
 
-    tau: Tensor
+    super_image_weight: Tensor
+    super_image_tau: Tensor
+    cell_tau: Tensor
 
-    def __init__(self, tau: float) -> None:
+    def __init__(self, branches: Mapping[int, Branches]) -> None:
         super().__init__()
-        self.register_buffer("tau", torch.tensor(tau, dtype=torch.float32))
+        for name in ("super_image_weight", "super_image_tau", "cell_tau"):
+            # A grid size that was never chosen for scores NaN, which no measure accepts.
+            table = torch.full((MAX_GRID_SIZE + 1,), torch.nan)
+            for grid_size, branch in branches.items():
+                table[grid_size] = getattr(branch, name)
+            self.register_buffer(name, table)
 
-    def forward(self, query: Tensor, units: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 [B, D], float16 [B, M, D], float32 [B, C, M] -> [B, C], [B, C, M]."""
-        vectors = units.to(torch.float32)
-        similarities = torch.matmul(vectors, query.unsqueeze(-1)).squeeze(-1)
-        attention = ((similarities / self.tau).unsqueeze(1) + log_weights).softmax(-1)
-        attended = torch.matmul(attention, vectors)
-        dots = torch.matmul(attended, query.unsqueeze(-1)).squeeze(-1)
-        norms = attended.norm(dim=-1) * query.norm(dim=-1, keepdim=True)
-        return dots / norms.clamp(min=1e-12), attention
+    def forward(
+        self,
+        query: Tensor,
+        units: Tensor,
+        log_weights: Tensor,
+        cells: Tensor,
+        cell_log_weights: Tensor,
+        grid_size: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """query float32 [B, D], units float16 [B, M, D], log_weights float32 [B, C, M],
+        cells float16 [B, K, D], cell_log_weights float32 [B, C, K], grid_size int64 [B, 1]
+        -> scores float32 [B, C], attention [B, C, M], cell_attention [B, C, K]."""
+        weight = self.super_image_weight[grid_size]
+        whole, attention = attend(query, units, log_weights, self.super_image_tau[grid_size])
+        parts, cell_attention = attend(query, cells, cell_log_weights, self.cell_tau[grid_size])
+        return weight * whole + (1 - weight) * parts, attention, cell_attention
+
+
+def attend(query: Tensor, units: Tensor, log_weights: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """One branch: [B, D], [B, M, D], [B, C, M], tau [B, 1] -> scores [B, C], attention [B, C, M]"""
+    vectors = units.to(torch.float32)
+    similarities = torch.matmul(vectors, query.unsqueeze(-1)).squeeze(-1)
+    attention = ((similarities / tau).unsqueeze(1) + log_weights).softmax(-1)
+    attended = torch.matmul(attention, vectors)
+    dots = torch.matmul(attended, query.unsqueeze(-1)).squeeze(-1)
+    norms = attended.norm(dim=-1) * query.norm(dim=-1, keepdim=True)
+    return dots / norms.clamp(min=1e-12), attention

@@ -1,15 +1,15 @@
 """Dual encoders behind one small protocol; adding one is one file and one line here.
 
-`lite` works from packages alone; `hf:<name or folder>` is any dual encoder of
+`lite` and `lite2` work from packages alone; `hf:<name or folder>` is a CLIP or SigLIP of
 `transformers`.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging
 
 from qasir.errors import InvalidConfig, MissingExtra
@@ -19,18 +19,24 @@ from qasir.manifest import TokenizerSpec
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
+OFFLINE = ("lite", "lite2")
+
 
 class Backbone(Protocol):
-    """An image tower and a text tower that meet in one space of D dimensions.
+    """An image tower and a text tower that meet, by way of a bridge, in one space.
 
-    image_tower: uint8 [S, R, R, 3] RGB -> float32 [S, D], L2-normalised; pixel
-    normalisation is inside. text_tower: int64 input_ids [Q, T], int64
-    attention_mask [Q, T] -> float32 [Q, D], L2-normalised.
+    image_tower: super images uint8 [S, R, R, 3] RGB, mask bool [S, N, N] -> features float32
+    [S, 1+P, F']: row 0 the whole picture, row 1+p its cell p, zeros where padded; pixel
+    normalisation is inside. bridge: features [..., F'] -> zero-shot vectors [..., D0],
+    L2-normalised. text_tower: int64 input_ids [Q, T], int64 attention_mask [Q, T] -> float32
+    [Q, D0], L2-normalised. feature_dim is F', dim is D0.
     """
 
     name: str
     dim: int
+    feature_dim: int
     image_tower: nn.Module
+    bridge: nn.Module
     text_tower: nn.Module
     tokenizer_spec: TokenizerSpec
 
@@ -42,41 +48,49 @@ class Backbone(Protocol):
 
 
 def weights_digest(backbone: Backbone) -> str:
-    """Hex SHA-256 over both towers' parameters and buffers, names included."""
+    """Hex SHA-256 over the parameters and buffers of towers and bridge, names included."""
+    parts = (backbone.image_tower, backbone.bridge, backbone.text_tower)
+    return tensors_digest(*(part.state_dict() for part in parts))
+
+
+def tensors_digest(*states: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 over named tensors: names, shapes, types and values."""
     digest = hashlib.sha256()
-    for tower in (backbone.image_tower, backbone.text_tower):
-        for name, tensor in sorted(tower.state_dict().items()):
+    for state in states:
+        for name, tensor in sorted(state.items()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
 def load_backbone(name: str) -> Backbone:
-    """The backbone of a name: `lite`, or `hf:<hub name or local folder>`.
+    """The backbone of a name: `lite`, `lite2`, or `hf:<hub name or local folder>`.
 
     Raises:
         InvalidConfig: no such backbone, or its folder holds none.
         MissingExtra: a package with its weights is not installed.
     """
     prefix, _, rest = name.partition(":")
-    loaders: dict[str, Callable[[], Backbone]] = {"lite": _load_lite, "hf": lambda: _load_hf(rest)}
-    if prefix not in loaders or (prefix == "hf") != bool(rest):
-        raise InvalidConfig(
-            f"backbone '{name}' is unknown; use 'lite' or 'hf:<name or folder>', "
-            "for example 'hf:openai/clip-vit-base-patch32'"
-        )
-    return loaders[prefix]()
+    if name in OFFLINE:
+        return _load_lite(name)
+    if prefix == "hf" and rest:
+        return _load_hf(rest)
+    raise InvalidConfig(
+        f"backbone '{name}' is unknown; use one of {', '.join(OFFLINE)} or 'hf:<name or folder>', "
+        "for example 'hf:openai/clip-vit-base-patch32'"
+    )
 
 
-def _load_lite() -> Backbone:
+def _load_lite(name: str) -> Backbone:
     try:
         from qasir.modeling.backbones.lite import Lite
+
+        return Lite(name)
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"backbone 'lite' needs the package {error.name}; "
+            f"backbone '{name}' needs the package {error.name}; "
             "run: pip install --no-deps -r packages.txt"
         ) from error
-    return Lite()
 
 
 def _load_hf(source: str) -> Backbone:

@@ -1,6 +1,7 @@
 """EfficientNet-Lite (Tan & Le, arXiv 1905.11946, Lite variant: ReLU6, no squeeze-excite).
 
-Parameter names follow the published checkpoints, so `load_state_dict` is strict.
+Parameter names follow the published checkpoints, so `load_state_dict` is strict once the
+classifier, which is not part of the network here, is taken out.
 """
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor, nn
 
 STRIDE = 32
 FEATURES = 1280
-CLASSES = 1000
 
 # (repeats, kernel, stride, expansion, channels) of each stage at width and depth 1.
 STAGES = (
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Feature maps [S, 1280, R/32, R/32] and class logits of their mean.
+    """Feature maps [S, 1280, R/32, R/32].
 
     `width` and `depth` scale channels and repeats (Lite0: 1, 1; Lite2: 1.1, 1.2).
     """
@@ -77,7 +77,6 @@ class EfficientNetLite(nn.Module):
         self._blocks = nn.ModuleList(_blocks(width, depth))
         self._conv_head = nn.Conv2d(_last_channels(width), FEATURES, 1, bias=False)
         self._bn1 = batch_norm(FEATURES)
-        self._fc = nn.Linear(FEATURES, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         """float32 [S, 3, R, R], already normalised -> feature map [S, 1280, R/32, R/32]."""
@@ -86,11 +85,6 @@ class EfficientNetLite(nn.Module):
             x = block(x)
         features: Tensor = nn.functional.relu6(self._bn1(self._conv_head(x)))
         return features
-
-    def logits(self, features: Tensor) -> Tensor:
-        """float32 [..., 1280] -> ImageNet class logits [..., 1000]."""
-        result: Tensor = self._fc(features)
-        return result
 
 
 def round_channels(channels: float) -> int:

@@ -1,4 +1,4 @@
-"""`hf:<name or folder>`: any dual encoder of transformers with image and text features."""
+"""`hf:<name or folder>`: CLIP, SigLIP and their like, by transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from qasir.errors import InvalidConfig, InvalidInput
 from qasir.manifest import TokenizerSpec
+from qasir.modeling.backbones.vit import reader_of
+from qasir.modeling.cells import join_features
 from qasir.text import TOKENIZER_NAME
 
 
@@ -19,22 +21,30 @@ def pooled(output: Any) -> Tensor:
 
 
 class ImageTower(nn.Module):
-    """Pixel normalisation and the model's image features, L2-normalised."""
+    """Pixel normalisation, and the model's image features of pictures and their cells."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Any, mean: list[float], std: list[float]) -> None:
+    def __init__(self, reader: nn.Module, mean: list[float], std: list[float]) -> None:
         super().__init__()
-        self.model = model
+        self.reader = reader
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
 
-    def forward(self, super_images: Tensor) -> Tensor:
-        """uint8 [S, R, R, 3] -> float32 [S, D]."""
+    def forward(self, super_images: Tensor, mask: Tensor) -> Tensor:
+        """uint8 [S, R, R, 3], bool [S, N, N] -> features float32 [S, 1+P, D0]."""
         pixels = super_images.permute(0, 3, 1, 2).to(torch.float32)
-        features = self.model.get_image_features(pixel_values=(pixels - self.mean) / self.std)
-        return nn.functional.normalize(pooled(features), dim=-1)
+        whole, cells = self.reader((pixels - self.mean) / self.std, mask.shape[1])
+        return join_features(whole, cells, mask)
+
+
+class Normalise(nn.Module):
+    """The bridge of a model whose image features are in text space already."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float32 [..., D0] -> float32 [..., D0], L2-normalised; zeros stay zeros."""
+        return nn.functional.normalize(features, dim=-1)
 
 
 class TextTower(nn.Module):
@@ -57,17 +67,14 @@ class HuggingFace:
         self.name = f"hf:{source}"
         self._tokenizer = _load(AutoTokenizer, source)
         model = _load(AutoModel, source, attn_implementation="eager").eval()
-        if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
-            raise InvalidConfig(
-                f"'{source}' is a {type(model).__name__}, not a dual encoder; "
-                "use a CLIP or SigLIP model"
-            )
+        reader = reader_of(model)
         processor = _load(AutoImageProcessor, source, use_fast=False)
-        self.image_tower: nn.Module = ImageTower(model, processor.image_mean, processor.image_std)
+        self.image_tower: nn.Module = ImageTower(reader, processor.image_mean, processor.image_std)
+        self.bridge: nn.Module = Normalise()
         self.text_tower: nn.Module = TextTower(model)
         self._resolution = int(model.config.vision_config.image_size)
         self.tokenizer_spec = _tokenizer_spec(self._tokenizer, model.config)
-        self.dim = _dim(self.text_tower, self.tokenizer_spec)
+        self.dim = self.feature_dim = _dim(self.text_tower, self.tokenizer_spec)
 
     def check_resolution(self, resolution: int) -> None:
         """A vision transformer has position embeddings for exactly one R."""

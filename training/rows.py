@@ -16,34 +16,38 @@ from qasir.artifacts import whole_file
 from qasir.scoring import Pooling
 from qasir.types import Int64
 from training.dataset import Query
+from training.intervals import Interval
 from training.measures import UNANSWERED, Measures
+from training.scores import Unit
 
 Sampling = Literal["super-image", "sparse", "low-res"]
+Variant = Literal["zero-shot", "fine-tuned", "hybrid"]
 
 DIGITS = 6
 
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One line of study.json: a configuration and its measures on a split."""
+    """One line of evaluation.json and study.json: a configuration and its measures on a split.
+
+    recipe: what differs from the served model of this variant, "" where nothing does;
+    measures: means over `seeds` trainings; objective: R@1 + R@5 + R@10 with its 95 % interval
+    (bootstrap over queries). Encodings and GMACs are of the image tower, per video.
+    """
 
     dataset: str
     split: str
     backbone: str
-    variant: str
+    variant: Variant
+    recipe: str
     pooling: Pooling
-    unit: str
+    unit: Unit
     sampling: Sampling
     grid_size: int
     resolution: int
     fps: float
-    videos: int
-    queries: int
-    r1: float
-    r5: float
-    r10: float
-    r100: float | None
-    sumr: float
+    measures: Measures
+    objective: Interval
     encodes_per_video: float
     gmacs_per_video: float | None
     seeds: int
@@ -56,7 +60,9 @@ class LengthRow:
     length: "natural", a number, or "mixed".
     """
 
+    variant: Variant
     grid_size: int
+    unit: Unit
     pooling: Pooling
     length: int | str
     super_images_per_video: float
@@ -67,15 +73,34 @@ class LengthRow:
 class GroupRow:
     """One line of groups.json: recall of some queries, by M/V ratio or the benchmark's kind."""
 
+    variant: Variant
     grid_size: int
     group: str
     measures: Measures
+    objective: Interval
+
+
+@dataclass(frozen=True)
+class LocalisationRow:
+    """One line of localisation.json: how well the first moment in the right video fits.
+
+    mean_iou: temporal intersection over union, in percent; iou3, iou5, iou7: R@1 at an IoU of
+    .3, .5, .7: percent of the queries whose first moment reaches it.
+    """
+
+    variant: Variant
+    grid_size: int
+    queries: int
+    mean_iou: float
+    iou3: float
+    iou5: float
+    iou7: float
 
 
 def write_json(value: object, path: Path) -> None:
     """Write rows or a mapping with rounded numbers."""
     with whole_file(path) as file:
-        file.write(json.dumps(_plain(value), indent=1).encode() + b"\n")
+        file.write(json.dumps(plain(value), indent=1).encode() + b"\n")
 
 
 def write_ranks(queries: Sequence[Query], columns: Mapping[str, Int64], path: Path) -> None:
@@ -90,16 +115,27 @@ def write_ranks(queries: Sequence[Query], columns: Mapping[str, Int64], path: Pa
         file.write(text.getvalue().encode())
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """A value as JSON holds it: measures and intervals flattened into their row.
+
+    >>> plain({"objective": Interval(1.0, 0.5, 1.5)})
+    {'objective': 1.0, 'objective_low': 0.5, 'objective_high': 1.5}
+    """
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        fields = asdict(value)
-        # Measures are flattened into their row.
-        fields |= fields.pop("measures", {})
-        return _plain(fields)
+        return plain({name: getattr(value, name) for name in value.__dataclass_fields__})
+    if isinstance(value, Mapping):
+        return {k: v for key, item in value.items() for k, v in _fields(str(key), item).items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
     return value
+
+
+def _fields(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, Measures):
+        return dict(plain(asdict(value)))
+    if isinstance(value, Interval):
+        ends = {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        return dict(plain(ends))
+    return {name: plain(value)}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from qasir.manifest import Passport
-from qasir.vectors import VideoVectors
-from tests.training.conftest import RandomVideo
-from training.vector_cache import EDGE_BYTES, VectorCache, read_cache, source_digest
+from tests.training.conftest import RandomFeatures
+from training.feature_cache import EDGE_BYTES, FeatureCache, read_cache, source_digest
+from training.features import VideoFeatures
 
 
 @pytest.fixture
@@ -20,48 +20,48 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def video(random_video: RandomVideo) -> VideoVectors:
-    return random_video(1, 4)
+def video(random_features: RandomFeatures) -> VideoFeatures:
+    return random_features(1, 4)
 
 
 def other(passport: Passport) -> Passport:
     return passport.model_copy(update={"resolution": 96})
 
 
-def open_cache(tmp_path: Path, video: VideoVectors) -> VectorCache:
-    return VectorCache(tmp_path / "vectors", video.passport)
+def open_cache(tmp_path: Path, video: VideoFeatures) -> FeatureCache:
+    return FeatureCache(tmp_path / "features", video.passport)
 
 
 def test_what_is_added_is_held_by_the_next_run(
-    tmp_path: Path, source: Path, video: VideoVectors
+    tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     cache = open_cache(tmp_path, video)
     assert not cache.holds("a", source)
     cache.add("a", source, video)
     again = open_cache(tmp_path, video)
     assert again.holds("a", source)
-    assert np.array_equal(read_cache(again.folder)["a"].vectors, video.vectors)
+    assert np.array_equal(dict(read_cache(again.folder, ["a", "b"]))["a"].features, video.features)
 
 
 def test_another_passport_empties_the_cache(
-    tmp_path: Path, source: Path, video: VideoVectors
+    tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     open_cache(tmp_path, video).add("a", source, video)
-    cache = VectorCache(tmp_path / "vectors", other(video.passport))
+    cache = FeatureCache(tmp_path / "features", other(video.passport))
     assert not cache.holds("a", source)
-    assert read_cache(cache.folder) == {}
+    assert list(read_cache(cache.folder, ["a"])) == []
 
 
 def test_a_replaced_video_is_encoded_again(
-    tmp_path: Path, source: Path, video: VideoVectors
+    tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     open_cache(tmp_path, video).add("a", source, video)
     source.write_bytes(b"the bytes of another")
     assert not open_cache(tmp_path, video).holds("a", source)
 
 
-def test_a_lost_vector_file_is_encoded_again(
-    tmp_path: Path, source: Path, video: VideoVectors
+def test_a_lost_feature_file_is_encoded_again(
+    tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     cache = open_cache(tmp_path, video)
     cache.add("a", source, video)
@@ -70,7 +70,7 @@ def test_a_lost_vector_file_is_encoded_again(
 
 
 def test_a_journal_cut_short_loses_its_last_line_only(
-    tmp_path: Path, source: Path, video: VideoVectors
+    tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     cache = open_cache(tmp_path, video)
     cache.add("a", source, video)
@@ -85,11 +85,11 @@ def test_a_journal_cut_short_loses_its_last_line_only(
 
 
 def test_the_order_of_work_leaves_no_trace(
-    tmp_path: Path, source: Path, video: VideoVectors
+    tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     folders = []
     for name, order in (("x", "abc"), ("y", "cab")):
-        cache = VectorCache(tmp_path / name, video.passport)
+        cache = FeatureCache(tmp_path / name, video.passport)
         for video_id in order:
             cache.add(video_id, source, video)
         cache.finish({"a", "b"})

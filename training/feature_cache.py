@@ -1,24 +1,25 @@
-"""`data/vectors/<N>`: one vector file a video, resumable, never mixed with another model's.
+"""`data/features/<N>`: one feature file a video, resumable, never mixed with another model's.
 
-passport.json says what made the vectors: another passport empties the folder.
+passport.json says what made the features: another passport empties the folder.
 encoded.jsonl says which video file each came from: a replaced video is encoded again.
 """
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from qasir.artifacts import whole_file
 from qasir.manifest import Passport
-from qasir.vectors import VideoVectors, read_vectors, write_vectors
+from training.features import VideoFeatures, read_features, write_features
 
 PASSPORT_NAME = "passport.json"
 JOURNAL_NAME = "encoded.jsonl"
 EDGE_BYTES = 1 << 20
 
 
-class VectorCache:
-    """The vectors of one passport in a folder."""
+class FeatureCache:
+    """The features of one passport in a folder."""
 
     def __init__(self, folder: Path, passport: Passport) -> None:
         self.folder = folder
@@ -38,9 +39,9 @@ class VectorCache:
             known is not None and known == source_digest(source) and self.path(video_id).is_file()
         )
 
-    def add(self, video_id: str, source: Path, video: VideoVectors) -> None:
-        """Keep a video's vectors; after this returns they survive an interruption."""
-        write_vectors(video, self.path(video_id))
+    def add(self, video_id: str, source: Path, video: VideoFeatures) -> None:
+        """Keep a video's features; after this returns they survive an interruption."""
+        write_features(video, self.path(video_id))
         self._sources[video_id] = source_digest(source)
         with (self.folder / JOURNAL_NAME).open("a") as journal:
             journal.write(_journal_line(video_id, self._sources[video_id]))
@@ -85,9 +86,12 @@ class VectorCache:
         return sources
 
 
-def read_cache(folder: Path) -> dict[str, VideoVectors]:
-    """All vectors of a finished cache by video id, in order of id."""
-    return {path.stem: read_vectors(path) for path in sorted(folder.glob("*.npz"))}
+def read_cache(folder: Path, wanted: Iterable[str]) -> Iterator[tuple[str, VideoFeatures]]:
+    """Ids and features of those wanted videos that a finished cache holds, one at a time."""
+    for video_id in wanted:
+        path = folder / f"{video_id}.npz"
+        if path.is_file():
+            yield video_id, read_features(path)
 
 
 def source_digest(path: Path) -> str:

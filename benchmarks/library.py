@@ -1,0 +1,55 @@
+"""A library of random videos in a state folder, as ingests would have left it."""
+
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import insert
+
+from benchmarks.recall import unit
+from qasir.manifest import Manifest, Passport
+from qasir.vectors import VideoVectors, write_vectors
+from service.settings import Settings
+from service.store import schema, videos
+from service.store.videos import VectorFile, Video
+
+SUPER_IMAGES = 9
+
+
+def random_vectors(rng: np.random.Generator, passport: Passport, dim: int) -> VideoVectors:
+    """SUPER_IMAGES super images, all cells real."""
+    cells = passport.grid_size**2
+    units = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
+    starts = np.arange(SUPER_IMAGES * cells, dtype=np.float64).reshape(SUPER_IMAGES, cells)
+    times = np.stack([starts, starts + 1], -1) / passport.fps
+    mask = np.ones((SUPER_IMAGES, cells), np.bool_)
+    return VideoVectors(passport, units.astype(np.float16), mask, times)
+
+
+def fill(settings: Settings, manifest: Manifest, count: int) -> None:
+    """Write `count` videos and name them in one transaction."""
+    settings.folders.create()
+    rng = np.random.default_rng(0)
+    passport = manifest.passport(manifest.profile.grid_sizes[0])
+    engine = schema.open_engine(settings.folders.catalogue)
+    with schema.writing(engine) as connection:
+        for number in range(count):
+            vectors = random_vectors(rng, passport, manifest.dim)
+            video, file = _rows(number, vectors)
+            write_vectors(vectors, settings.folders.vectors / file.path)
+            videos.add(connection, video)
+            videos.add_vectors(connection, file)
+        change = {"kind": "indexed", "video_id": video.id}
+        connection.execute(insert(schema.changes).values(change))
+    engine.dispose()
+
+
+def _rows(number: int, vectors: VideoVectors) -> tuple[Video, VectorFile]:
+    video_id, passport = f"v{number:020x}", vectors.passport
+    seconds = float(vectors.times.max())
+    title, digest = f"video {number}", f"{number:064x}"
+    facts = (passport.fingerprint, passport.grid_size, passport.fps, str(Path(video_id) / "r.npz"))
+    sizes = (vectors.mask.size, len(vectors.units), seconds)
+    return (
+        Video(video_id, title, {}, digest, 1, seconds, 1, 1, "h264", "mp4", "ready", 0.0),
+        VectorFile(video_id, *facts, *sizes),
+    )

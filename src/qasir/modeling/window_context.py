@@ -1,0 +1,98 @@
+"""A small transformer over every super image and cell of a window, added through a gate.
+
+Attention is written out rather than `nn.MultiheadAttention`, whose fast paths bake shapes
+and masks into a traced graph.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from qasir.config import RetrieverParams
+
+MASKED = -1e9
+# Longer than any window: the largest has 1024 super images of 8 x 8 frames.
+LONGEST_PERIOD = 2.0**16
+
+
+def real_rows(mask: Tensor) -> Tensor:
+    """Which rows are real, bool [..., S, 1+P], of a mask [..., S, N, N].
+
+    Row 0, the whole super image, is real if any of its cells is.
+    """
+    cells = mask.flatten(-2)
+    return torch.cat([cells.any(-1, keepdim=True), cells], dim=-1)
+
+
+class WindowContext(nn.Module):
+    """x + gate * transformer(x + time): the gate starts at zero, so training starts without."""
+
+    def __init__(self, width: int, params: RetrieverParams) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            Layer(width, params.heads, params.dropout) for _ in range(params.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """float32 [B, S, 1+P, H], bool [B, S, N, N] -> float32 [B, S, 1+P, H]."""
+        rows = (x + time_position(mask, x.shape[-1])).flatten(1, 2)
+        # Added, not filled with -inf: a window of padding alone then has no NaN.
+        hidden = (1.0 - real_rows(mask).flatten(1).to(x.dtype)) * MASKED
+        for layer in self.layers:
+            rows = layer(rows, hidden)
+        context: Tensor = self.norm(rows).view_as(x)
+        return x + self.gate * context
+
+
+class Layer(nn.Module):
+    """Pre-norm self-attention and MLP (Vaswani et al., arXiv 1706.03762)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before_attention = nn.LayerNorm(width)
+        self.before_mlp = nn.LayerNorm(width)
+        self.inputs = nn.Linear(width, 3 * width)
+        self.outputs = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """float32 [B, T, H] and what is added to the logits of each key [B, T]."""
+        x = x + self.dropout(self.attend(self.before_attention(x), hidden))
+        rows: Tensor = x + self.dropout(self.mlp(self.before_mlp(x)))
+        return rows
+
+    def attend(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Attention alone, of rows [B, T, H] that are normed already."""
+        queries, keys, values = self._split(self.inputs(x))
+        logits = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        weights = (logits + hidden[:, None, None]).softmax(-1)
+        attended: Tensor = self.outputs((weights @ values).transpose(1, 2).flatten(2))
+        return attended
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, T, 3H] -> three of [B, heads, T, H / heads]."""
+        parts = x.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return parts[0], parts[1], parts[2]
+
+
+def time_position(mask: Tensor, width: int) -> Tensor:
+    """Sinusoids [S, 1+P, width] of the frame index in the window; a super image stands at the
+    middle of its frames, which is between two frames where P is even."""
+    cells = mask.shape[-1] * mask.shape[-2]
+    frames = torch.arange(cells, device=mask.device, dtype=torch.float32)
+    within = torch.cat([frames.mean(0, keepdim=True), frames])
+    first = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) * cells
+    angles = (first[:, None] + within)[..., None] * _frequencies(width).to(mask.device)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def _frequencies(width: int) -> Tensor:
+    steps = torch.arange(width // 2, dtype=torch.float32) / (width // 2)
+    return torch.exp(-math.log(LONGEST_PERIOD) * steps)

@@ -1,0 +1,67 @@
+"""What the `qasir` command prints of results, videos and measured configurations."""
+
+from collections.abc import Sequence
+
+from rich.table import Column, Table
+
+from qasir.results import Result, Video
+from qasir.tune import Candidate
+
+# Ids are there to be copied: never cut, never wrapped.
+ID_COLUMN = Column("video", no_wrap=True)
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """Rank, score, video and best moment of each result."""
+    table = Table("rank", "score", ID_COLUMN, "moment", "title")
+    for result in results:
+        moment = result.moments[0] if result.moments else None
+        when = f"{clock(moment.start)} to {clock(moment.end)}" if moment else ""
+        row = (str(result.rank), f"{result.score:.3f}", result.video.id, when, result.video.title)
+        table.add_row(*row)
+    return table
+
+
+def videos_table(videos: Sequence[Video]) -> Table:
+    """Id, state, length, size and title of each video."""
+    table = Table(ID_COLUMN, "state", "length", "size", "title")
+    for video in videos:
+        size = f"{video.width}x{video.height}" if video.width else ""
+        table.add_row(video.id, video.state, length_of(video), size, video.title)
+    return table
+
+
+def length_of(video: Video) -> str:
+    """How long it is, and how little of that is searched where the file is damaged."""
+    if not video.duration:
+        return ""
+    # Sampling may leave out half an interval at the end, which is no damage.
+    missing = video.duration - video.indexed_seconds > max(2.0, 0.1 * video.duration)
+    partly = video.state == "ready" and missing
+    readable = f" ({clock(video.indexed_seconds)} readable)" if partly else ""
+    return clock(video.duration) + readable
+
+
+def clock(seconds: float) -> str:
+    """A time for people.
+
+    >>> clock(3725.25)
+    '1:02:05.2'
+    """
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def candidates_table(candidates: Sequence[Candidate], chosen: Candidate) -> Table:
+    """Measured configurations, the chosen one marked."""
+    names = ("", "backbone", "variant", "mode", "N", "R", "fps")
+    table = Table(*names, "R@1", "R@5", "R@10", "s per video-hour", "s per query")
+    for c in candidates:
+        mode = c.mode if c.index_unit is None else f"{c.mode}, {c.index_unit}s"
+        recalls = (f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
+        costs = f"{c.ingest_seconds:.1f}", f"+{c.query_seconds:.2f}" if c.query_seconds else ""
+        row = (c.backbone, c.variant, mode, str(c.grid_size), str(c.resolution), f"{c.fps:g}")
+        mark, style = (">", "bold") if c == chosen else ("", None)
+        table.add_row(mark, *row, *recalls, *costs, style=style)
+    return table

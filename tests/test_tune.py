@@ -1,0 +1,228 @@
+"""Tuning on measured rows: the best that fits, the cheapest that suffices, and why not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qasir.errors import CorruptArtifact, InvalidInput, NotFound
+from qasir.tune import (
+    Candidate,
+    Wish,
+    choose,
+    pareto,
+    parse_budget,
+    read_candidates,
+    shortlist,
+)
+
+
+def study_row(grid_size: int, resolution: int, r5: float, **changes: Any) -> dict[str, Any]:
+    row = {
+        "dataset": "demo",
+        "backbone": "lite",
+        "variant": "fine-tuned",
+        "recipe": "",
+        "pooling": "attention",
+        "unit": "both",
+        "sampling": "super-image",
+        "grid_size": grid_size,
+        "resolution": resolution,
+        "fps": 1.0,
+        "r1": r5 / 2,
+        "r5": r5,
+        "r10": r5 + 10,
+    }
+    return row | changes
+
+
+def timing(backbone: str, grid_size: int, resolution: int, seconds: float) -> dict[str, Any]:
+    config = {
+        "backbone": backbone,
+        "grid_size": grid_size,
+        "resolution": resolution,
+        "fps": 1.0,
+        "cores": 2,
+    }
+    return {
+        "name": f"ingest {backbone}, N = {grid_size}, R = {resolution}",
+        "value": seconds,
+        "unit": "s per video-hour",
+        "baseline": 1.0,
+        "ratio": seconds,
+        "config": config,
+    }
+
+
+STUDY = [
+    study_row(1, 224, 60.0),
+    study_row(2, 256, 55.0),
+    study_row(2, 256, 50.0, unit="cell"),
+    study_row(2, 256, 45.0, unit="super-image"),
+    study_row(2, 256, 20.0, variant="zero-shot"),
+    study_row(4, 256, 40.0),
+    # None of these is what a service would run, and one was never timed.
+    study_row(2, 256, 99.0, pooling="max"),
+    study_row(2, 224, 99.0, sampling="sparse"),
+    study_row(2, 256, 99.0, recipe="without temporal encoder"),
+    study_row(3, 288, 99.0),
+]
+HYBRID = [
+    {
+        **study_row(0, 0, 58.0),
+        "variant": "hybrid",
+        "k": k,
+        "seconds_per_video": 36.0,
+        **{"cheap_backbone": "lite", "cheap_grid_size": 4, "cheap_resolution": 256},
+        **{"fine_backbone": "lite2", "fine_grid_size": 2, "fine_resolution": 256},
+    }
+    for k in (10, 60)
+]
+BENCHMARKS = [
+    timing("lite", 1, 224, 30.0),
+    timing("lite", 2, 256, 12.0),
+    timing("lite", 4, 256, 8.0),
+    timing("lite2", 2, 256, 20.0),
+    {"name": "recall over one pass", "value": 0.03, "unit": "s", "config": {"videos": 10}},
+]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder of results with three grid sizes and a hybrid."""
+    for name, rows in (("study", STUDY), ("hybrid", HYBRID), ("benchmarks", BENCHMARKS)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30 s per video-hour", 30.0),
+        ("2min per video-hour", 120.0),
+        (" 0.5 h / video-hour ", 1800.0),
+        ("250 ms/video-hour", 0.25),
+    ],
+)
+def test_a_budget_is_seconds_per_video_hour(text: str, seconds: float) -> None:
+    assert parse_budget(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "30", "30 s", "s per video-hour", "-3 s per video-hour", "0 s per video-hour"]
+)
+def test_another_budget_is_named_with_the_form_expected(text: str) -> None:
+    with pytest.raises(InvalidInput, match=f"budget '{text}' .* '30 s per video-hour'"):
+        parse_budget(text)
+
+
+def test_candidates_are_what_was_served_and_timed(results: Path) -> None:
+    found = read_candidates(results)
+    places = {(c.mode, c.index_unit, c.grid_size, c.variant, c.k) for c in found}
+    assert places == {
+        ("accurate", None, 1, "fine-tuned", None),
+        ("accurate", None, 2, "fine-tuned", None),
+        ("accurate", None, 2, "zero-shot", None),
+        ("accurate", None, 4, "fine-tuned", None),
+        ("fast", "cell", 2, "fine-tuned", None),
+        ("fast", "super-image", 2, "fine-tuned", None),
+        ("hybrid", None, 4, "hybrid", 10),
+        ("hybrid", None, 4, "hybrid", 60),
+    }
+    assert {c.variant for c in read_candidates(results, "zero-shot")} == {"zero-shot"}
+
+
+def test_a_hybrid_query_encodes_its_best_videos_again(results: Path) -> None:
+    ten, sixty = (c for c in read_candidates(results) if c.mode == "hybrid")
+    # Ten videos of 36 s are a tenth of an hour, which takes the expensive model 2 s.
+    assert ten.query_seconds == pytest.approx(2.0)
+    assert sixty.query_seconds == pytest.approx(12.0)
+    assert (ten.ingest_seconds, ten.backbone, ten.resolution) == (8.0, "lite", 256)
+
+
+@pytest.mark.parametrize(
+    ("wish", "grid_size", "mode"),
+    [
+        (Wish(budget=30.0), 1, "accurate"),
+        (Wish(budget=29.9), 2, "accurate"),
+        (Wish(budget=9.0), 4, "accurate"),
+        (Wish(budget=9.0, query_seconds=3.0), 4, "hybrid"),
+        (Wish(min_recall=55.0), 2, "accurate"),
+        (Wish(min_recall=56.0), 1, "accurate"),
+        (Wish(min_recall=30.0, at=1), 1, "accurate"),
+        (Wish(budget=15.0, min_recall=50.0), 2, "accurate"),
+    ],
+)
+def test_the_best_within_the_budget_or_the_cheapest_that_suffices(
+    results: Path, wish: Wish, grid_size: int, mode: str
+) -> None:
+    chosen = choose(read_candidates(results), wish)
+    assert (chosen.grid_size, chosen.mode) == (grid_size, mode)
+
+
+def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:
+    candidates = read_candidates(results)
+    with pytest.raises(NotFound, match=r"video-hour in 5 s; the cheapest needs 8 s: N = 4"):
+        choose(candidates, Wish(budget=5.0))
+    with pytest.raises(NotFound, match=r"R@5 90; the nearest has 60\.0: N = 1, R = 224, 1 fps"):
+        choose(candidates, Wish(min_recall=90.0))
+    with pytest.raises(NotFound, match=r"R@1 50 within 15 s .* nearest has 27\.5: N = 2"):
+        choose(candidates, Wish(budget=15.0, min_recall=50.0, at=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "--budget, --min-recall or both"),
+        ({"min_recall": 130.0}, "--min-recall 130 must be between 0 and 100"),
+        ({"budget": 3.0, "at": 7}, r"--at 7: .* \(1, 5, 10\)"),
+    ],
+)
+def test_a_wish_nobody_can_grant_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Wish(**changes)
+
+
+def test_missing_and_broken_files_name_the_next_step(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no .*nowhere/study.json; run `make study`"):
+        read_candidates(tmp_path / "nowhere")
+    (results / "benchmarks.json").write_text(json.dumps(BENCHMARKS[-1:]))
+    with pytest.raises(NotFound, match="python -m benchmarks grids"):
+        read_candidates(results)
+    (results / "benchmarks.json").write_text("[")
+    with pytest.raises(CorruptArtifact, match="make bench"):
+        read_candidates(results)
+    (results / "study.json").write_text('[{"sampling": "super-image"}]')
+    (results / "benchmarks.json").write_text(json.dumps(BENCHMARKS))
+    with pytest.raises(CorruptArtifact, match=r"lacks 'pooling'; run `make study`"):
+        read_candidates(results)
+
+
+CANDIDATE = Candidate("lite", "zero-shot", "fast", "cell", 2, 256, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1))
+def test_nothing_on_the_front_is_beaten(points: list[tuple[int, int]]) -> None:
+    candidates = [replace(CANDIDATE, ingest_seconds=float(c), r1=float(q)) for c, q in points]
+    front = pareto(candidates)
+    for candidate in candidates:
+        beaten = any(
+            other.ingest_seconds <= candidate.ingest_seconds and other.quality > candidate.quality
+            for other in candidates
+        )
+        cheaper_equal = any(
+            other.ingest_seconds < candidate.ingest_seconds and other.quality == candidate.quality
+            for other in candidates
+        )
+        assert (candidate in front) == (not beaten and not cheaper_equal)
+
+
+def test_the_chosen_one_is_always_listed() -> None:
+    cheap = replace(CANDIDATE, ingest_seconds=1.0, r10=90.0)
+    chosen = replace(CANDIDATE, ingest_seconds=2.0, r5=50.0)
+    assert choose([cheap, chosen], Wish(min_recall=40.0)) == chosen
+    assert shortlist([cheap, chosen], chosen) == [cheap, chosen]

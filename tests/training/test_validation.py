@@ -1,0 +1,146 @@
+"""Validation scores by the served formula; weights and ratios are chosen by the stated rules."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qasir.modeling.retriever import untrained
+from qasir.scoring import score_direct
+from qasir.types import Float32, Int64
+from tests.fixtures.planted import PlantedBackbone, finetune_params, passport, planted
+from training.apply import encode_queries, encode_units
+from training.learner import Learner, fold
+from training.trainer import TrainingData
+from training.validation import (
+    Validation,
+    choose_weights,
+    largest_within_error,
+    try_residual_ratios,
+    validate,
+)
+
+WINDOW = 4
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def noisy_learner(data: TrainingData) -> Learner:
+    torch.manual_seed(0)
+    params = finetune_params()
+    learner = Learner(
+        untrained(PlantedBackbone(), params.retriever, data.grid_sizes), data.source, params, WINDOW
+    )
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    learner.retriever.keep_zero_shot(0.3)
+    return learner.eval()
+
+
+def served_scores(learner: Learner, data: TrainingData, grid_size: int) -> Float32:
+    """What an index of these units answers, one video and one query at a time."""
+    retriever, branches = learner.retriever, learner.branches.at(grid_size)
+    source = data.source
+    queries = encode_queries(retriever, source.queries(data.val.texts).numpy())
+    columns = []
+    for video_id in data.val.video_ids:
+        features = getattr(source, "_features")[grid_size][video_id]  # noqa: B009 # the files
+        video = encode_units(retriever, features, WINDOW, 0, passport(grid_size))
+        share = branches.super_image_weight
+        columns.append(
+            [
+                share
+                * score_direct(
+                    q, video.super_images.astype(np.float32), branches.tau("super-image")
+                )
+                + (1 - share)
+                * score_direct(q, video.cells.astype(np.float32), branches.tau("cell"))
+                for q in queries
+            ]
+        )
+    return np.array(columns, np.float32).T
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("grid_size", [1, 2])
+def test_validation_scores_what_is_served(grid_size: int) -> None:
+    """Videos of twelve frames: three windows at N = 1."""
+    data = planted(train=2, val=4)
+    learner = noisy_learner(data)
+    ours = learner.scores(data.val.video_ids, grid_size, learner.queries(data.val.texts))
+    np.testing.assert_allclose(ours.numpy(), served_scores(learner, data, grid_size), atol=2e-3)
+
+
+def test_ranks_are_those_of_the_scores() -> None:
+    data = planted(train=2, val=4)
+    learner = noisy_learner(data)
+    scores = served_scores(learner, data, 2)
+    better = scores >= scores[np.arange(16), data.val.owners][:, None]
+    found = validate(learner, data.val, (1, 2))
+    assert (found.ranks[2] == better.sum(1)).mean() > 0.9
+    assert found.objective == pytest.approx(np.mean(list(found.objectives.values())))
+
+
+@given(count=st.integers(1, 20), window=st.integers(1, 9))
+def test_folding_keeps_order_and_adds_nothing_but_zeros(count: int, window: int) -> None:
+    rows = torch.arange(1.0, 2 * count + 1).view(2, count)
+    folded = fold(rows, window)
+    assert folded.shape[1] <= max(window, min(count, window))
+    flat = folded.view(2, -1)
+    assert torch.equal(flat[:, :count], rows)
+    assert not flat[:, count:].any()
+
+
+def test_the_weight_that_is_best_on_validation_is_set() -> None:
+    data = planted(train=2, val=8)
+    learner = noisy_learner(data)
+    tried = {}
+    for weight in (step / 10 for step in range(11)):
+        learner.branches.set_weight(2, weight)
+        tried[weight] = validate(learner, data.val, (2,)).objective
+    learner.branches.set_weight(2, 0.44)
+    choose_weights(learner, data.val, (2,))
+    chosen = learner.branches.at(2).super_image_weight
+    best = [weight for weight, value in tried.items() if value == max(tried.values())]
+    assert chosen == pytest.approx(min(best, key=lambda weight: abs(weight - 0.44)), abs=1e-6)
+
+
+def ranked(share: float) -> Int64:
+    """A hundred queries, this share of them answered at once and the others never."""
+    return np.where(np.arange(100) < 100 * share, 1, 99)
+
+
+def curve(shares: dict[float, float]) -> dict[float, Validation]:
+    return {ratio: Validation({1: ranked(share)}) for ratio, share in shares.items()}
+
+
+def test_the_largest_ratio_within_a_standard_error() -> None:
+    """Of a share of one half among a hundred, a standard error is five in a hundred."""
+    found = curve({0.0: 0.48, 0.1: 0.50, 0.2: 0.46, 0.3: 0.44, 0.4: 0.1})
+    assert found[0.1].standard_error == pytest.approx(15, rel=0.05)
+    assert largest_within_error(found) == 0.2
+
+
+def test_a_standard_error_counts_a_query_once_over_all_grid_sizes() -> None:
+    """Four grid sizes that agree on every query are no more evidence than one."""
+    one = Validation({1: ranked(0.5)})
+    four = Validation({n: ranked(0.5) for n in (1, 2, 3, 4)})
+    assert four.standard_error == one.standard_error
+
+
+def test_the_chosen_ratio_stays() -> None:
+    data = planted(train=2, val=4)
+    learner = noisy_learner(data)
+    found = try_residual_ratios(learner, data.val, (1, 2), (0.5, 0.0, 1.0))
+    assert list(found) == [0.0, 0.5, 1.0]
+    assert learner.retriever.residual_ratio == largest_within_error(found)

@@ -1,0 +1,124 @@
+"""What the study compares: trials, each a set of images and a way to train on them.
+
+A trial is trained on one seed at a time; every image set of it that is measured gives ranks.
+Everything is by name and number, so that a trial that is done is known again (`store`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.rows import Sampling, Variant
+
+SEEDS = (0, 1, 2)
+# The recipe of what is served: nothing is different.
+SERVED = ""
+CHEAP, FINE = "lite", "lite2"
+CHEAP_GRID, FINE_GRID = 4, 2
+
+# R for each N that is aligned with a feature map of stride 32, smaller and larger than served.
+SMALLER: Mapping[int, int] = {2: 192, 3: 192, 4: 192}
+LARGER: Mapping[int, int] = {2: 320, 3: 384, 4: 384}
+
+
+@dataclass(frozen=True)
+class Images:
+    """One set of encodings of the corpus: backbone, N, R; N = 1 at a small R is low-res."""
+
+    backbone: str
+    grid_size: int
+    resolution: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.backbone}-n{self.grid_size}-r{self.resolution}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One retriever a seed and what it is measured on.
+
+    recipe: what differs from the served model; changes: into `params.finetune`, a dotted name
+    to a value; images: what it is trained on, one for each N; measured: a part of them;
+    ratios: residual ratios set by hand afterwards, each a recipe of its own.
+    """
+
+    recipe: str
+    variant: Variant
+    images: tuple[Images, ...]
+    measured: tuple[Images, ...]
+    sampling: Sampling = "super-image"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = SEEDS
+    ratios: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(images.name for images in self.images)
+        return f"{self.variant} {self.recipe or 'as served'} on {names}"
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything but the seed that decides its ranks."""
+        return {
+            "recipe": self.recipe,
+            "variant": self.variant,
+            "images": [images.name for images in self.images],
+            "changes": dict(self.changes),
+        }
+
+
+# Each trained part left out once, and a ratio that is the same for every query.
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "no temporal encoder": {"retriever.temporal_encoder": False},
+    "no image adapter": {"retriever.image_adapter": False},
+    "no text adapter": {"retriever.text_adapter": False},
+    "one adapter for every N": {"retriever.grid_embedding": False},
+    "super images alone": {"cell_branch": False},
+    "cells alone": {"super_image_branch": False},
+    "no gradient steps": {"epochs": 0},
+    "no familiarity": {"familiarity": False},
+}
+RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def trials(grids: Mapping[int, int]) -> Iterator[Trial]:
+    """The whole study over the served grids (N -> R), the most telling first."""
+    served = image_set(CHEAP, grids)
+    yield Trial(SERVED, "fine-tuned", served, served, ratios=RATIOS)
+    yield from _zero_shot(grids, served)
+    fine = image_set(FINE, {1: grids[1], FINE_GRID: grids[FINE_GRID]})
+    yield Trial(SERVED, "fine-tuned", fine, fine)
+    for images in served:
+        yield Trial("one N", "fine-tuned", (images,), (images,))
+    for images in low_resolution(grids):
+        yield Trial("one N", "fine-tuned", (images,), (images,), "low-res")
+    for recipe, changes in ABLATIONS.items():
+        yield Trial(recipe, "fine-tuned", served, served, changes=changes)
+    for other in (SMALLER, LARGER):
+        resized = image_set(CHEAP, {**grids, **other})
+        changed = tuple(i for i in resized if i.grid_size in other)
+        yield Trial(SERVED, "fine-tuned", resized, changed)
+
+
+def _zero_shot(grids: Mapping[int, int], served: tuple[Images, ...]) -> Iterator[Trial]:
+    """Nothing is trained, so one seed is all there is."""
+    fine = image_set(FINE, {1: grids[1], FINE_GRID: grids[FINE_GRID]})
+    resized = (*image_set(CHEAP, SMALLER), *image_set(CHEAP, LARGER))
+    for images in (*served, *fine, *resized):
+        yield Trial(SERVED, "zero-shot", (images,), (images,), seeds=(0,))
+    for images in low_resolution(grids):
+        yield Trial(SERVED, "zero-shot", (images,), (images,), "low-res", seeds=(0,))
+
+
+def image_set(backbone: str, grids: Mapping[int, int]) -> tuple[Images, ...]:
+    """One set of encodings for every N."""
+    return tuple(Images(backbone, n, r) for n, r in sorted(grids.items()))
+
+
+def low_resolution(grids: Mapping[int, int]) -> tuple[Images, ...]:
+    """Single frames as small as the cells of every N: equal compute, and N^2 as many encodings.
+
+    >>> [images.resolution for images in low_resolution({1: 224, 2: 256, 3: 288})]
+    [128, 96]
+    """
+    return tuple(Images(CHEAP, 1, r // n) for n, r in sorted(grids.items()) if n > 1)

@@ -1,0 +1,47 @@
+"""What a study has done so far: one file a trial and seed, so that nothing is done twice.
+
+`build/study/ranks/<digest>.npz` holds ranks int64 [Q] by name. The digest is over the trial, the
+seed and everything else that decides them; other parameters make other files.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from qasir.artifacts import whole_file
+from qasir.config import Params
+from training.study.plan import Trial
+
+# Ranks int64 [Q], scores float32 [Q, V] or one number.
+Kept: TypeAlias = "np.ndarray[Any, Any]"
+
+
+class Store:
+    """Ranks of trials in a folder."""
+
+    def __init__(self, folder: Path, params: Params) -> None:
+        self._folder = folder
+        self._facts = params.model_dump(mode="json", include={"prepare", "encode", "finetune"})
+
+    def get(self, trial: Trial, seed: int) -> Mapping[str, Kept] | None:
+        """What a trial gave that is done, None of one that is not."""
+        try:
+            with np.load(self._path(trial, seed), allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, trial: Trial, seed: int, kept: Mapping[str, Kept]) -> None:
+        """Keep the ranks of a trial; after this returns they survive an interruption."""
+        with whole_file(self._path(trial, seed)) as file:
+            np.savez_compressed(file, allow_pickle=False, **dict(kept))
+
+    def _path(self, trial: Trial, seed: int) -> Path:
+        facts: dict[str, Any] = {**trial.key, "seed": seed, "params": self._facts}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return self._folder / f"{digest[:20]}.npz"

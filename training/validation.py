@@ -1,0 +1,105 @@
+"""How good a learner is on a validation split, and how much of zero-shot its retriever keeps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qasir.metrics import ranks
+from qasir.types import Int64
+from training.batches import Captioned
+from training.intervals import gains, standard_error
+from training.learner import Learner
+
+VIDEO_BATCH = 32
+WEIGHTS = tuple(step / 10 for step in range(11))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Ranks int [Q] of every caption's own video, by grid size."""
+
+    ranks: Mapping[int, Int64]
+
+    @property
+    def objectives(self) -> dict[int, float]:
+        """R@1 + R@5 + R@10 by grid size."""
+        return {n: float(gains(found).mean()) for n, found in self.ranks.items()}
+
+    @property
+    def objective(self) -> float:
+        """Their mean: what selection maximises."""
+        return float(np.mean(list(self.objectives.values())))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the objective, by bootstrap over captions."""
+        return standard_error(np.mean([gains(found) for found in self.ranks.values()], axis=0))
+
+
+@torch.inference_mode()
+def validate(learner: Learner, split: Captioned, grid_sizes: Sequence[int]) -> Validation:
+    """Rank every caption's video among all videos of the split, at every grid size."""
+    learner.eval()
+    found = {}
+    for grid_size in grid_sizes:
+        whole, cells = _tables(learner, split, grid_size)
+        weight = learner.branches.super_image_weight(grid_size)
+        found[grid_size] = _ranks(weight * whole + (1 - weight) * cells, split)
+    return Validation(found)
+
+
+@torch.inference_mode()
+def choose_weights(learner: Learner, split: Captioned, grid_sizes: Sequence[int]) -> None:
+    """Set the weight of the super images at every grid size to the best on validation.
+
+    Train cannot tell, since there both branches are fitted equally well. Of equals, the one
+    nearest to what was learned.
+    """
+    learner.eval()
+    for grid_size in grid_sizes:
+        whole, cells = _tables(learner, split, grid_size)
+        learned = learner.branches.super_image_weight(grid_size).item()
+        objectives = {
+            weight: gains(_ranks(weight * whole + (1 - weight) * cells, split)).mean()
+            for weight in sorted(WEIGHTS, key=lambda weight: abs(weight - learned))
+        }
+        learner.branches.set_weight(grid_size, max(objectives, key=objectives.__getitem__))
+
+
+def _tables(learner: Learner, split: Captioned, grid_size: int) -> tuple[Tensor, Tensor]:
+    """Scores [Q, V] of either branch."""
+    queries = learner.queries(split.texts)
+    ids = split.video_ids
+    parts = [
+        learner.branch_scores(ids[first : first + VIDEO_BATCH], grid_size, queries)
+        for first in range(0, len(ids), VIDEO_BATCH)
+    ]
+    whole, cells = zip(*parts, strict=True)
+    return torch.cat(whole, dim=1), torch.cat(cells, dim=1)
+
+
+def _ranks(scores: Tensor, split: Captioned) -> Int64:
+    return ranks(scores.float().cpu().numpy(), split.owners)
+
+
+def try_residual_ratios(
+    learner: Learner, split: Captioned, grid_sizes: Sequence[int], candidates: Sequence[float]
+) -> dict[float, Validation]:
+    """Validation at every candidate ratio, ascending; the learner is left at the chosen one."""
+    curve = {}
+    for ratio in sorted(candidates):
+        learner.retriever.keep_zero_shot(ratio)
+        curve[ratio] = validate(learner, split, grid_sizes)
+    learner.retriever.keep_zero_shot(largest_within_error(curve))
+    return curve
+
+
+def largest_within_error(curve: Mapping[float, Validation]) -> float:
+    """The largest ratio whose objective is within a standard error of the best: the rule of
+    Breiman et al. (1984), where the simpler model is the one that keeps more of zero-shot."""
+    best = max(curve.values(), key=lambda validation: validation.objective)
+    bar = best.objective - best.standard_error
+    return max(ratio for ratio, found in curve.items() if found.objective >= bar)
