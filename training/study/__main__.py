@@ -8,7 +8,8 @@ from pathlib import Path
 from qasir.config import load_params
 from training.progress import console
 from training.results import RESULTS
-from training.rows import write_json
+from training.rows import plain, write_json
+from training.study import plots, report
 from training.study.bars import bars
 from training.study.hybrid import hybrid_rows
 from training.study.outcome import Outcome
@@ -33,11 +34,23 @@ def main() -> None:
 
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:
-    """Write every file of the study."""
-    write_json(list(outcome.study_rows()), folder / "study.json")
-    write_json(list(outcome.ablation_rows()), folder / "ablation.json")
-    write_json(list(hybrid_rows(outcome)), folder / "hybrid.json")
-    write_json(list(bars(outcome)), folder / "differences.json")
+    """Write every file of the study, its pictures and the page."""
+    found = {
+        "study": list(outcome.study_rows()),
+        "ablation": list(outcome.ablation_rows()),
+        "hybrid": list(hybrid_rows(outcome)),
+        "differences": list(bars(outcome)),
+    }
+    for name, rows in found.items():
+        write_json(rows, folder / f"{name}.json")
+    # Drawn from the same rounded numbers that everybody else reads.
+    study, ablation, hybrid, _ = (plain(rows) for rows in found.values())
+    plots.plot_cost(study, folder / "cost.svg")
+    grids = {n: grid.resolution for n, grid in outcome.shop.params.grids.items()}
+    plots.plot_units(study, grids, folder / "units.svg")
+    plots.plot_ablation(ablation, folder / "ablation.svg")
+    plots.plot_hybrid(hybrid, study, folder / "hybrid.svg")
+    report.main()
 
 
 if __name__ == "__main__":

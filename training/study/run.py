@@ -38,6 +38,7 @@ class Workshop:
         # Bounded: trials that share images come one after the other.
         self.features = lru_cache(maxsize=8)(self._features)
         self.training_data = lru_cache(maxsize=2)(self._training_data)
+        self.gmacs = cache(self._gmacs)
 
     def params_of(self, images: Sequence[Images]) -> Params:
         """The parameters with the grids of these images."""
@@ -69,7 +70,7 @@ class Workshop:
         subsets = texts_of(images.backbone).subsets
         return read_feature_set(self.encode(images), images.grid_size, subsets)
 
-    def gmacs(self, images: Images) -> float:
+    def _gmacs(self, images: Images) -> float:
         """10^9 multiply-accumulates of one image."""
         backbone = backbone_of(images.backbone)
         return gmacs_per_image(backbone, images.resolution, images.grid_size)

@@ -1,0 +1,132 @@
+"""Whether fine-tuning forgot: real clips with a sentence each, by either variant as served.
+
+    python -m training.study.clips FOLDER
+
+Any folder will do that holds videos and a manifest.json with "clips": [{"file", "description"}].
+Clips are looked at and never learned from, and no stage depends on them.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from qasir.config import Params, load_params
+from qasir.errors import CorruptArtifact
+from qasir.modeling.backbones import Backbone, load_backbone
+from qasir.modeling.retriever import Retriever, load_retriever, zero_shot
+from qasir.types import Int64
+from training.branches import read_branches
+from training.corpus import FeatureSet, Texts, read_feature_set, read_texts
+from training.dataset import Query, Subset, Video, write_dataset
+from training.encode import encode, sampling_of
+from training.evaluate import BRANCHES_FILE, FINETUNE
+from training.intervals import Interval, difference, gains
+from training.measures import measure
+from training.parts import part_of
+from training.progress import console
+from training.results import RESULTS
+from training.rows import Variant, write_json
+from training.scores import Setting
+
+MANIFEST = "manifest.json"
+# Of zero-shot R@5, what fine-tuning has to keep.
+KEPT_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class ClipsRow:
+    """One N: recall of either variant, and R@5 fine-tuned less 90 % of R@5 zero-shot."""
+
+    grid_size: int
+    clips: int
+    zero_shot_r1: float
+    zero_shot_r5: float
+    fine_tuned_r1: float
+    fine_tuned_r5: float
+    spare: Interval
+    holds: bool
+
+
+def read_clips(folder: Path) -> Subset:
+    """Clips and descriptions of a manifest as a test split.
+
+    Raises:
+        CorruptArtifact: there is no manifest, or it has another form.
+    """
+    path = folder / MANIFEST
+    try:
+        clips = json.loads(path.read_bytes())["clips"]
+        named = [(Path(clip["file"]).stem, str(clip["description"])) for clip in clips]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifact(
+            f'{path}: {error!r}; it has to hold "clips": [{{"file": ..., "description": ...}}]'
+        ) from error
+    videos = tuple(Video(name, 0.0) for name, _ in named)
+    queries = (Query(f"{name}#enc#0", name, text, 0.0, 0.0, 1.0) for name, text in named)
+    return Subset(videos, tuple(queries))
+
+
+def clips_rows(params: Params, folder: Path, work: Path) -> Iterator[ClipsRow]:
+    """Encode the clips into `work` and rank them with the checkpoint of `finetune`."""
+    backbone = load_backbone(params.encode.backbone)
+    models: Mapping[Variant, Retriever] = {
+        "zero-shot": zero_shot(backbone, read_branches(BRANCHES_FILE, "zero-shot")),
+        "fine-tuned": load_retriever(backbone, FINETUNE),
+    }
+    write_dataset(work / "dataset", {"test": read_clips(folder)})
+    texts = read_texts(work / "dataset", backbone)
+    for grid_size in sorted(params.grids):
+        features = _encode(params, backbone, texts, grid_size, folder, work)
+        found = {v: _ranks(m, features, texts, params) for v, m in models.items()}
+        yield clips_row(grid_size, found["zero-shot"], found["fine-tuned"])
+
+
+def clips_row(grid_size: int, zero_shot_ranks: Int64, fine_tuned_ranks: Int64) -> ClipsRow:
+    """One row from ranks [Q] of either variant."""
+    before, after = (measure(r, len(r)) for r in (zero_shot_ranks, fine_tuned_ranks))
+    spare = difference(gains(fine_tuned_ranks, (5,)), KEPT_SHARE * gains(zero_shot_ranks, (5,)))
+    return ClipsRow(
+        grid_size,
+        len(zero_shot_ranks),
+        before.r1,
+        before.r5,
+        after.r1,
+        after.r5,
+        spare,
+        spare.value >= 0,
+    )
+
+
+def _encode(
+    params: Params, backbone: Backbone, texts: Texts, grid_size: int, folder: Path, work: Path
+) -> FeatureSet:
+    features = work / str(grid_size)
+    encode(backbone, sampling_of(params, grid_size), work / "dataset", folder, features)
+    return read_feature_set(features, grid_size, texts.subsets)
+
+
+def _ranks(retriever: Retriever, features: FeatureSet, texts: Texts, params: Params) -> Int64:
+    part = part_of(retriever, features, texts, params.encode, "test", filler=False)
+    setting = Setting("both", "attention", retriever.branches[features.grid_size])
+    return part.rank(part.natural, [setting])[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Rank real clips, zero-shot and fine-tuned.")
+    parser.add_argument("folder", type=Path, help="clips and their manifest.json")
+    folder: Path = parser.parse_args().folder
+    with TemporaryDirectory() as work:
+        rows = list(clips_rows(load_params(), folder, Path(work)))
+    write_json(rows, RESULTS / "clips.json")
+    for row in rows:
+        console.print(
+            f"N = {row.grid_size}: R@1 / R@5 {row.zero_shot_r1:.0f} / {row.zero_shot_r5:.0f} "
+            f"zero-shot, {row.fine_tuned_r1:.0f} / {row.fine_tuned_r5:.0f} fine-tuned"
+        )
+
+
+if __name__ == "__main__":
+    main()
