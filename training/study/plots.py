@@ -48,7 +48,9 @@ def plot_cost(rows: Sequence[Row], path: Path) -> None:
                 axes.set_title(variant, loc="left")
             line[0].set_ylabel(OBJECTIVE)
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right center")
-        headline(figure, "Recall against cost, 95 % intervals; N at each point, and R")
+        headline(
+            figure, "Recall against cost, 95 % intervals; N and R of what no cheaper one reaches"
+        )
     save(figure, path)
 
 
@@ -61,25 +63,29 @@ def _draw_cost(axes: Axes, rows: Sequence[Row], cost: str) -> None:
             axes.errorbar(
                 x, y, _errors(own), fmt=marker, color=color, label=label, elinewidth=1, alpha=0.9
             )
-        for row in own:
-            _name(axes, row, cost, color)
     front = pareto(rows, cost)
+    for row in front:
+        _name(axes, row, cost)
     points = [r[cost] for r in front], [r["objective"] for r in front]
     axes.plot(*points, color=GREY, linewidth=1.2, zorder=0, label="Pareto front")
     axes.set_ylim(bottom=0)
+    # Room for the names of the cheapest.
+    axes.set_xlim(left=min((r[cost] for r in rows), default=1.0) / 2.5)
     ticks = (1, 2, 5, 10, 20, 50) if cost == "encodes_per_video" else (0.2, 0.5, 1, 2, 5, 10, 20)
     costs = [r[cost] for r in rows]
     plain_ticks(axes, [t for t in ticks if costs and min(costs) / 2 <= t <= max(costs) * 2])
 
 
-def _name(axes: Axes, row: Row, cost: str, color: str) -> None:
+def _name(axes: Axes, row: Row, cost: str) -> None:
+    """Write N and R above and left of a point of the front, where no point can be."""
     axes.annotate(
-        f"{row['grid_size']}, {row['resolution']}",
+        f"N={row['grid_size']}, R={row['resolution']}",
         (row[cost], row["objective"]),
-        xytext=(5, 5),
+        xytext=(-4, 4),
         textcoords="offset points",
-        fontsize=7,
-        color=color,
+        fontsize=8,
+        ha="right",
+        color=INK,
     )
 
 
@@ -138,7 +144,9 @@ def plot_ablation(rows: Sequence[Row], path: Path) -> None:
             axes.set_title(f"N = {grid}", loc="left")
         panels[0].set_yticks(range(len(recipes)), recipes)
         panels[0].invert_yaxis()
-        headline(figure, f"{OBJECTIVE}: difference to the served model, 95 % intervals")
+        headline(
+            figure, f"{OBJECTIVE} less the served model's, 95 % intervals (beyond 10 logarithmic)"
+        )
     save(figure, path)
 
 
@@ -152,6 +160,9 @@ def _draw_ablation(axes: Axes, rows: Sequence[Row], recipes: Sequence[str], colo
     axes.barh(places, values, color=color, height=0.7)
     axes.errorbar(values, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=1)
     axes.axvline(0, color=INK, linewidth=0.8)
+    # Straight within ten points, logarithmic beyond: most parts are worth little, two nearly all.
+    axes.set_xscale("symlog", linthresh=10)
+    plain_ticks(axes, (-100, -10, 0, 10))
     axes.grid(visible=False, axis="y")
 
 

@@ -31,7 +31,11 @@ class Store:
     def get(self, trial: Trial, seed: int) -> Mapping[str, Kept] | None:
         """What a trial gave that is done, None of one that is not."""
         try:
-            with np.load(self._path(trial, seed), allow_pickle=False) as arrays:
+            # The file is opened here: np.load leaves one it cannot read open.
+            with (
+                self._path(trial, seed).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 return {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
