@@ -14,6 +14,7 @@ from qasir.tune import (
     Candidate,
     Wish,
     choose,
+    describe,
     pareto,
     parse_budget,
     read_candidates,
@@ -162,6 +163,13 @@ def test_the_best_within_the_budget_or_the_cheapest_that_suffices(
 ) -> None:
     chosen = choose(read_candidates(results), wish)
     assert (chosen.grid_size, chosen.mode) == (grid_size, mode)
+
+
+def test_a_configuration_is_told_with_what_its_mode_needs(results: Path) -> None:
+    told = {describe(candidate) for candidate in read_candidates(results)}
+    assert "N = 4, R = 256, 1 fps, hybrid of the best 10, hybrid lite" in told
+    assert "N = 2, R = 256, 1 fps, fast over cells, fine-tuned lite" in told
+    assert "N = 2, R = 256, 1 fps, accurate, zero-shot lite" in told
 
 
 def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:

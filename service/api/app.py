@@ -17,7 +17,7 @@ from qasir.errors import Overloaded
 from service import metrics
 from service.api import jobs, problems, search, videos
 from service.api.context import Context, Given
-from service.api.schemas import Problem
+from service.api.schemas.shared import Problem
 from service.telemetry import CONTENT_TYPE
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from qasir.errors import QasirError
 from service.api.app import Counted, create_app
 from service.api.context import open_context, set_context
 from service.api.problems import problem_response
-from service.api.schemas import EmbedIn, EmbedOut, SearchIn, SearchOut
+from service.api.schemas.search import EmbedIn, EmbedOut, SearchIn, SearchOut
 from service.api.search import answer_embed, answer_search
 from service.core import open_core
 from service.engine.answers import GroupBy, Mode

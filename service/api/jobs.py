@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.api.context import Given
-from service.api.schemas import JobOut, JobPage
+from service.api.schemas.jobs import JobOut, JobPage
 from service.store.jobs import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

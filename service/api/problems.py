@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from qasir.errors import InvalidInput, QasirError
-from service.api.schemas import FieldError, Problem
+from service.api.schemas.shared import FieldError, Problem
 from service.api.status import status_of
 
 MEDIA_TYPE = "application/problem+json"

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from service.api.context import Context, Given
-from service.api.schemas import EmbedIn, EmbedOut, SearchIn, SearchOut
+from service.api.schemas.search import EmbedIn, EmbedOut, SearchIn, SearchOut
 
 router = APIRouter(prefix="/v1", tags=["search"])
 

@@ -14,7 +14,8 @@ from qasir.errors import InvalidInput
 from service.api.context import Context, Given
 from service.api.media_file import MediaFile
 from service.api.multipart import FORM_BYTES, read_upload
-from service.api.schemas import JobOut, Upload, VideoDetail, VideoOut, VideoPage
+from service.api.schemas.jobs import JobOut
+from service.api.schemas.videos import Upload, VideoDetail, VideoOut, VideoPage
 from service.store.catalogue import Accepted
 from service.store.media_types import media_type
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Column, Table
 
 from qasir.results import Result, Video
-from qasir.tune import Candidate
+from qasir.tune import Candidate, mode_of
 
 # Ids are there to be copied: never cut, never wrapped.
 ID_COLUMN = Column("video", no_wrap=True)
@@ -58,10 +58,9 @@ def candidates_table(candidates: Sequence[Candidate], chosen: Candidate) -> Tabl
     names = ("", "backbone", "variant", "mode", "N", "R", "fps")
     table = Table(*names, "R@1", "R@5", "R@10", "s per video-hour", "s per query")
     for c in candidates:
-        mode = c.mode if c.index_unit is None else f"{c.mode}, {c.index_unit}s"
         recalls = (f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
         costs = f"{c.ingest_seconds:.1f}", f"+{c.query_seconds:.2f}" if c.query_seconds else ""
-        row = (c.backbone, c.variant, mode, str(c.grid_size), str(c.resolution), f"{c.fps:g}")
+        row = (c.backbone, c.variant, mode_of(c), str(c.grid_size), str(c.resolution), f"{c.fps:g}")
         mark, style = (">", "bold") if c == chosen else ("", None)
         table.add_row(mark, *row, *recalls, *costs, style=style)
     return table

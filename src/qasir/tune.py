@@ -246,5 +246,12 @@ def _nothing_fits(candidates: Sequence[Candidate], wish: Wish) -> str:
 def describe(candidate: Candidate) -> str:
     """A configuration in words."""
     what = f"N = {candidate.grid_size}, R = {candidate.resolution}, {candidate.fps:g} fps"
-    how = f"{candidate.mode}, {candidate.variant} {candidate.backbone}"
-    return f"{what}, {how}"
+    return f"{what}, {mode_of(candidate)}, {candidate.variant} {candidate.backbone}"
+
+
+def mode_of(candidate: Candidate) -> str:
+    """The mode with what it needs to know: the unit of its index, or how many it scores again."""
+    if candidate.k is not None:
+        return f"{candidate.mode} of the best {candidate.k}"
+    unit = candidate.index_unit
+    return candidate.mode if unit is None else f"{candidate.mode} over {unit}s"

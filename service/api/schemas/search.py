@@ -1,133 +1,12 @@
-"""The HTTP contract as pydantic models; times are ISO 8601 in UTC, durations in seconds."""
+"""Searches and embeddings over HTTP."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from qasir.types import Moment
+from service.api.schemas.shared import Strict
 from service.engine.answers import Embeddings, GroupBy, Hit, Mode, SearchAnswer, SearchRequest
-from service.store.catalogue import Accepted
-from service.store.jobs import Job, JobState, Stage
-from service.store.videos import Video, VideoState
-
-
-class Strict(BaseModel):
-    """A request that refuses what it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FieldError(BaseModel):
-    """One field that is wrong."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """An error; `code` is stable, `retryable` says whether the same request may succeed later."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    retryable: bool
-    errors: list[FieldError]
-
-
-class JobErrorOut(BaseModel):
-    """Why a job failed."""
-
-    code: str
-    detail: str
-    retryable: bool
-
-
-class JobOut(BaseModel):
-    """The ingest of one video."""
-
-    id: str
-    video_id: str
-    state: JobState
-    stage: Stage | None
-    progress: float = Field(ge=0, le=1)
-    eta_seconds: float | None
-    attempts: int
-    error: JobErrorOut | None
-    created: datetime
-    started: datetime | None
-    finished: datetime | None
-
-    @classmethod
-    def of(cls, job: Job) -> "JobOut":
-        error = job.error and JobErrorOut(**job.error.__dict__)
-        times = {name: _time(getattr(job, name)) for name in ("started", "finished")}
-        known = {**job.__dict__, "error": error, "created": _time(job.created), **times}
-        return cls(**known)
-
-
-class JobPage(BaseModel):
-    """Jobs, newest first."""
-
-    jobs: list[JobOut]
-    offset: int
-    limit: int
-
-
-class VideoOut(BaseModel):
-    """One video; duration, size and codec are known once it has been probed.
-
-    Where `indexed_seconds` is well below `duration`, the file is damaged: only so much of it
-    could be decoded and is searched.
-    """
-
-    id: str
-    title: str
-    metadata: dict[str, Any]
-    sha256: str
-    bytes: int
-    duration: float
-    width: int
-    height: int
-    codec: str
-    container: str
-    state: VideoState
-    created: datetime
-    indexed_seconds: float
-
-    @classmethod
-    def of(cls, video: Video) -> "VideoOut":
-        return cls(**{**video.__dict__, "created": _time(video.created)})
-
-
-class VideoDetail(VideoOut):
-    """One video with its newest job."""
-
-    job: JobOut
-
-
-class VideoPage(BaseModel):
-    """Videos, newest first, and how many there are in all."""
-
-    videos: list[VideoOut]
-    offset: int
-    limit: int
-    total: int
-
-
-class Upload(BaseModel):
-    """An acknowledged upload: it will be ingested, whatever crashes from here on."""
-
-    video_id: str
-    job_id: str
-    state: VideoState
-
-    @classmethod
-    def of(cls, accepted: Accepted) -> "Upload":
-        video, job = accepted.video, accepted.job
-        return cls(video_id=video.id, job_id=job.id, state=video.state)
 
 
 class SearchIn(Strict):
@@ -233,7 +112,3 @@ class EmbedOut(BaseModel):
     def of(cls, found: Embeddings) -> "EmbedOut":
         dim = found.vectors.shape[1]
         return cls(vectors=found.vectors.tolist(), dim=dim, fingerprint=found.fingerprint)
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,35 @@
+"""What every part of the HTTP contract uses: strict requests, problems, times."""
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Strict(BaseModel):
+    """A request that refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldError(BaseModel):
+    """One field that is wrong."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error; `code` is stable, `retryable` says whether the same request may succeed later."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: bool
+    errors: list[FieldError]
+
+
+def time_of(seconds: float | None) -> datetime | None:
+    """A time in seconds since 1970 as ISO 8601 in UTC will say it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
