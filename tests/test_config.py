@@ -33,6 +33,8 @@ def test_the_projects_own() -> None:
         ("encode", "fps", 0, "fps"),
         ("encode", "window_overlap", 60, "window_overlap 60"),
         ("serve", "grid_sizes", [5], r"\[5\]"),
+        ("serve", "hybrid", {"grid_size": 5, "k": 20}, r"\[5\]"),
+        ("serve", "hybrid", {"grid_size": 1, "k": 51}, "hybrid.k"),
         ("prepare", "dataset", "youtube", "dataset"),
         ("finetune", "super_image_branch", None, "super_image_branch"),
         ("finetune", "backbone", "thawed", "backbone"),

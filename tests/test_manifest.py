@@ -108,3 +108,9 @@ def test_check_shows_both_fingerprints() -> None:
 def test_check_refuses_another_resolution() -> None:
     with pytest.raises(UnsupportedGrid, match="R 320"):
         manifest().check(manifest(grids={2: 320}, branches={2: EVEN}).passport(2))
+
+
+def test_a_profile_indexes_its_grid_sizes_and_may_name_a_finer_one() -> None:
+    made = manifest()
+    assert [passport.grid_size for passport in made.passports] == [2]
+    assert made.profile.hybrid is None

@@ -52,7 +52,7 @@ def export(params: Params, backbone: Backbone, retriever: Retriever, folder: Pat
         variant=params.export.variant,
         grids={n: grid.resolution for n, grid in params.grids.items()},
         fps=(encode.fps,),
-        profile=Profile(grid_sizes=serve.grid_sizes, fps=encode.fps, index_unit=serve.index_unit),
+        profile=Profile(fps=encode.fps, **dict(serve)),
         window=encode.window,
         window_overlap=encode.window_overlap,
     )

@@ -179,11 +179,20 @@ class EvaluateParams(Strict):
     seed: int
 
 
+class Hybrid(Strict):
+    """What scores the `k` best videos of a cheap ranking again: the model at a finer grid size."""
+
+    grid_size: GridSize
+    k: int = Field(default=20, ge=1, le=50)
+
+
 class ServeParams(Strict):
-    """The default profile: grid sizes that are indexed and what recall holds."""
+    """The default profile: grid sizes that are indexed, what recall holds, and what mode hybrid
+    scores with; None leaves the mode out."""
 
     grid_sizes: tuple[GridSize, ...] = Field(min_length=1)
     index_unit: IndexUnit
+    hybrid: Hybrid | None = None
 
 
 class ExportParams(Strict):
@@ -206,9 +215,11 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _served_grids_exist(self) -> "Params":
-        missing = [n for n in self.serve.grid_sizes if n not in self.grids]
+        fine = self.serve.hybrid
+        named = (*self.serve.grid_sizes, *([fine.grid_size] if fine else []))
+        missing = [n for n in named if n not in self.grids]
         if missing:
-            raise ValueError(f"serve.grid_sizes {missing} are not among grids {sorted(self.grids)}")
+            raise ValueError(f"serve names grid sizes {missing}, not among {sorted(self.grids)}")
         return self
 
     def resolution(self, grid_size: int) -> int:

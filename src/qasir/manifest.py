@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError, model_validator
 
 from qasir.artifacts import sha256_of, whole_file
-from qasir.config import GridSize, IndexUnit, Strict, Variant
+from qasir.config import GridSize, Hybrid, IndexUnit, Strict, Variant
 from qasir.errors import CorruptArtifact, FingerprintMismatch, UnsupportedGrid
 
 MANIFEST_NAME = "manifest.json"
@@ -63,6 +63,7 @@ class Profile(Strict):
     grid_sizes: tuple[GridSize, ...] = Field(min_length=1)
     fps: float
     index_unit: IndexUnit
+    hybrid: Hybrid | None = None
 
 
 class Passport(Strict):
@@ -127,6 +128,11 @@ class Manifest(Strict):
             resolution=self.grids[grid_size],
             fps=wanted,
         )
+
+    @property
+    def passports(self) -> tuple[Passport, ...]:
+        """One for every grid size that the profile indexes."""
+        return tuple(self.passport(n) for n in self.profile.grid_sizes)
 
     def check(self, passport: Passport) -> None:
         """Refuse an index that another model made, or made with other N, R or fps.
