@@ -12,6 +12,7 @@ from qasir.errors import QasirError
 from qasir.triton import Triton
 from service import metrics
 from service.connect import find_active_model, open_triton
+from service.engine.jobs import Jobs
 from service.engine.library import Library
 from service.engine.search import SearchEngine
 from service.engine.videos import Videos
@@ -34,6 +35,7 @@ class Core:
     settings: Settings
     catalogue: Catalogue
     videos: Videos
+    jobs: Jobs
     engine: SearchEngine
     triton: Triton
     active_model: FindActiveModel
@@ -63,7 +65,10 @@ class Core:
 
 
 class Readiness:
-    """Whether searches can be answered: a model is active, indexed, and loaded in Triton."""
+    """Whether searches can be answered: a model is active, indexed, and loaded in Triton.
+
+    `withdrawn`: this process shall stop; nothing new should be sent to it.
+    """
 
     def __init__(self, engine: SearchEngine, triton: Triton, active: FindActiveModel) -> None:
         self._engine = engine
@@ -73,6 +78,7 @@ class Readiness:
         self._asked = float("-inf")
         self._ready = False
         self._loaded = False
+        self.withdrawn = False
 
     def load(self) -> bool:
         """Read the library into memory; False where no model says which one yet.
@@ -88,8 +94,14 @@ class Readiness:
             log.info("library not loaded", code=error.code, detail=str(error))
         return self._loaded
 
+    def withdraw(self) -> None:
+        """Not ready from now on, whatever else is true; what runs goes on."""
+        self.withdrawn = True
+
     def check(self) -> bool:
         """The answer of at most a second ago, or a new one."""
+        if self.withdrawn:
+            return False
         with self._lock:
             if time.monotonic() - self._asked > READY_SECONDS:
                 self._ready = self.load() and self._serves()
@@ -113,13 +125,16 @@ def open_core(settings: Settings) -> Core:
     triton, active = open_triton(settings), find_active_model(settings)
     library = Library(catalogue, media, settings.search_seconds)
     engine = SearchEngine(settings, catalogue, library, triton, active, telemetry)
+    readiness = Readiness(engine, triton, active)
+    jobs = Jobs(settings, catalogue, stopping=lambda: readiness.withdrawn)
     return Core(
         settings=settings,
         catalogue=catalogue,
-        videos=Videos(settings, catalogue, media),
+        videos=Videos(settings, catalogue, media, jobs),
+        jobs=jobs,
         engine=engine,
         triton=triton,
         active_model=active,
         telemetry=telemetry,
-        readiness=Readiness(engine, triton, active),
+        readiness=readiness,
     )

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     waiting_searches: int = Field(default=64, ge=0)
     parallel_uploads: Count = 8
     max_queued_jobs: Count = 1000
+    job_streams: Count = 64
     text_cache: Count = 4096
     candidates: Count = 50
     candidate_units: Count = 8

@@ -24,6 +24,7 @@ class Context:
     searches: Gate
     reads: Gate
     uploads: Places
+    streams: Places
     requests: Places
 
     async def read(self, call: Callable[[], T]) -> T:
@@ -50,6 +51,7 @@ def open_context(core: Core) -> Context:
         searches=Gate("searches", limits.parallel_searches, limits.waiting_searches, patience),
         reads=Gate("requests", PARALLEL_READS, limits.max_requests, patience),
         uploads=Places("uploads", limits.parallel_uploads),
+        streams=Places("streams of job events", limits.job_streams),
         requests=Places("requests", limits.max_requests),
     )
 

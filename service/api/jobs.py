@@ -1,14 +1,24 @@
 """Routes of ingest jobs."""
 
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Response
 
 from service.api.context import Given
+from service.api.job_events import JobEvents
 from service.api.schemas.jobs import JobOut, JobPage
 from service.store.jobs import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+EVENTS: dict[int | str, dict[str, Any]] = {
+    HTTPStatus.OK.value: {
+        "description": "Events named `job`, whose data is a job.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    HTTPStatus.NO_CONTENT.value: {"description": "`Last-Event-ID` was the job's last event."},
+}
 
 
 @router.get("", response_model=JobPage)
@@ -20,11 +30,35 @@ async def list_jobs(
 ) -> JobPage:
     """Jobs, newest first; of one state, or of all."""
     context.check_page(limit)
-    jobs = await context.read(lambda: context.core.videos.jobs(offset, limit, state))
+    jobs = await context.read(lambda: context.core.jobs.list(offset, limit, state))
     return JobPage(jobs=[JobOut.of(job) for job in jobs], offset=offset, limit=limit)
 
 
 @router.get("/{job_id}", response_model=JobOut)
 async def get_job(job_id: str, context: Given) -> JobOut:
     """One job: its state, stage and progress, or why it failed."""
-    return JobOut.of(await context.read(lambda: context.core.videos.job(job_id)))
+    return JobOut.of(await context.read(lambda: context.core.jobs.get(job_id)))
+
+
+@router.get("/{job_id}/events", response_class=Response, responses=EVENTS)
+async def job_events(
+    job_id: str, context: Given, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """The job as it is, and again at each change, up to its end."""
+    job = await context.read(lambda: context.core.jobs.get(job_id))
+    if job.ended and last_event_id == job.state:
+        # A browser's EventSource connects again after every end, until it is told this.
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return JobEvents(job_id, context)
+
+
+@router.post("/{job_id}/cancel", response_model=JobOut)
+async def cancel_job(job_id: str, context: Given) -> JobOut:
+    """End a job that has not ended. Its video stays: retry the job, or delete the video."""
+    return JobOut.of(await context.read(lambda: context.core.jobs.cancel(job_id)))
+
+
+@router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED, response_model=JobOut)
+async def retry_job(job_id: str, context: Given) -> JobOut:
+    """Ingest the video of a failed or cancelled job again, as a new job."""
+    return JobOut.of(await context.read(lambda: context.core.jobs.retry(job_id)))

@@ -1,4 +1,4 @@
-"""What can be done with videos and jobs, before any transport."""
+"""What can be done with videos, before any transport."""
 
 import json
 from collections.abc import Mapping
@@ -8,10 +8,11 @@ from pathlib import Path, PurePath
 from time import time
 from typing import Any
 
-from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
+from qasir.errors import Conflict, InvalidInput, NotFound
+from service.engine.jobs import Jobs
 from service.settings import Settings
 from service.store.catalogue import Accepted, Catalogue
-from service.store.jobs import Job, JobState
+from service.store.jobs import Job
 from service.store.media import MediaStore, ReceivedFile, Reception
 from service.store.sheets import read_cell, read_sheet
 from service.store.videos import VectorFile, Video
@@ -28,9 +29,12 @@ class Page:
 class Videos:
     """The library's videos: received, listed, shown, deleted; safe to share by threads."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, media: MediaStore) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, media: MediaStore, jobs: Jobs
+    ) -> None:
         self._settings = settings
         self._catalogue = catalogue
+        self._jobs = jobs
         self._media = media
 
     def receive(self, expected_bytes: int = 0) -> AbstractContextManager[Reception]:
@@ -40,11 +44,7 @@ class Videos:
             Overloaded: too many videos wait to be ingested already.
             UploadTooLarge, StorageFull: there is no room for it.
         """
-        waiting, limit = self._catalogue.queued_jobs(), self._settings.max_queued_jobs
-        if waiting >= limit:
-            raise Overloaded(
-                f"{waiting} videos wait to be ingested, the limit is {limit}; send this one later"
-            )
+        self._jobs.check_room()
         return self._media.receive(expected_bytes)
 
     def keep(self, received: ReceivedFile, title: str, metadata: Mapping[str, Any]) -> Accepted:
@@ -136,18 +136,6 @@ class Videos:
                 f"size {file.grid_size}, numbered from 0"
             )
         return read_sheet(self._sheets(file), number)
-
-    def job(self, job_id: str) -> Job:
-        """One job.
-
-        Raises:
-            NotFound: there is none with this id.
-        """
-        return self._catalogue.job(job_id)
-
-    def jobs(self, offset: int, limit: int, state: JobState | None) -> list[Job]:
-        """Some of the jobs, newest first."""
-        return self._catalogue.jobs(offset, limit, state)
 
     def _vectors(self, video_id: str, grid_size: int | None) -> VectorFile:
         video = self._catalogue.video(video_id)

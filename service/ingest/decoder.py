@@ -1,13 +1,21 @@
 """The worker's end of a decode process: its messages in order, its death as an error."""
 
 import multiprocessing
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
 from qasir.errors import DecoderCrashed
-from service.ingest.decode import DecodePlan, Finished, Message, Refused, decode
+from service.ingest.decode import (
+    TICK_SECONDS,
+    DecodePlan,
+    Finished,
+    Message,
+    Refused,
+    decode,
+)
 
 # A clean process, started once and without threads, is forked for every video: nothing of
 # the worker's is inherited, and PyAV and OpenCV are imported once.
@@ -45,23 +53,23 @@ class Decoder:
         """The process, for whoever wants to watch its memory."""
         return self._process.pid
 
-    def messages(self) -> Iterator[Message]:
-        """Messages up to Finished.
+    def messages(self, idle: Callable[[], None] = lambda: None) -> Iterator[Message]:
+        """Messages up to Finished; `idle` is called now and then while none comes.
 
         Raises:
             QasirError: what the process said of the file.
             DecoderCrashed: it died, or was silent for too long.
         """
         while True:
-            message = self._receive(self._receiver)
+            message = self._receive(self._receiver, idle)
             if isinstance(message, Refused):
                 raise message.error
             yield message
             if isinstance(message, Finished):
                 return
 
-    def _receive(self, receiver: Connection) -> Message:
-        if not receiver.poll(self._stall_seconds):
+    def _receive(self, receiver: Connection, idle: Callable[[], None]) -> Message:
+        if not self._arrives(receiver, idle):
             raise DecoderCrashed(
                 f"decoding made no progress for {self._stall_seconds:.0f} s; the file may be "
                 f"damaged: re-encode it, or raise QASIR_DECODE_STALL_SECONDS"
@@ -75,3 +83,11 @@ class Decoder:
                 f"re-encode it, for example with ffmpeg"
             ) from error
         return message
+
+    def _arrives(self, receiver: Connection, idle: Callable[[], None]) -> bool:
+        deadline = time.monotonic() + self._stall_seconds
+        while not receiver.poll(min(TICK_SECONDS, self._stall_seconds)):
+            if time.monotonic() >= deadline:
+                return False
+            idle()
+        return True

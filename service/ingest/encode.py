@@ -98,7 +98,7 @@ class Encoding:
         parts = {n: _Parts() for n in profile.grid_sizes}
         watches = {n: Stopwatch() for n in profile.grid_sizes}
         with Decoder(self._plan(video_id), self._settings.decode_stall_seconds) as decoder:
-            for message in decoder.messages():
+            for message in decoder.messages(idle=course.check):
                 match message:
                     case Probed():
                         course.expect(message.info.duration * profile.fps)

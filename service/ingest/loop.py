@@ -50,7 +50,7 @@ class IngestLoop:
     def recover(self) -> None:
         """Take over from a dead worker: its jobs wait again, its half-written files go."""
         abandoned = self._catalogue.requeue_abandoned(self._owner)
-        swept = self._media.sweep(self._catalogue.video_ids, self._catalogue.vector_paths)
+        swept = self._media.sweep(self._catalogue.video_ids, self._catalogue.all_vector_files)
         log.info("recovered", jobs=len(abandoned), files=swept)
 
     def run(self) -> None:
@@ -78,6 +78,7 @@ class IngestLoop:
         try:
             self._ingest(mine)
         except JobLost:
+            self._tidy(mine)
             return "lost"
         except Stopping:
             self._catalogue.release(mine, 0)
@@ -108,8 +109,6 @@ class IngestLoop:
     def _commit(self, mine: Claim, encoded: EncodedVideo) -> None:
         files = write_files(encoded, mine.job.video_id, self._media)
         if not self._catalogue.commit(mine, encoded.finished.info, files):
-            for file in files:
-                self._media.vectors(file.path).unlink(missing_ok=True)
             raise JobLost
 
     def _put_off(self, mine: Claim, error: QasirError) -> str:
@@ -120,9 +119,14 @@ class IngestLoop:
         self._delay = min(LONGEST_DELAY_SECONDS, 2 * self._delay)
         return "put off"
 
+    def _tidy(self, mine: Claim) -> None:
+        video_id = mine.job.video_id
+        self._media.tidy(video_id, lambda: self._catalogue.vector_files(video_id))
+
     def _fail(self, mine: Claim, error: QasirError) -> str:
+        self._tidy(mine)
         if not self._catalogue.fail(mine, JobError(error.code, str(error), error.retryable)):
-            # Deleted meanwhile: what its files then lack is no failure of theirs.
+            # Deleted or cancelled meanwhile: what its files then lack is no failure of theirs.
             return "lost"
         self._telemetry.count(metrics.JOB_FAILURES, code=error.code)
         return error.code

@@ -6,7 +6,6 @@ seen the newest change number has seen everything.
 """
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +80,8 @@ class Catalogue:
                 videos.set_state(connection, known.id, "queued")
             else:
                 videos.add(connection, video)
-            job_id = f"j{uuid.uuid4().hex[:20]}"
-            jobs.add(connection, job_id, video.id, self._clock())
-            kept = videos.get(connection, video.id)
-            return Accepted(kept, jobs.get(connection, job_id), is_new=known is None)
+            job = jobs.add(connection, video.id, self._clock())
+            return Accepted(videos.get(connection, video.id), job, is_new=known is None)
 
     def video(self, video_id: str) -> Video:
         """One video.
@@ -115,10 +112,10 @@ class Catalogue:
         with reading(self._engine) as connection:
             return videos.vectors_of(connection, video_id)
 
-    def vector_paths(self) -> set[str]:
-        """Every vector file that counts, relative to the vectors folder."""
+    def all_vector_files(self) -> list[VectorFile]:
+        """Every vector file that counts."""
         with reading(self._engine) as connection:
-            return videos.vector_paths(connection)
+            return videos.all_vectors(connection)
 
     def delete(self, video_id: str) -> None:
         """Forget a video, its jobs and its vectors: no search finds it from now on.
@@ -154,6 +151,31 @@ class Catalogue:
         """How many jobs wait."""
         with reading(self._engine) as connection:
             return jobs.counts(connection)["queued"]
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended; its video stays, and a retry is possible.
+
+        Raises:
+            NotFound: there is none with this id.
+            Conflict: it is ready or has failed.
+        """
+        with writing(self._engine) as connection:
+            job = jobs.cancel(connection, job_id, self._clock())
+            if jobs.newest_of(connection, job.video_id).id == job.id:
+                videos.set_state(connection, job.video_id, "cancelled")
+            return job
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a new job for the video of one that failed or was cancelled.
+
+        Raises:
+            NotFound: there is none with this id.
+            Conflict: it is neither, or its video has a newer job.
+        """
+        with writing(self._engine) as connection:
+            job = jobs.retry(connection, job_id, self._clock())
+            videos.set_state(connection, job.video_id, "queued")
+            return job
 
     def claim(self, owner: str) -> Claim | None:
         """Take the oldest job that may run now."""

@@ -5,18 +5,20 @@ names the owner, so that a worker whose job was deleted or taken over finds out 
 next heartbeat and stops.
 """
 
+import uuid
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from qasir.errors import NotFound
+from qasir.errors import Conflict, NotFound
 from service.store import schema
 
 JobState = Literal["queued", "running", "ready", "failed", "cancelled"]
 Stage = Literal["probe", "decode", "tile", "encode", "commit"]
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 STAGES: tuple[Stage, ...] = get_args(Stage)
+OPEN_STATES: tuple[JobState, ...] = ("queued", "running")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Job:
     started: float | None
     finished: float | None
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state not in OPEN_STATES
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -62,11 +69,13 @@ class Progress:
     eta_seconds: float | None
 
 
-def add(connection: Connection, job_id: str, video_id: str, now: float) -> None:
+def add(connection: Connection, video_id: str, now: float) -> Job:
     """Queue an ingest."""
+    job_id = f"j{uuid.uuid4().hex[:20]}"
     connection.execute(
         insert(schema.jobs).values(id=job_id, video_id=video_id, state="queued", created=now)
     )
+    return get(connection, job_id)
 
 
 def get(connection: Connection, job_id: str) -> Job:
@@ -152,6 +161,47 @@ def finish(connection: Connection, mine: Claim, now: float, error: JobError | No
         "error_retryable": error.retryable,
     }
     return _write(connection, mine, done | reason | {"state": "failed"})
+
+
+def cancel(connection: Connection, job_id: str, now: float) -> Job:
+    """End a job without a result; its worker, if it has one, loses it.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it has ended otherwise.
+    """
+    job = get(connection, job_id)
+    if job.state == "cancelled":
+        return job
+    if job.ended:
+        raise Conflict(
+            f"job '{job.id}' is {job.state} already; only a queued or running job can be "
+            f"cancelled, and DELETE /v1/videos/{job.video_id} removes its video"
+        )
+    ended = {"state": "cancelled", "finished": now, "eta_seconds": None}
+    connection.execute(update(schema.jobs).where(schema.jobs.c.id == job_id).values(**ended))
+    return get(connection, job_id)
+
+
+def retry(connection: Connection, job_id: str, now: float) -> Job:
+    """A new job for the video of one that failed or was cancelled.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it may still succeed, has succeeded, or was followed by another.
+    """
+    job = get(connection, job_id)
+    if job.state not in ("failed", "cancelled"):
+        raise Conflict(
+            f"job '{job.id}' is {job.state}; only a failed or cancelled job can be retried"
+        )
+    newest = newest_of(connection, job.video_id)
+    if newest.id != job.id:
+        raise Conflict(
+            f"job '{job.id}' was followed by job '{newest.id}', which is {newest.state}; "
+            f"only the newest job of a video can be retried"
+        )
+    return add(connection, job.video_id, now)
 
 
 _AFRESH: dict[str, Any] = {

@@ -11,7 +11,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ from qasir.artifacts import sync_folder
 from qasir.errors import InvalidInput, StorageFull, UploadTooLarge
 from service.store.folders import StateFolders
 from service.store.lock import locked
+from service.store.videos import VectorFile
 
 # How often, in bytes, a running upload looks at the disk.
 DISK_CHECK_BYTES = 64 << 20
+SHEETS = "sheets"
 
 T = TypeVar("T")
 
@@ -128,13 +131,26 @@ class MediaStore:
         for folder in trash:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep(self, video_ids: Callable[[], set[str]], vectors: Callable[[], set[str]]) -> int:
+    def tidy(self, video_id: str, named: Callable[[], Iterable[VectorFile]]) -> None:
+        """Remove what an ingest of one video has written and no row names."""
+        with self._alone():
+            trash = [self._to_trash(path) for path in self._unnamed(video_id, named())]
+            for folder in self._homes(video_id):
+                # Whoever wrote for a video that was deleted has made its folders again.
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        for path in trash:
+            _remove(path)
+
+    def sweep(
+        self, video_ids: Callable[[], set[str]], named: Callable[[], Iterable[VectorFile]]
+    ) -> int:
         """Remove files that no row names; how many there were.
 
         Only for the holder of the worker lock, before it writes vectors of its own.
         """
         with self._alone():
-            orphans = [*self._dead_uploads(), *self._orphans(video_ids(), vectors())]
+            orphans = [*self._dead_uploads(), *self._orphans(video_ids(), named())]
             trash = [self._to_trash(path) for path in orphans]
         for path in [*trash, *self._folders.uploads.glob("trash-*")]:
             _remove(path)
@@ -146,7 +162,7 @@ class MediaStore:
 
     def sheets(self, video_id: str, grid_size: int, fps: float) -> Path:
         """Where the pictures of a video's super images lie."""
-        return self._folders.media / video_id / "sheets" / f"n{grid_size}-fps{fps:g}"
+        return self._folders.media / video_id / SHEETS / f"n{grid_size}-fps{fps:g}"
 
     def vectors(self, path: str) -> Path:
         """A vector file, by its path in the catalogue."""
@@ -172,6 +188,10 @@ class MediaStore:
     def _alone(self) -> AbstractContextManager[None]:
         return locked(self._folders.run / "media.lock")
 
+    def _homes(self, video_id: str) -> tuple[Path, ...]:
+        media = self._folders.media / video_id
+        return (self._folders.vectors / video_id, media / SHEETS, media)
+
     def _folders_of(self, video_id: str) -> list[Path]:
         mine = (self._folders.media / video_id, self._folders.vectors / video_id)
         return [folder for folder in mine if folder.is_dir()]
@@ -187,13 +207,23 @@ class MediaStore:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield path
 
-    def _orphans(self, video_ids: set[str], vectors: set[str]) -> Iterator[Path]:
+    def _orphans(self, video_ids: set[str], named: Iterable[VectorFile]) -> Iterator[Path]:
         for parent in (self._folders.media, self._folders.vectors):
             yield from (path for path in parent.iterdir() if path.name not in video_ids)
-        for path in self._folders.vectors.glob("*/*"):
-            known = path.parent.name in video_ids
-            if known and str(path.relative_to(self._folders.vectors)) not in vectors:
-                yield path
+        files: defaultdict[str, list[VectorFile]] = defaultdict(list)
+        for file in named:
+            files[file.video_id].append(file)
+        for video_id in video_ids:
+            yield from self._unnamed(video_id, files[video_id])
+
+    def _unnamed(self, video_id: str, named: Iterable[VectorFile]) -> Iterator[Path]:
+        kept: set[Path] = set()
+        for file in named:
+            kept.add(self.vectors(file.path))
+            kept.add(self.sheets(video_id, file.grid_size, file.fps))
+        vectors = (self._folders.vectors / video_id).glob("*")
+        sheets = (self._folders.media / video_id / SHEETS).glob("*")
+        yield from (path for path in (*vectors, *sheets) if path not in kept)
 
 
 def _remove(path: Path) -> None:

@@ -172,9 +172,9 @@ def searchable(connection: Connection, fingerprint: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def vector_paths(connection: Connection) -> set[str]:
+def all_vectors(connection: Connection) -> list[VectorFile]:
     """Every vector file that a row names."""
-    return set(connection.execute(select(schema.vectors.c.path)).scalars())
+    return [VectorFile(**row._mapping) for row in connection.execute(select(schema.vectors))]
 
 
 def _video(row: Row[Any]) -> Video:

@@ -169,7 +169,7 @@ def test_delete_takes_rows_and_tells_searchers(catalogue: Catalogue) -> None:
     seen = catalogue.change_number()
     catalogue.delete("va")
     assert catalogue.changes(PASSPORT, seen).gone == {"va"}
-    assert catalogue.vector_paths() == set()
+    assert catalogue.all_vector_files() == []
     for gone in (lambda: catalogue.video("va"), lambda: catalogue.job(mine.job.id)):
         with pytest.raises(NotFound):
             gone()
@@ -182,7 +182,7 @@ def test_delete_takes_the_job_from_its_worker(catalogue: Catalogue) -> None:
     catalogue.delete("va")
     assert not catalogue.heartbeat(mine, Progress("encode", 0.5, None))
     assert not catalogue.commit(mine, INFO, [vectors()])
-    assert catalogue.vector_paths() == set()
+    assert catalogue.all_vector_files() == []
 
 
 def test_changes_are_what_a_searcher_missed(catalogue: Catalogue) -> None:

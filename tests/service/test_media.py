@@ -9,6 +9,7 @@ import pytest
 from qasir.errors import InvalidInput, StorageFull, UploadTooLarge
 from service.store.folders import StateFolders
 from service.store.media import MediaStore, ReceivedFile
+from service.store.videos import VectorFile
 
 CONTENT = b"moving pictures"
 
@@ -135,15 +136,38 @@ def test_sweep_removes_exactly_what_no_row_names(media: MediaStore, folders: Sta
     for path in (f"{known}/named.npz", f"{known}/unnamed.npz", f"{orphan}/any.npz"):
         media.vectors(path).parent.mkdir(exist_ok=True)
         media.vectors(path).touch()
+    for grid_size in (2, 3):
+        media.sheets(known, grid_size, 1.0).mkdir(parents=True)
+    named = VectorFile(known, "f" * 16, 2, 1.0, f"{known}/named.npz", 9, 3, 9.0)
     (folders.uploads / "dead.part").touch()
     with media.receive() as alive:
         alive.write(CONTENT)
-        swept = media.sweep(lambda: {known}, lambda: {f"{known}/named.npz"})
+        swept = media.sweep(lambda: {known}, lambda: [named])
         assert len(files(folders.uploads)) == 1
         alive.finish()
-    assert swept == 4
+    assert swept == 5
     assert files(folders.media) == {f"{known}/original"}
     assert files(folders.vectors) == {f"{known}/named.npz"}
+    assert media.sheets(known, 2, 1.0).is_dir()
+    assert not media.sheets(known, 3, 1.0).exists()
+
+
+def test_tidy_leaves_other_videos_and_what_rows_name(
+    media: MediaStore, folders: StateFolders
+) -> None:
+    mine, other = kept(media), kept(media, b"other")
+    for path in (f"{mine}/named.npz", f"{mine}/half.npz", f"{other}/half.npz"):
+        media.vectors(path).parent.mkdir(exist_ok=True)
+        media.vectors(path).touch()
+    media.sheets(mine, 3, 1.0).mkdir(parents=True)
+    named = VectorFile(mine, "f" * 16, 2, 1.0, f"{mine}/named.npz", 9, 3, 9.0)
+    media.tidy(mine, lambda: [named])
+    assert files(folders.vectors) == {f"{mine}/named.npz", f"{other}/half.npz"}
+    assert not media.sheets(mine, 3, 1.0).parent.exists()
+    media.tidy(mine, list)
+    assert files(folders.vectors) == {f"{other}/half.npz"}
+    assert not (folders.vectors / mine).exists()
+    assert media.original(mine).is_file()
 
 
 def test_received_file_names_its_video() -> None:
