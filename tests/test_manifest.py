@@ -1,5 +1,6 @@
 """Passports and fingerprints: what changes a vector changes the fingerprint, nothing else does."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,25 @@ def test_every_grid_has_its_branches(branches: dict[int, Branches]) -> None:
 def test_branches_have_limits(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Branches.model_validate(EVEN.model_dump() | wrong)
+
+
+def test_known_texts_have_as_many_numbers_as_the_model() -> None:
+    seven = {"text": "a dog", "vector": [0.0] * 7}
+    with pytest.raises(ValidationError, match=r"known text 'a dog': needs D = 8 numbers"):
+        manifest(known_texts=(seven,))
+
+
+def test_known_texts_do_not_change_the_fingerprint() -> None:
+    known = manifest(known_texts=({"text": "a dog", "vector": [0.5] * 8},))
+    assert known.fingerprint == manifest().fingerprint
+
+
+def test_a_manifest_from_before_known_texts_is_read(tmp_path: Path) -> None:
+    write_manifest(manifest(), tmp_path)
+    old = json.loads((tmp_path / "manifest.json").read_text())
+    del old["known_texts"]
+    (tmp_path / "manifest.json").write_text(json.dumps(old))
+    assert read_manifest(tmp_path) == manifest()
 
 
 def test_each_unit_has_its_tau() -> None:

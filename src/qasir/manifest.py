@@ -66,6 +66,13 @@ class Profile(Strict):
     hybrid: Hybrid | None = None
 
 
+class KnownText(Strict):
+    """A sentence and the unit vector [D] that the exported text encoder is to give it."""
+
+    text: str = Field(min_length=1)
+    vector: tuple[float, ...]
+
+
 class Passport(Strict):
     """What an index of vectors was made with."""
 
@@ -78,7 +85,8 @@ class Passport(Strict):
 class Manifest(Strict):
     """One exported model: towers, scorer, tokenizer and their digests.
 
-    dim: D of units and queries; grids: R in pixels by N; branches: one for every N of grids.
+    dim: D of units and queries; grids: R in pixels by N; branches: one for every N of grids;
+    known_texts: what a served model is recognised by, empty in exports of earlier versions.
     """
 
     name: str
@@ -95,6 +103,7 @@ class Manifest(Strict):
     tokenizer: TokenizerSpec
     profile: Profile
     files: dict[str, str]
+    known_texts: tuple[KnownText, ...] = ()
 
     @model_validator(mode="after")
     def _branches_fit_grids(self) -> "Manifest":
@@ -103,6 +112,12 @@ class Manifest(Strict):
                 f"branches for N {sorted(self.branches)} and grids for N {sorted(self.grids)}: "
                 f"each grid size needs one of both"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_texts_fit_dim(self) -> "Manifest":
+        if wrong := [known.text for known in self.known_texts if len(known.vector) != self.dim]:
+            raise ValueError(f"vector of known text '{wrong[0]}': needs D = {self.dim} numbers")
         return self
 
     @cached_property

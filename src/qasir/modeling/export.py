@@ -17,6 +17,7 @@ from qasir.errors import InvalidInput
 from qasir.manifest import Branches, Manifest, Preprocessing, Profile, write_manifest
 from qasir.modeling.backbones import Backbone, tensors_digest, weights_digest
 from qasir.modeling.graph import Graph
+from qasir.modeling.known_texts import known_texts
 from qasir.modeling.retriever import AttentionScorer, Retriever, learned_state
 from qasir.search import NOT_A_UNIT
 from qasir.text import TOKENIZER_NAME
@@ -208,6 +209,7 @@ def export_model(
         tokenizer=backbone.tokenizer_spec,
         profile=profile,
         files={file: sha256_of(folder / file) for file in names},
+        known_texts=known_texts(backbone, retriever, folder),
     )
     write_manifest(manifest, folder)
     return manifest

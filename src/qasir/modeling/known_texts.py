@@ -1,0 +1,36 @@
+"""Five fixed sentences and what torch makes of them, by which a served model is recognised."""
+
+from pathlib import Path
+
+import torch
+
+from qasir.manifest import KnownText
+from qasir.modeling.backbones import Backbone
+from qasir.modeling.retriever import Retriever
+from qasir.text import Tokenizer
+
+# Short and long, so that padding to each bucket that they reach is part of the check.
+SENTENCES = (
+    "snow",
+    "a dog runs on the beach",
+    "a red car drives through a city at night",
+    "two people cook a meal together in a small kitchen",
+    "a child opens a present while the family sits around the table, sings and laughs, and an "
+    "old man in a blue chair by the window takes a photo of all of them",
+)
+# Far finer than any check, and coarse enough that two machines write the same manifest.
+DECIMALS = 4
+
+
+@torch.inference_mode()
+def known_texts(backbone: Backbone, retriever: Retriever, tokenizer: Path) -> tuple[KnownText, ...]:
+    """The sentences with their unit vectors, each encoded alone; `tokenizer` is its folder."""
+    reader = Tokenizer.load(tokenizer, backbone.tokenizer_spec)
+    text_tower, text = backbone.text_tower.eval(), retriever.text.eval()
+    known = []
+    for sentence in SENTENCES:
+        tokens = reader.encode([sentence])
+        ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
+        vector = text(text_tower(ids, mask))[0].tolist()
+        known.append(KnownText(text=sentence, vector=tuple(round(x, DECIMALS) for x in vector)))
+    return tuple(known)
