@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from qasir import __version__
 from qasir.errors import QasirError
 from qasir.triton import Triton
 from service import metrics
@@ -16,6 +15,7 @@ from service.engine.jobs import Jobs
 from service.engine.library import Library
 from service.engine.search import SearchEngine
 from service.engine.videos import Videos
+from service.readings import readings
 from service.settings import Settings
 from service.store.active_model import FindActiveModel
 from service.store.catalogue import Catalogue
@@ -44,24 +44,12 @@ class Core:
 
     def readings(self) -> Iterator[Reading]:
         """The gauges of the metrics page, as of now."""
-        totals = self.catalogue.totals(self._fingerprint())
-        yield Reading(metrics.BUILD_INFO, 1, {"version": __version__})
-        yield Reading(metrics.INDEX_VIDEOS, totals.searchable_videos)
-        for state, count in totals.jobs.items():
-            yield Reading(metrics.JOBS, count, {"state": state})
-        for grid_size, count in totals.super_images.items():
-            yield Reading(metrics.INDEX_SUPER_IMAGES, count, {"grid_size": str(grid_size)})
+        return readings(self.settings, self.catalogue, self.active_model)
 
     def close(self) -> None:
         """Give connections and file handles back."""
         self.triton.close()
         self.catalogue.close()
-
-    def _fingerprint(self) -> str:
-        try:
-            return self.active_model().manifest.fingerprint
-        except QasirError:
-            return ""
 
 
 class Readiness:

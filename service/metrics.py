@@ -1,23 +1,30 @@
-"""The catalogue of every `qasir_` metric: name, help, labels with all their values, buckets.
+"""The catalogue of every `qasir_` metric: name, help, unit, labels with all their values, buckets.
 
 A label value that is not listed here cannot be exported: whoever records one gets "other"
 instead, so no id, path or query ever becomes a time series.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from qasir import __version__, errors
+from qasir.config import Variant
 from qasir.errors import QasirError
+from service.metric_types import (
+    INGEST_BUCKETS,
+    INGEST_STAGE_BUCKETS,
+    SEARCH_BUCKETS,
+    STAGE_BUCKETS,
+    WAIT_BUCKETS,
+    Metric,
+)
 from service.store.jobs import JOB_STATES, STAGES
 
-Kind = Literal["counter", "histogram", "gauge"]
 SearchStage = Literal["queue", "tokenise", "encode", "recall", "score", "hydrate"]
 
-OTHER = "other"
 GRID_SIZES = tuple(str(n) for n in range(1, 9))
 MODES = ("fast", "accurate")
+RECALL_KS = ("1", "5", "10", "100")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 SEARCH_STAGES: tuple[SearchStage, ...] = get_args(SearchStage)
 OPERATIONS = (
     "add_video",
@@ -39,74 +46,11 @@ OPERATIONS = (
     "metrics",
 )
 
-# A search is milliseconds, up to its deadline; finest around its bars of 25 and 60 ms.
-SEARCH_BUCKETS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.015,
-    0.02,
-    0.025,
-    0.035,
-    0.05,
-    0.06,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    5,
-)
-# A stage of a search may be microseconds: a cached text, an empty queue.
-STAGE_BUCKETS = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.015,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    5,
-)
-# Ingestion is from a tenth of a second for a clip to hours for a day of video.
-INGEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800, 3600, 10800)
-
 
 def error_codes() -> tuple[str, ...]:
     """Every code of the error tree."""
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     return tuple(sorted({c.code for c in classes if issubclass(c, QasirError)}))
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric; `labels` lists every value each label can take.
-
-    `at_scrape`: read from the catalogue when asked, so it is the same from every process.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    buckets: tuple[float, ...] = ()
-    at_scrape: bool = False
-
-    def values(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The label values to export for `given` ones."""
-        return {
-            label: given[label] if given[label] in allowed else OTHER
-            for label, allowed in self.labels.items()
-        }
 
 
 SEARCH_SECONDS = Metric(
@@ -115,6 +59,7 @@ SEARCH_SECONDS = Metric(
     "Seconds from a search's arrival to its answer, queueing included.",
     {"mode": MODES, "grid_size": GRID_SIZES},
     SEARCH_BUCKETS,
+    unit="seconds",
 )
 SEARCH_STAGE_SECONDS = Metric(
     "qasir_search_stage_seconds",
@@ -122,12 +67,14 @@ SEARCH_STAGE_SECONDS = Metric(
     "Seconds of one stage of a search.",
     {"stage": SEARCH_STAGES, "grid_size": GRID_SIZES},
     STAGE_BUCKETS,
+    unit="seconds",
 )
 TEXT_CACHE = Metric(
     "qasir_text_cache_total",
     "counter",
     "Query texts whose vector was cached (hit) or had to be encoded (miss).",
     {"result": ("hit", "miss")},
+    unit="requests",
 )
 REQUESTS = Metric(
     "qasir_requests_total",
@@ -143,6 +90,7 @@ REQUESTS = Metric(
             *error_codes(),
         ),
     },
+    unit="requests",
 )
 INGEST_SECONDS = Metric(
     "qasir_ingest_seconds",
@@ -150,37 +98,65 @@ INGEST_SECONDS = Metric(
     "Seconds from a worker's claim of a video to its commit.",
     {"grid_size": GRID_SIZES},
     INGEST_BUCKETS,
+    unit="seconds",
 )
 INGEST_STAGE_SECONDS = Metric(
     "qasir_ingest_stage_seconds",
     "histogram",
     "Seconds spent in one stage of an ingest; stages overlap, so their sum exceeds the whole.",
     {"stage": STAGES, "grid_size": GRID_SIZES},
-    INGEST_BUCKETS,
+    INGEST_STAGE_BUCKETS,
+    unit="seconds",
 )
 VIDEO_SECONDS_INDEXED = Metric(
     "qasir_video_seconds_indexed_total",
     "counter",
     "Seconds of video made searchable.",
     {"grid_size": GRID_SIZES},
+    unit="seconds",
 )
 SUPER_IMAGES = Metric(
     "qasir_super_images_total",
     "counter",
     "Super images encoded and committed.",
     {"grid_size": GRID_SIZES},
+    unit="super images",
+)
+WINDOWS = Metric(
+    "qasir_windows_encoded_total",
+    "counter",
+    "Windows of super images encoded, counted while an ingest runs: what shows that one moves.",
+    {"grid_size": GRID_SIZES},
+    unit="windows",
+)
+JOB_WAIT_SECONDS = Metric(
+    "qasir_job_wait_seconds",
+    "histogram",
+    "Seconds from an upload to a worker's claim of its job, repeated attempts left out.",
+    buckets=WAIT_BUCKETS,
+    unit="seconds",
 )
 JOB_FAILURES = Metric(
     "qasir_job_failures_total",
     "counter",
     "Ingest jobs that failed, by error code.",
     {"code": error_codes()},
+    unit="jobs",
 )
 JOBS = Metric(
-    "qasir_jobs", "gauge", "Ingest jobs, by state.", {"state": JOB_STATES}, at_scrape=True
+    "qasir_jobs",
+    "gauge",
+    "Ingest jobs, by state.",
+    {"state": JOB_STATES},
+    at_scrape=True,
+    unit="jobs",
 )
 INDEX_VIDEOS = Metric(
-    "qasir_index_videos", "gauge", "Videos searchable with the active model.", at_scrape=True
+    "qasir_index_videos",
+    "gauge",
+    "Videos searchable with the active model.",
+    at_scrape=True,
+    unit="videos",
 )
 INDEX_SUPER_IMAGES = Metric(
     "qasir_index_super_images",
@@ -188,6 +164,57 @@ INDEX_SUPER_IMAGES = Metric(
     "Super images searchable with the active model.",
     {"grid_size": GRID_SIZES},
     at_scrape=True,
+    unit="super images",
+)
+OLDEST_QUEUED_SECONDS = Metric(
+    "qasir_oldest_queued_job_seconds",
+    "gauge",
+    "Age of the oldest job that waits for a worker; 0 where none does.",
+    at_scrape=True,
+    unit="seconds",
+)
+CATALOGUE_CHANGES = Metric(
+    "qasir_catalogue_changes",
+    "gauge",
+    "Number of the catalogue's newest change: every commit and delete raises it.",
+    at_scrape=True,
+    unit="number",
+)
+MODEL_VERSION = Metric(
+    "qasir_model_version",
+    "gauge",
+    "Triton version of the active model; 0 where none is active.",
+    at_scrape=True,
+    unit="number",
+)
+EVAL_RECALL = Metric(
+    "qasir_eval_recall",
+    "gauge",
+    "Share of the test split's queries whose video is among the first k, as last evaluated.",
+    {"k": RECALL_KS, "grid_size": GRID_SIZES, "variant": VARIANTS},
+    at_scrape=True,
+    unit="ratio",
+)
+STATE_FREE_BYTES = Metric(
+    "qasir_state_free_bytes",
+    "gauge",
+    "Bytes free on the disk of the state folder.",
+    at_scrape=True,
+    unit="bytes",
+)
+STATE_SIZE_BYTES = Metric(
+    "qasir_state_size_bytes",
+    "gauge",
+    "Bytes of the disk of the state folder, free or not.",
+    at_scrape=True,
+    unit="bytes",
+)
+STATE_RESERVE_BYTES = Metric(
+    "qasir_state_reserve_bytes",
+    "gauge",
+    "Bytes that uploads leave free: below it they are refused.",
+    at_scrape=True,
+    unit="bytes",
 )
 BUILD_INFO = Metric(
     "qasir_build_info",
@@ -195,6 +222,7 @@ BUILD_INFO = Metric(
     "Always 1; the label says which qasir is running.",
     {"version": (__version__,)},
     at_scrape=True,
+    unit="info",
 )
 
 SERVICE_METRICS = (
@@ -203,8 +231,15 @@ SERVICE_METRICS = (
     TEXT_CACHE,
     REQUESTS,
     JOBS,
+    OLDEST_QUEUED_SECONDS,
     INDEX_VIDEOS,
     INDEX_SUPER_IMAGES,
+    CATALOGUE_CHANGES,
+    MODEL_VERSION,
+    EVAL_RECALL,
+    STATE_FREE_BYTES,
+    STATE_SIZE_BYTES,
+    STATE_RESERVE_BYTES,
     BUILD_INFO,
 )
 WORKER_METRICS = (
@@ -212,6 +247,12 @@ WORKER_METRICS = (
     INGEST_STAGE_SECONDS,
     VIDEO_SECONDS_INDEXED,
     SUPER_IMAGES,
+    WINDOWS,
+    JOB_WAIT_SECONDS,
     JOB_FAILURES,
 )
+# What one page may become at most, every label at every value: a scrape stays cheap.
+SERVICE_SERIES = 3500
+WORKER_SERIES = 1500
+
 METRICS = (*SERVICE_METRICS, *WORKER_METRICS)

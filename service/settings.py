@@ -17,6 +17,7 @@ from qasir.errors import InvalidConfig
 from service.store.folders import StateFolders
 
 PREFIX = "QASIR_"
+ROOT = Path(__file__).resolve().parents[1]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,6 +41,8 @@ class Settings(BaseSettings):
     triton_key: str | None = None
     state: Path = Path("state")
     workers: Count = 2
+    # Beside the code: the checkout's, or the copy that a Bento carries.
+    evaluation: Path = ROOT / "results" / "metrics.json"
 
     max_upload_bytes: Count = 8 << 30
     disk_reserve_bytes: int = Field(default=1 << 30, ge=0)

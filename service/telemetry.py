@@ -25,7 +25,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from service.metrics import Metric
+from service.metric_types import Metric
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Creation times would double the series of every counter and histogram.
@@ -57,11 +57,14 @@ class Telemetry:
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        self._counters[metric.name].labels(**metric.values(labels)).inc(amount)
+        counter = self._counters[metric.name]
+        # The library refuses `labels` of what has none.
+        (counter.labels(**metric.values(labels)) if metric.labels else counter).inc(amount)
 
     def observe(self, metric: Metric, seconds: float, **labels: str) -> None:
         """Add an observation to a histogram."""
-        self._histograms[metric.name].labels(**metric.values(labels)).observe(seconds)
+        histogram = self._histograms[metric.name]
+        (histogram.labels(**metric.values(labels)) if metric.labels else histogram).observe(seconds)
 
     def page(self, readings: Readings = tuple) -> bytes:
         """The text Prometheus reads: every process's counts, and the given gauges."""

@@ -18,6 +18,7 @@ from service import metrics
 from service.api import jobs, problems, search, videos
 from service.api.context import Context, Given
 from service.api.schemas.shared import Problem
+from service.metric_types import OTHER
 from service.telemetry import CONTENT_TYPE
 
 log = structlog.get_logger()
@@ -111,7 +112,7 @@ class Counted:
             self._record(context, scope, answered.status, time.perf_counter() - begin)
 
     def _record(self, context: Context, scope: Scope, status: int, seconds: float) -> None:
-        operation = getattr(scope.get("route"), "name", metrics.OTHER)
+        operation = getattr(scope.get("route"), "name", OTHER)
         code = scope.get(problems.CODE_KEY, "ok")
         context.core.telemetry.count(metrics.REQUESTS, operation=operation, code=code)
         log.info(

@@ -15,6 +15,7 @@ from qasir.super_images import SuperImageBatch
 from qasir.types import Bool, Float16, Float32, Float64, Uint8
 from qasir.vectors import VideoVectors, write_vectors
 from qasir.video import Limits
+from service import metrics
 from service.ingest.course import Course
 from service.ingest.decode import (
     Decoded,
@@ -29,7 +30,7 @@ from service.settings import Settings
 from service.store.active_model import ActiveModel
 from service.store.media import MediaStore
 from service.store.videos import VectorFile
-from service.telemetry import Stopwatch
+from service.telemetry import Stopwatch, Telemetry
 
 
 class VideoEncoder(Protocol):
@@ -79,12 +80,14 @@ class Encoding:
         media: MediaStore,
         triton: VideoEncoder,
         model: ActiveModel,
+        telemetry: Telemetry,
         stop: threading.Event,
     ) -> None:
         self._settings = settings
         self._media = media
         self._triton = triton
         self._model = model
+        self._telemetry = telemetry
         self._stop = stop
 
     def run(self, video_id: str, course: Course) -> EncodedVideo:
@@ -108,6 +111,7 @@ class Encoding:
                         size = message.grid_size
                         with watches[size].stage("encode"):
                             parts[size].add(self._units(message.batch, course), message)
+                        self._telemetry.count(metrics.WINDOWS, grid_size=str(size))
                         course.encoded(message.batch.mask[message.keep].sum() / len(parts))
                     case Finished():
                         finished = message

@@ -64,6 +64,9 @@ class IngestLoop:
 
     def _work(self, mine: Claim) -> None:
         begin = time.perf_counter()
+        if mine.job.attempts == 1 and mine.job.started is not None:
+            waited = mine.job.started - mine.job.created
+            self._telemetry.observe(metrics.JOB_WAIT_SECONDS, max(0.0, waited))
         outcome = self._outcome(mine)
         log.info(
             "job",
@@ -99,7 +102,9 @@ class IngestLoop:
         watch = Stopwatch()
         model = self._active_model()
         course = Course(self._catalogue, mine, self._stop.is_set)
-        encoding = Encoding(self._settings, self._media, self._triton, model, self._stop)
+        encoding = Encoding(
+            self._settings, self._media, self._triton, model, self._telemetry, self._stop
+        )
         encoded = encoding.run(mine.job.video_id, course)
         course.enter("commit")
         with watch.stage("commit"):

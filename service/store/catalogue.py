@@ -49,9 +49,11 @@ class Changes:
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts for the metrics page."""
+    """Counts for the metrics page; `oldest_queued_seconds` is 0 where no job waits."""
 
     jobs: dict[JobState, int]
+    oldest_queued_seconds: float
+    change_number: int
     searchable_videos: int
     super_images: dict[int, int]
 
@@ -248,8 +250,11 @@ class Catalogue:
     def totals(self, fingerprint: str) -> Totals:
         """Counts of jobs, and of what is searchable under a fingerprint."""
         with reading(self._engine) as connection:
+            created = jobs.oldest_queued(connection)
             return Totals(
                 jobs=jobs.counts(connection),
+                oldest_queued_seconds=max(0.0, self._clock() - created) if created else 0.0,
+                change_number=_newest(connection),
                 searchable_videos=videos.searchable(connection, fingerprint),
                 super_images=videos.super_images(connection, fingerprint),
             )

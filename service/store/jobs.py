@@ -111,6 +111,13 @@ def counts(connection: Connection) -> dict[JobState, int]:
     return {state: found.get(state, 0) for state in JOB_STATES}
 
 
+def oldest_queued(connection: Connection) -> float | None:
+    """When the oldest job that waits was created; None where none does."""
+    waiting = select(func.min(schema.jobs.c.created)).where(schema.jobs.c.state == "queued")
+    created: float | None = connection.execute(waiting).scalar_one()
+    return created
+
+
 def claim(connection: Connection, owner: str, now: float) -> Claim | None:
     """Take the oldest job that may run now."""
     due = (schema.jobs.c.state == "queued") & (schema.jobs.c.not_before <= now)

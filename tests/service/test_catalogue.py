@@ -233,7 +233,22 @@ def test_totals_count_every_state(catalogue: Catalogue) -> None:
     totals = catalogue.totals(PASSPORT.fingerprint)
     assert totals.jobs == {**dict.fromkeys(JOB_STATES, 0), "ready": 1, "queued": 1}
     assert (totals.searchable_videos, totals.super_images) == (1, {2: 4})
+    assert totals.change_number == catalogue.change_number() == 1
     assert catalogue.totals("other").searchable_videos == 0
+
+
+def test_totals_tell_how_long_the_oldest_job_waits(tmp_path: Path) -> None:
+    now = 100.0
+    catalogue = Catalogue(tmp_path / "clocked.sqlite3", clock=lambda: now)
+    assert catalogue.totals("").oldest_queued_seconds == 0
+    for name, created in (("a", 40.0), ("b", 70.0)):
+        now = created
+        catalogue.accept(video(name))
+    now = 100.0
+    assert catalogue.totals("").oldest_queued_seconds == 60
+    catalogue.claim("worker")
+    assert catalogue.totals("").oldest_queued_seconds == 30
+    catalogue.close()
 
 
 def test_foreign_schema_is_refused(tmp_path: Path) -> None:

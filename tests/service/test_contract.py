@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api.app import Counted, create_app
 from service.api.context import open_context, set_context
 from service.core import Core, open_core
-from service.metrics import METRICS, OTHER
+from service.metric_types import OTHER
+from service.metrics import METRICS
 from service.settings import Settings
 from tests.fixtures.service import RunningService, assert_alike, service_settings
 from tests.fixtures.triton import RunningTriton
@@ -302,14 +303,20 @@ def test_metrics_add_up_over_processes(running_service: RunningService) -> None:
 def test_worker_counts_what_it_indexed(running_service: RunningService) -> None:
     url = f"http://127.0.0.1:{running_service.settings.worker_metrics_port}/metrics"
 
-    def indexed() -> float:
+    def total(name: str) -> float:
         families = text_string_to_metric_families(httpx.get(url).text)
         samples = [sample for family in families for sample in family.samples]
-        return sum(s.value for s in samples if s.name == "qasir_video_seconds_indexed_total")
+        return sum(sample.value for sample in samples if sample.name == name)
 
-    before = indexed()
+    names = (
+        "qasir_video_seconds_indexed_total",
+        "qasir_windows_encoded_total",
+        "qasir_job_wait_seconds_count",
+    )
+    before = [total(name) for name in names]
     running_service.ingested(seconds=7)
-    assert indexed() - before == pytest.approx(7)
+    gained = [total(name) - old for name, old in zip(names, before, strict=True)]
+    assert gained == [pytest.approx(7), 1, 1]
     assert httpx.get(url.replace("/metrics", "/")).status_code == 404
 
 

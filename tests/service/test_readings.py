@@ -1,0 +1,47 @@
+"""The gauges of the metrics page: each one of the catalogue, as of now, model or none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qasir.errors import ModelUnavailable
+from service import metrics
+from service.metrics import SERVICE_METRICS
+from service.readings import readings
+from service.settings import Settings
+from service.store.active_model import ActiveModel
+from service.store.catalogue import Catalogue
+from service.telemetry import Reading
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    opened = Catalogue(tmp_path / "catalogue.sqlite3")
+    yield opened
+    opened.close()
+
+
+def nothing_active() -> ActiveModel:
+    raise ModelUnavailable("none")
+
+
+def test_without_a_model_the_page_still_tells_the_rest(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    settings = Settings(state=tmp_path, disk_reserve_bytes=5)
+    found: list[Reading] = list(readings(settings, catalogue, nothing_active))
+    values = {reading.metric.name: reading.value for reading in found}
+    assert values[metrics.MODEL_VERSION.name] == 0
+    assert values[metrics.INDEX_VIDEOS.name] == 0
+    assert values[metrics.STATE_RESERVE_BYTES.name] == 5
+    free, size = (values[m.name] for m in (metrics.STATE_FREE_BYTES, metrics.STATE_SIZE_BYTES))
+    assert 0 < free <= size
+    states = {r.labels["state"] for r in found if r.metric is metrics.JOBS}
+    assert states == set(metrics.JOBS.labels["state"])
+
+
+def test_only_what_is_empty_has_no_reading(catalogue: Catalogue, tmp_path: Path) -> None:
+    found = readings(Settings(state=tmp_path), catalogue, nothing_active)
+    gauges = {metric.name for metric in SERVICE_METRICS if metric.at_scrape}
+    assert gauges - {reading.metric.name for reading in found} == {metrics.INDEX_SUPER_IMAGES.name}
