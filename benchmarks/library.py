@@ -47,9 +47,14 @@ def _rows(number: int, vectors: VideoVectors) -> tuple[Video, VectorFile]:
     video_id, passport = f"v{number:020x}", vectors.passport
     seconds = float(vectors.times.max())
     title, digest = f"video {number}", f"{number:064x}"
-    facts = (passport.fingerprint, passport.grid_size, passport.fps, str(Path(video_id) / "r.npz"))
-    sizes = (vectors.mask.size, len(vectors.units), seconds)
     return (
         Video(video_id, title, {}, digest, 1, seconds, 1, 1, "h264", "mp4", "ready", 0.0),
-        VectorFile(video_id, *facts, *sizes),
+        VectorFile(
+            video_id,
+            **dict(passport),
+            path=str(Path(video_id) / "r.npz"),
+            frames=vectors.mask.size,
+            super_images=len(vectors.units),
+            seconds=seconds,
+        ),
     )

@@ -156,11 +156,10 @@ def service_memory(settings: Settings) -> float:
 
 def settings_in(state: Path) -> Settings:
     """A state folder and free ports."""
-    http, grpc, worker, *triton = free_ports(6)
+    http, worker, *triton = free_ports(5)
     return Settings(
         state=state,
         http_port=http,
-        grpc_port=grpc,
         worker_metrics_port=worker,
         triton_http_port=triton[0],
         triton_grpc_port=triton[1],

@@ -6,7 +6,8 @@ from qasir.errors import ModelUnavailable, NotFound
 from qasir.triton import Triton
 from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
-from service.store.models import SERVING_NAME, ModelStore
+from service.store.models import ModelStore
+from service.store.serving import SERVING_NAME
 
 TRITON_KEY_FILE = "triton.key"
 
@@ -39,7 +40,12 @@ def find_active_model(settings: Settings) -> FindActiveModel:
 
 
 def open_triton(settings: Settings) -> Triton:
-    """A client of the configured Triton; it need not run yet."""
+    """A client of the configured Triton that asks models, and may change nothing."""
+    return Triton(settings.triton_url, deadline=settings.triton_seconds)
+
+
+def open_triton_control(settings: Settings) -> Triton:
+    """A client that may load and unload models: for the service's processes alone."""
     key_file = settings.folders.run / TRITON_KEY_FILE
     key = settings.triton_key
     if key is None and key_file.is_file():

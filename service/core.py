@@ -10,7 +10,9 @@ import structlog
 from qasir.errors import QasirError
 from qasir.triton import Triton
 from service import metrics
-from service.connect import find_active_model, open_triton
+from service.connect import find_active_model, open_triton, open_triton_control
+from service.engine.follower import Follower
+from service.engine.generations import Generations
 from service.engine.jobs import Jobs
 from service.engine.library import Library
 from service.engine.search import SearchEngine
@@ -20,6 +22,8 @@ from service.settings import Settings
 from service.store.active_model import FindActiveModel
 from service.store.catalogue import Catalogue
 from service.store.media import MediaStore
+from service.store.models import ModelStore
+from service.store.presence import Presence
 from service.telemetry import Reading, Telemetry
 
 # A probe a second and process is what Triton sees, however many ask for readiness.
@@ -37,6 +41,8 @@ class Core:
     videos: Videos
     jobs: Jobs
     engine: SearchEngine
+    generations: Generations
+    follower: Follower
     triton: Triton
     active_model: FindActiveModel
     telemetry: Telemetry
@@ -44,10 +50,11 @@ class Core:
 
     def readings(self) -> Iterator[Reading]:
         """The gauges of the metrics page, as of now."""
-        return readings(self.settings, self.catalogue, self.active_model)
+        return readings(self.settings, self.catalogue, self.active_model, self.generations)
 
     def close(self) -> None:
         """Give connections and file handles back."""
+        self.follower.close()
         self.triton.close()
         self.catalogue.close()
 
@@ -115,12 +122,18 @@ def open_core(settings: Settings) -> Core:
     engine = SearchEngine(settings, catalogue, library, triton, active, telemetry)
     readiness = Readiness(engine, triton, active)
     jobs = Jobs(settings, catalogue, stopping=lambda: readiness.withdrawn)
+    store = ModelStore(settings.state)
+    generations = Generations(settings, catalogue, media, store, triton)
+    presence = Presence(folders.searching)
+    follower = Follower(store, engine, open_triton_control(settings), presence)
     return Core(
         settings=settings,
         catalogue=catalogue,
         videos=Videos(settings, catalogue, media, jobs),
         jobs=jobs,
         engine=engine,
+        generations=generations,
+        follower=follower,
         triton=triton,
         active_model=active,
         telemetry=telemetry,

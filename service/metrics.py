@@ -39,6 +39,10 @@ OPERATIONS = (
     "job_events",
     "cancel_job",
     "retry_job",
+    "list_generations",
+    "build_generation",
+    "activate_generation",
+    "retire_generation",
     "search",
     "embed",
     "root",
@@ -86,7 +90,7 @@ REQUESTS = Metric(
             "ok",
             "method_not_allowed",
             "request_too_large",
-            "cancelled",
+            "request_timeout",
             *error_codes(),
         ),
     },
@@ -142,6 +146,24 @@ JOB_FAILURES = Metric(
     "Ingest jobs that failed, by error code.",
     {"code": error_codes()},
     unit="jobs",
+)
+BUILDS = Metric(
+    "qasir_builds_total",
+    "counter",
+    "Videos encoded beside ingestion, for a generation that lacked them, by how it ended.",
+    {"result": ("built", "failed", "lost", "put off")},
+    unit="videos",
+)
+GENERATION_VIDEOS = Metric(
+    "qasir_generation_videos",
+    "gauge",
+    "Videos that kept generations hold (done), lack as yet (waiting), could not take (failed).",
+    {
+        "generation": ("active", "previous", "ready", "building"),
+        "videos": ("done", "waiting", "failed"),
+    },
+    at_scrape=True,
+    unit="videos",
 )
 JOBS = Metric(
     "qasir_jobs",
@@ -240,6 +262,7 @@ SERVICE_METRICS = (
     STATE_FREE_BYTES,
     STATE_SIZE_BYTES,
     STATE_RESERVE_BYTES,
+    GENERATION_VIDEOS,
     BUILD_INFO,
 )
 WORKER_METRICS = (
@@ -250,6 +273,7 @@ WORKER_METRICS = (
     WINDOWS,
     JOB_WAIT_SECONDS,
     JOB_FAILURES,
+    BUILDS,
 )
 # What one page may become at most, every label at every value: a scrape stays cheap.
 SERVICE_SERIES = 3500

@@ -1,91 +1,153 @@
-"""The model store from the command line: `python -m service.models add|list|activate`."""
+"""Model sets and generations from the command line: `python -m service.models COMMAND`."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from qasir.errors import NotFound, QasirError
+from qasir.errors import QasirError
+from qasir.triton import Triton
 from service.connect import open_triton
+from service.engine.generations import Activation, Generation, Generations
 from service.settings import Settings, load_settings
+from service.store.catalogue import Catalogue
+from service.store.media import MediaStore
 from service.store.models import ModelStore
+from service.store.serving import Fine
 
 
-def add(settings: Settings, export: Path) -> str:
-    """Add an export; says which version it is."""
-    store = ModelStore(settings.state)
-    version = store.add(export)
-    name = store.get(version).manifest.name
-    return f"version {version} is '{name}', {_fingerprint(store, version)}"
+@dataclass(frozen=True)
+class Tools:
+    """What the commands work on; they need no running service."""
+
+    store: ModelStore
+    generations: Generations
+    triton: Triton
 
 
-def activate(settings: Settings, version: int) -> str:
-    """Make a version active, in a running Triton at once; says what happened."""
-    store = ModelStore(settings.state)
-    with open_triton(settings) as triton:
-        running = triton.ready()
-        store.activate(version, triton.load if running else None)
-    when = "from now on" if running else "from the next start on"
-    return f"version {version} is active {when}: {_fingerprint(store, version)}"
-
-
-def table(settings: Settings) -> Table:
-    """Every version, the active one marked."""
-    store = ModelStore(settings.state)
+@contextmanager
+def open_tools(settings: Settings) -> Iterator[Tools]:
+    """Open the state folder for a command."""
+    media = MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
+    catalogue, store = Catalogue(settings.folders.catalogue), ModelStore(settings.state)
     try:
-        active = store.serving().active
-    except NotFound:
-        active = None
+        with open_triton(settings) as triton:
+            generations = Generations(settings, catalogue, media, store, triton)
+            yield Tools(store, generations, triton)
+    finally:
+        catalogue.close()
+
+
+def add(tools: Tools, export: Path) -> str:
+    """Add an export; says which version it is."""
+    return f"version {_named(tools.generations.get(tools.store.add(export)))}"
+
+
+def build(tools: Tools, version: int, *, activate: bool) -> str:
+    """Let the worker encode every video with a version; says how many are left."""
+    made = tools.generations.build(version, activate=activate)
+    return f"version {made.id} is {made.state}: {_progress(made)}; see `qasir models list`"
+
+
+def activate(tools: Tools, wanted: Activation) -> str:
+    """Make a version active; says from when on."""
+    made = tools.generations.activate(wanted)
+    when = "from now on" if tools.triton.ready() else "from the next start on"
+    return f"version {made.id} is active {when}: fingerprint {made.manifest.fingerprint}"
+
+
+def retire(tools: Tools, version: int) -> str:
+    """Remove a version's vectors; its models stay in the store."""
+    tools.generations.retire(version)
+    return f"version {version} is kept no longer; `qasir models build {version}` begins again"
+
+
+def table(tools: Tools) -> Table:
+    """Every version with its generation."""
     whole = Column("fingerprint", no_wrap=True)
-    result = Table("", "version", "name", "backbone", "variant", "D", "grid sizes", whole)
-    for model in store.list():
-        manifest = model.manifest
+    result = Table("version", "state", "videos", "name", "backbone", "variant", "D", "N", whole)
+    for one in tools.generations.list():
+        manifest = one.manifest
         result.add_row(
-            "*" if model.version == active else "",
-            str(model.version),
+            str(one.id),
+            one.state,
+            "" if one.state == "stored" else _progress(one),
             manifest.name,
             manifest.backbone,
             manifest.variant,
             str(manifest.dim),
-            " ".join(map(str, sorted(manifest.grids))),
+            " ".join(map(str, manifest.profile.grid_sizes)),
             manifest.fingerprint,
         )
     return result
 
 
-def _fingerprint(store: ModelStore, version: int) -> str:
-    return f"fingerprint {store.get(version).manifest.fingerprint}"
+def _named(one: Generation) -> str:
+    return f"{one.id} is '{one.manifest.name}', fingerprint {one.manifest.fingerprint}"
+
+
+def _progress(one: Generation) -> str:
+    failed = f", {one.videos.failed} failed" if one.videos.failed else ""
+    return f"{one.videos.done} of {one.videos.total} videos{failed}"
 
 
 def parser() -> argparse.ArgumentParser:
-    """`add <folder>`, `list`, `activate <version>`."""
-    result = argparse.ArgumentParser(prog="qasir models", description="The model store.")
+    """`list`, `add FOLDER`, and `build`, `activate`, `retire` of a version."""
+    result = argparse.ArgumentParser(prog="qasir models", description="Models and generations.")
     commands = result.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="every version, the active one marked")
+    commands.add_parser("list", help="every version, and how many videos it holds")
     adding = commands.add_parser("add", help="copy a verified export into the store")
     adding.add_argument("export", type=Path)
-    activating = commands.add_parser("activate", help="make a version the one that serves")
-    activating.add_argument("version", type=int)
+    building = commands.add_parser("build", help="encode every video with a version")
+    activating = commands.add_parser("activate", help="answer searches with a version")
+    retiring = commands.add_parser("retire", help="remove the vectors of a version")
+    for command in (building, activating, retiring):
+        command.add_argument("version", type=int)
+    building.add_argument("--activate", action="store_true", help="once it holds every video")
+    activating.add_argument("--max-missing", type=int, default=0, help="videos it may lack")
+    activating.add_argument("--fine", type=int, metavar="VERSION", help="scores in mode hybrid")
+    activating.add_argument("--fine-grid-size", type=int, default=1, metavar="N")
+    activating.add_argument("-k", type=int, default=20, help="videos that it scores")
     return result
+
+
+def run(given: argparse.Namespace, tools: Tools) -> str | Table:
+    """One command's answer."""
+    match given.command:
+        case "add":
+            return add(tools, given.export)
+        case "build":
+            return build(tools, given.version, activate=given.activate)
+        case "activate":
+            return activate(tools, Activation(given.version, given.max_missing, _fine(given)))
+        case "retire":
+            return retire(tools, given.version)
+        case _:
+            return table(tools)
+
+
+def _fine(given: argparse.Namespace) -> Fine | None:
+    if given.fine is None:
+        return None
+    return Fine(version=given.fine, grid_size=given.fine_grid_size, k=given.k)
 
 
 def main() -> None:
     """Run one command; an error is one line and exit code 1."""
     given = parser().parse_args()
-    console = Console(highlight=False, soft_wrap=True)
     try:
         settings = load_settings()
         settings.folders.create()
-        if given.command == "add":
-            console.print(add(settings, given.export))
-        elif given.command == "activate":
-            console.print(activate(settings, given.version))
-        else:
-            console.print(table(settings))
+        with open_tools(settings) as tools:
+            answer = run(given, tools)
     except QasirError as error:
         sys.exit(f"models {given.command}: {error}")
+    Console(highlight=False, soft_wrap=True).print(answer)
 
 
 if __name__ == "__main__":

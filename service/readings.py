@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from qasir import __version__
 from qasir.errors import QasirError
 from service import metrics
+from service.engine.generations import Generations
 from service.evaluation import read_recall
 from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
@@ -14,13 +15,17 @@ from service.telemetry import Reading
 
 
 def readings(
-    settings: Settings, catalogue: Catalogue, active_model: FindActiveModel
+    settings: Settings,
+    catalogue: Catalogue,
+    active_model: FindActiveModel,
+    generations: Generations,
 ) -> Iterator[Reading]:
     """Every gauge of `SERVICE_METRICS`, as of now."""
     model = _active(active_model)
     yield Reading(metrics.BUILD_INFO, 1, {"version": __version__})
     yield Reading(metrics.MODEL_VERSION, model.version if model else 0)
-    yield from _library(catalogue.totals(model.manifest.fingerprint if model else ""))
+    yield from _library(catalogue.totals(model.manifest.passports if model else ()))
+    yield from _generations(generations)
     yield from _disk(settings)
     yield from _recall(settings)
 
@@ -40,6 +45,12 @@ def _library(totals: Totals) -> Iterator[Reading]:
         yield Reading(metrics.JOBS, count, {"state": state})
     for grid_size, count in totals.super_images.items():
         yield Reading(metrics.INDEX_SUPER_IMAGES, count, {"grid_size": str(grid_size)})
+
+
+def _generations(generations: Generations) -> Iterator[Reading]:
+    for state, videos, count in generations.counts():
+        labels = {"generation": state, "videos": videos}
+        yield Reading(metrics.GENERATION_VIDEOS, count, labels)
 
 
 def _disk(settings: Settings) -> Iterator[Reading]:

@@ -65,7 +65,10 @@ class Settings(BaseSettings):
     candidates: Count = 50
     candidate_units: Count = 8
 
+    max_generations: Count = 3
+
     search_seconds: Seconds = 5.0
+    switch_seconds: Seconds = 60.0
     upload_seconds: Seconds = 3600.0
     request_stall_seconds: Seconds = 60.0
     triton_seconds: Seconds = 30.0

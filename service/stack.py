@@ -16,10 +16,10 @@ from rich.console import Console
 from qasir.errors import NotFound, QasirError
 from qasir.manifest import MANIFEST_NAME
 from qasir.triton_home import TritonHome, libpython_folder
+from service.models import build, open_tools
 from service.processes import Port, Process, python, refuse_taken
 from service.settings import PREFIX, Settings, load_settings
 from service.store.lock import locked
-from service.store.models import ModelStore
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPORT = ROOT / "build" / "export"
@@ -50,7 +50,7 @@ def up(settings: Settings, say: Say) -> None:
             return
         for process in missing:
             process.stop()
-        _check(settings, missing)
+        _check(settings, missing, say)
         _start(missing, say)
         # What ran already may have lost what it needs, and finds it again in its own time.
         _wait(everything)
@@ -72,34 +72,36 @@ def status(settings: Settings, say: Say) -> bool:
     return all(state.startswith("ready") for _, state in states)
 
 
-def add_export(store: ModelStore, export: Path = EXPORT) -> None:
-    """Put a new export into the store and make it active; an old one changes nothing.
+def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
+    """Put a new export into the store and let it follow the active one; an old one changes
+    nothing.
 
-    So a version that was activated by hand stays active until there is a newer export.
+    The first is active at once, a later one when the worker has encoded every video with it.
 
     Raises:
         NotFound: there is neither an export nor an active model.
     """
-    if (export / MANIFEST_NAME).is_file():
-        before = [model.version for model in store.list()]
-        version = store.add(export)
-        if version not in before:
-            store.activate(version)
-    try:
-        store.active()
-    except NotFound as error:
-        raise NotFound(
-            f"no exported model in {export} and none active in {store.root}; "
-            f"run `dvc pull` or `dvc repro`"
-        ) from error
+    with open_tools(settings) as tools:
+        if (export / MANIFEST_NAME).is_file():
+            before = [model.version for model in tools.store.list()]
+            version = tools.store.add(export)
+            if version not in before:
+                say(build(tools, version, activate=True))
+        try:
+            tools.store.active()
+        except NotFound as error:
+            raise NotFound(
+                f"no exported model in {export} and none active in {tools.store.root}; "
+                f"run `dvc pull` or `dvc repro`"
+            ) from error
 
 
-def _check(settings: Settings, missing: Sequence[Process]) -> None:
+def _check(settings: Settings, missing: Sequence[Process], say: Say) -> None:
     TritonHome(settings.triton_home.absolute()).prepare()
     libpython_folder()
     refuse_taken([port for process in missing for port in process.ports])
     if any(process.name == "triton" for process in missing):
-        add_export(ModelStore(settings.state))
+        add_export(settings, say)
 
 
 def _wait(everything: Sequence[Process]) -> None:
@@ -161,10 +163,7 @@ def _service(settings: Settings) -> Process:
         "service",
         python("-m", "service.api"),
         f"{_page(settings)}/readyz",
-        [
-            Port(settings.host, settings.http_port, "QASIR_HTTP_PORT"),
-            Port(settings.host, settings.grpc_port, "QASIR_GRPC_PORT"),
-        ],
+        [Port(settings.host, settings.http_port, "QASIR_HTTP_PORT")],
     )
 
 

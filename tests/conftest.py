@@ -5,5 +5,4 @@ pytest_plugins = [
     "tests.fixtures.models",
     "tests.fixtures.triton",
     "tests.fixtures.service",
-    "tests.fixtures.retrieval",
 ]

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qasir import __version__
 from qasir.errors import Overloaded
 from service import metrics
-from service.api import jobs, problems, search, videos
+from service.api import generations, jobs, problems, search, videos
 from service.api.context import Context, Given
 from service.api.schemas.shared import Problem
 from service.metric_types import OTHER
@@ -62,7 +62,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
         responses=ANY_PROBLEM,
     )
-    for router in (videos.router, jobs.router, search.router):
+    for router in (videos.router, jobs.router, search.router, generations.router):
         app.include_router(router)
     app.add_api_route("/metrics", metrics_page, name="metrics", include_in_schema=False)
     app.add_api_route("/", root, name="root", include_in_schema=False)

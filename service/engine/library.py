@@ -6,7 +6,8 @@ therefore all of them answer alike.
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ from service.store.catalogue import Catalogue
 from service.store.media import MediaStore
 from service.store.videos import VectorFile
 
+# Longer than any search: one that began before an activation may still want the old index.
+IDLE_SECONDS = 30.0
+
 log = structlog.get_logger()
 
 
@@ -38,7 +42,10 @@ class View:
 
 
 class Library:
-    """Indexes of the active model, one per grid size in use; safe to share by threads."""
+    """Indexes by passport, each with a lock of its own; safe to share by threads.
+
+    So one that is being read for the first time keeps nobody waiting who searches another.
+    """
 
     def __init__(self, catalogue: Catalogue, media: MediaStore, patience_seconds: float) -> None:
         self._catalogue = catalogue
@@ -61,7 +68,7 @@ class Library:
                 vectors={video_id: shelf.index.get(video_id) for video_id in recalled.ids[:want]},
                 videos=len(shelf.index),
                 seconds=shelf.total_seconds,
-                change_number=shelf.number or 0,
+                change_number=shelf.relevant,
             )
 
     def load(self, manifest: Manifest, passport: Passport) -> int:
@@ -69,45 +76,57 @@ class Library:
         with self._current(manifest, passport, patience_seconds=-1) as shelf:
             return len(shelf.index)
 
+    def keep(self, wanted: Collection[Passport]) -> None:
+        """Let go of every index that is not wanted, once no search can still be using it."""
+        with self._lock:
+            self._shelves = {
+                known: shelf
+                for known, shelf in self._shelves.items()
+                if known[0] in wanted or shelf.idle_seconds < IDLE_SECONDS
+            }
+
     @contextmanager
     def _current(
         self, manifest: Manifest, passport: Passport, patience_seconds: float | None = None
     ) -> Iterator["_Shelf"]:
         patience = self._patience_seconds if patience_seconds is None else patience_seconds
-        if not self._lock.acquire(timeout=patience):
+        shelf = self._shelf(manifest, passport)
+        if not shelf.lock.acquire(timeout=patience):
             raise Overloaded(
                 f"the library was busy for {patience:.0f} s; try again, or search less at once"
             )
         try:
-            shelf = self._shelf(manifest, passport)
             if shelf.number != self._catalogue.change_number():
                 shelf.follow(self._catalogue, self._media)
             yield shelf
         finally:
-            self._lock.release()
+            shelf.used = time.monotonic()
+            shelf.lock.release()
 
     def _shelf(self, manifest: Manifest, passport: Passport) -> "_Shelf":
         unit = manifest.profile.index_unit
-        if (passport, unit) not in self._shelves:
-            # An index of a model or profile that is no longer active is of no use and weighs much.
-            self._shelves = {
-                known: shelf
-                for known, shelf in self._shelves.items()
-                if (known[0].fingerprint, known[1]) == (passport.fingerprint, unit)
-            }
-            self._shelves[passport, unit] = _Shelf(Index(passport, manifest.dim, unit))
-        return self._shelves[passport, unit]
+        with self._lock:
+            if (passport, unit) not in self._shelves:
+                self._shelves[passport, unit] = _Shelf(Index(passport, manifest.dim, unit))
+            return self._shelves[passport, unit]
 
 
 class _Shelf:
-    """An index with the change number it is as of."""
+    """An index with the change number it is as of, and the newest that is about its videos."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
+        self.lock = threading.Lock()
+        self.used = time.monotonic()
         self.number: int | None = None
+        self.relevant = 0
         self.total_seconds = 0.0
         self._seconds: dict[str, float] = {}
         self._paths: dict[str, str] = {}
+
+    @property
+    def idle_seconds(self) -> float:
+        return time.monotonic() - self.used
 
     def follow(self, catalogue: Catalogue, media: MediaStore) -> None:
         changes = catalogue.changes(self.index.passport, self.number)
@@ -119,6 +138,7 @@ class _Shelf:
             if self._paths.get(file.video_id) != file.path:
                 self._put(file, media)
         self.number = changes.number
+        self.relevant = changes.relevant
         self.total_seconds = sum(self._seconds.values())
 
     def _put(self, file: VectorFile, media: MediaStore) -> None:

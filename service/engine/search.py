@@ -10,7 +10,6 @@ from qasir.errors import InvalidInput, UnsupportedGrid
 from qasir.manifest import Passport
 from service import metrics
 from service.engine.answers import Embeddings, Hit, SearchAnswer, SearchRequest
-from service.engine.deadline import Deadline
 from service.engine.library import Library, View
 from service.engine.ranking import Limits, Ranked, Scorer, by_moment, ranked, rescored
 from service.engine.texts import TextEncoder, Texts
@@ -45,15 +44,11 @@ class SearchEngine:
         self._active_model = active_model
         self._telemetry = telemetry
         self._texts = Texts(triton, telemetry, settings)
-        self._limits = Limits(settings.candidates, settings.candidate_units)
+        limits = (settings.candidates, settings.candidate_units, settings.search_seconds)
+        self._limits = Limits(*limits)
 
-    def search(
-        self,
-        request: SearchRequest,
-        queued_seconds: float = 0.0,
-        deadline: Deadline | None = None,
-    ) -> SearchAnswer:
-        """Answer one search, by the deadline of its caller or by the service's own.
+    def search(self, request: SearchRequest, queued_seconds: float = 0.0) -> SearchAnswer:
+        """Answer one search.
 
         Raises:
             InvalidInput, QueryTooLong, UnsupportedGrid: the request is outside its limits.
@@ -61,25 +56,24 @@ class SearchEngine:
         """
         watch = Stopwatch()
         watch.seconds["queue"] = queued_seconds
-        deadline = deadline or Deadline(self._settings.search_seconds)
         text = self._texts.clean(request.query)
         self._check(request)
         model = self._active_model()
         passport = _passport(model, request.grid_size)
-        query = self._texts.vectors([text], model, watch, deadline)[0]
+        query = self._texts.vectors([text], model, watch)[0]
         want = max(self._settings.candidates, request.offset + request.top_k)
         with watch.stage("recall"):
             view = self._library.search(model.manifest, passport, query, want)
         with watch.stage("score"):
             order = view.recalled
             if request.mode == "accurate":
-                order = rescored(view, query, model, self._triton, self._limits, deadline)
+                order = rescored(view, query, model, self._triton, self._limits)
         with watch.stage("hydrate"):
             branches = model.manifest.branches[passport.grid_size]
             hits = self._hits(request, ranked(view, order, query, branches))
         return self._answer(request, model, passport, view, hits, watch)
 
-    def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> Embeddings:
+    def embed(self, texts: Sequence[str]) -> Embeddings:
         """Vectors of texts in the space of the active model.
 
         Raises:
@@ -90,17 +84,22 @@ class SearchEngine:
             raise InvalidInput(f"{len(texts)} texts: send 1 to {MAX_TEXTS} at a time")
         model = self._active_model()
         cleaned = [self._texts.clean(text) for text in texts]
-        deadline = deadline or Deadline(self._settings.search_seconds)
-        vectors = self._texts.vectors(cleaned, model, Stopwatch(), deadline)
+        vectors = self._texts.vectors(cleaned, model, Stopwatch())
         return Embeddings(vectors, model.manifest.fingerprint)
 
     def load(self) -> int:
         """Read the library of the active model into memory; how many videos there are."""
-        model = self._active_model()
-        self._texts.load(model)
-        sizes = model.manifest.profile.grid_sizes
-        passports = [model.manifest.passport(n) for n in sizes]
-        return max(self._library.load(model.manifest, passport) for passport in passports)
+        return self.hold([self._active_model()])
+
+    def hold(self, models: Sequence[ActiveModel]) -> int:
+        """Have these models' vectors in memory, and in the end no others'; how many videos."""
+        count = 0
+        for model in models:
+            self._texts.load(model)
+            for passport in model.manifest.passports:
+                count = max(count, self._library.load(model.manifest, passport))
+        self._library.keep({p for model in models for p in model.manifest.passports})
+        return count
 
     def _check(self, request: SearchRequest) -> None:
         limits = self._settings

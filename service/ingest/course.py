@@ -1,10 +1,9 @@
-"""How far an ingest is: told to the catalogue now and then, and stopped by it."""
+"""How far an encoding is: told to the catalogue now and then, and stopped by it."""
 
 import time
 from collections.abc import Callable
 
-from service.store.catalogue import Catalogue
-from service.store.jobs import Claim, Progress, Stage
+from service.store.jobs import Progress, Stage
 
 TELL_SECONDS = 0.5
 # Decoding and encoding overlap; of the whole, encoding is the larger part.
@@ -20,17 +19,15 @@ class Stopping(Exception):
 
 
 class Course:
-    """Progress of one claimed job over `grids` grid sizes."""
+    """Progress of encoding one video; `tell` answers whether it is still wanted."""
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        mine: Claim,
+        tell: Callable[[Progress], bool],
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalogue = catalogue
-        self._mine = mine
+        self._tell = tell
         self._stopping = stopping
         self._clock = clock
         self._begin = clock()
@@ -71,7 +68,7 @@ class Course:
             raise Stopping
         if always or self._clock() - self._told >= TELL_SECONDS:
             self._told = self._clock()
-            if not self._catalogue.heartbeat(self._mine, self.progress):
+            if not self._tell(self.progress):
                 raise JobLost
 
     @property

@@ -38,11 +38,11 @@ TICK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class GridPlan:
-    """One grid size to produce: N, R, and the folder its sheets go to."""
+    """One grid size to produce: N, R, and the folder its sheets go to; None: they are there."""
 
     grid_size: int
     resolution: int
-    sheets: Path
+    sheets: Path | None
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,9 @@ class Lane:
     def _run(self) -> None:
         size = self.grid.grid_size
         frames = timed(iter(self._frames.get, None), self._watch, "wait")
-        shown = write_sheets(frames, size, self.grid.sheets)
-        images = timed(tile(shown, size, self.grid.resolution), self._watch, "tile")
+        if self.grid.sheets is not None:
+            frames = write_sheets(frames, size, self.grid.sheets)
+        images = timed(tile(frames, size, self.grid.resolution), self._watch, "tile")
         for window in windows(images, self._plan.window, self._plan.window_overlap):
             self._send(DecodedWindow(size, window.batch, window.keep))
 

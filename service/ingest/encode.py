@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -72,7 +73,10 @@ class _Parts:
 
 
 class Encoding:
-    """Encodes videos with one model, for every grid size its profile serves."""
+    """Encodes videos with one model under passports of it, all of one fps.
+
+    drawn: grid sizes whose sheets are there already.
+    """
 
     def __init__(
         self,
@@ -80,15 +84,20 @@ class Encoding:
         media: MediaStore,
         triton: VideoEncoder,
         model: ActiveModel,
+        passports: Sequence[Passport],
         telemetry: Telemetry,
         stop: threading.Event,
+        drawn: Collection[int] = (),
     ) -> None:
         self._settings = settings
         self._media = media
         self._triton = triton
         self._model = model
         self._telemetry = telemetry
+        self._passports = {passport.grid_size: passport for passport in passports}
+        self._fps = passports[0].fps
         self._stop = stop
+        self._drawn = drawn
 
     def run(self, video_id: str, course: Course) -> EncodedVideo:
         """Decode a video and encode it window by window.
@@ -97,14 +106,13 @@ class Encoding:
             QasirError: the file is at fault, or Triton stayed away for too long.
             JobLost, Stopping: see `Course`.
         """
-        profile = self._model.manifest.profile
-        parts = {n: _Parts() for n in profile.grid_sizes}
-        watches = {n: Stopwatch() for n in profile.grid_sizes}
+        parts = {n: _Parts() for n in self._passports}
+        watches = {n: Stopwatch() for n in self._passports}
         with Decoder(self._plan(video_id), self._settings.decode_stall_seconds) as decoder:
             for message in decoder.messages(idle=course.check):
                 match message:
                     case Probed():
-                        course.expect(message.info.duration * profile.fps)
+                        course.expect(message.info.duration * self._fps)
                     case Decoded():
                         course.decoded(message.frames)
                     case DecodedWindow():
@@ -117,19 +125,22 @@ class Encoding:
                         finished = message
         return EncodedVideo(
             finished=finished,
-            vectors={n: p.vectors(self._model.manifest.passport(n)) for n, p in parts.items()},
+            vectors={n: p.vectors(self._passports[n]) for n, p in parts.items()},
             encode_seconds={n: watch.seconds["encode"] for n, watch in watches.items()},
         )
 
     def _plan(self, video_id: str) -> DecodePlan:
-        manifest, settings = self._model.manifest, self._settings
-        fps = manifest.profile.fps
+        manifest, settings, fps = self._model.manifest, self._settings, self._fps
         return DecodePlan(
             path=self._media.original(video_id),
             fps=fps,
             grids=tuple(
-                GridPlan(n, manifest.grids[n], self._media.sheets(video_id, n, fps))
-                for n in manifest.profile.grid_sizes
+                GridPlan(
+                    n,
+                    passport.resolution,
+                    None if n in self._drawn else self._media.sheets(video_id, n, fps),
+                )
+                for n, passport in self._passports.items()
             ),
             window=manifest.window,
             window_overlap=manifest.window_overlap,
@@ -166,6 +177,7 @@ def _write(
         video_id=video_id,
         fingerprint=passport.fingerprint,
         grid_size=passport.grid_size,
+        resolution=passport.resolution,
         fps=passport.fps,
         path=path,
         frames=encoded.finished.frames,

@@ -3,11 +3,14 @@
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 
 import structlog
 
 from qasir.errors import DecoderCrashed, QasirError
+from qasir.manifest import Passport
 from service import metrics
+from service.ingest.build import Builder
 from service.ingest.course import Course, JobLost, Stopping
 from service.ingest.encode import EncodedVideo, Encoding, VideoEncoder, write_files
 from service.settings import Settings
@@ -20,6 +23,7 @@ from service.telemetry import Stopwatch, Telemetry
 # How long a job rests that met a closed door: no Triton, no model, no disk.
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
+INGESTS_PER_BUILD = 4
 
 log = structlog.get_logger()
 
@@ -36,6 +40,7 @@ class IngestLoop:
         active_model: FindActiveModel,
         telemetry: Telemetry,
         stop: threading.Event,
+        builder: Builder,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
@@ -44,6 +49,8 @@ class IngestLoop:
         self._active_model = active_model
         self._telemetry = telemetry
         self._stop = stop
+        self._builder = builder
+        self._ingests = 0
         self._owner = uuid.uuid4().hex
         self._delay = FIRST_DELAY_SECONDS
 
@@ -57,10 +64,14 @@ class IngestLoop:
         """Work until told to stop."""
         while not self._stop.is_set():
             mine = self._catalogue.claim(self._owner)
-            if mine is None:
-                self._stop.wait(self._settings.poll_seconds)
-            else:
+            if mine is not None:
                 self._work(mine)
+                self._ingests += 1
+            # Uploads go first, and a generation is finished nevertheless.
+            if mine is None or self._ingests % INGESTS_PER_BUILD == 0:
+                built = self._builder.step()
+                if mine is None and not built:
+                    self._stop.wait(self._settings.poll_seconds)
 
     def _work(self, mine: Claim) -> None:
         begin = time.perf_counter()
@@ -101,20 +112,35 @@ class IngestLoop:
             )
         watch = Stopwatch()
         model = self._active_model()
-        course = Course(self._catalogue, mine, self._stop.is_set)
+        course = Course(lambda so_far: self._catalogue.heartbeat(mine, so_far), self._stop.is_set)
+        passports = model.manifest.passports
         encoding = Encoding(
-            self._settings, self._media, self._triton, model, self._telemetry, self._stop
+            self._settings,
+            self._media,
+            self._triton,
+            model,
+            passports,
+            self._telemetry,
+            self._stop,
         )
         encoded = encoding.run(mine.job.video_id, course)
         course.enter("commit")
         with watch.stage("commit"):
-            self._commit(mine, encoded)
+            self._commit(mine, encoded, passports)
         self._record(encoded, watch)
 
-    def _commit(self, mine: Claim, encoded: EncodedVideo) -> None:
+    def _commit(self, mine: Claim, encoded: EncodedVideo, made: Sequence[Passport]) -> None:
+        def is_current() -> bool:
+            return self._active_model().manifest.passports == made
+
         files = write_files(encoded, mine.job.video_id, self._media)
-        if not self._catalogue.commit(mine, encoded.finished.info, files):
+        if self._catalogue.commit(mine, encoded.finished.info, files, is_current):
+            return
+        if is_current():
             raise JobLost
+        # Another generation was activated meanwhile: the job begins again with that one.
+        self._tidy(mine)
+        raise Stopping
 
     def _put_off(self, mine: Claim, error: QasirError) -> str:
         self._catalogue.release(mine, self._delay)

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from qasir.errors import InvalidConfig
 from service.connect import find_active_model, open_triton
+from service.engine.generations import Generations
+from service.ingest.build import Builder
 from service.ingest.loop import IngestLoop
 from service.logs import configure_logs
 from service.metrics import WORKER_METRICS
@@ -15,6 +17,7 @@ from service.settings import Settings, load_settings
 from service.store.catalogue import Catalogue
 from service.store.lock import only_one
 from service.store.media import MediaStore
+from service.store.models import ModelStore
 from service.telemetry import CONTENT_TYPE, Telemetry
 
 
@@ -33,15 +36,12 @@ def run_worker() -> None:
     telemetry = Telemetry(WORKER_METRICS)
     media = MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
     with only_one(settings.folders.run / "worker.lock", "worker"):
-        loop = IngestLoop(
-            settings,
-            Catalogue(settings.folders.catalogue),
-            media,
-            open_triton(settings),
-            find_active_model(settings),
-            telemetry,
-            stop,
-        )
+        catalogue = Catalogue(settings.folders.catalogue)
+        triton, store = open_triton(settings), ModelStore(settings.state)
+        generations = Generations(settings, catalogue, media, store, triton)
+        builder = Builder(settings, catalogue, media, triton, store, generations, telemetry, stop)
+        active = find_active_model(settings)
+        loop = IngestLoop(settings, catalogue, media, triton, active, telemetry, stop, builder)
         # Before the page, so that whoever waits for the page finds everything recovered.
         loop.recover()
         with metrics_page(settings, telemetry):

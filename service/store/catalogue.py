@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from qasir.errors import NotFound
 from qasir.manifest import Passport
 from qasir.types import VideoInfo
 from service.store import jobs, schema, videos
+from service.store.encodings import Encodings
 from service.store.jobs import Claim, Job, JobError, JobState, Progress
 from service.store.schema import reading, writing
 from service.store.videos import VectorFile, Video
@@ -37,11 +38,13 @@ class Accepted:
 class Changes:
     """What a searcher must do to be as of change `number`.
 
+    `relevant` is the newest change that may concern the passport, the same for every searcher;
     `files` are to be held; `gone` are ids to be dropped. `complete`: `files` are all there
     are, anything else held is to be dropped too.
     """
 
     number: int
+    relevant: int
     files: Sequence[VectorFile]
     gone: frozenset[str]
     complete: bool
@@ -68,6 +71,11 @@ class Catalogue:
     def close(self) -> None:
         """Give the file handles back."""
         self._engine.dispose()
+
+    @property
+    def encodings(self) -> Encodings:
+        """What is encoded outside an ingest."""
+        return Encodings(self._engine, self._clock)
 
     def accept(self, video: Video) -> Accepted:
         """Keep a video and queue its ingest; bytes that are here already keep their id.
@@ -213,13 +221,20 @@ class Catalogue:
                 videos.set_state(connection, mine.job.video_id, "failed")
             return failed
 
-    def commit(self, mine: Claim, info: VideoInfo, files: Sequence[VectorFile]) -> bool:
+    def commit(
+        self,
+        mine: Claim,
+        info: VideoInfo,
+        files: Sequence[VectorFile],
+        is_current: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Make the video searchable: rows, job and change in one step.
 
-        False: the video was deleted meanwhile, nothing is written.
+        `is_current` is asked where no activation can come in between. False: what was encoded
+        is of no use, or the video was deleted meanwhile; nothing is written.
         """
         with writing(self._engine) as connection:
-            if not jobs.finish(connection, mine, self._clock(), None):
+            if not is_current() or not jobs.finish(connection, mine, self._clock(), None):
                 return False
             video_id = mine.job.video_id
             seconds = max(file.seconds for file in files)
@@ -239,29 +254,40 @@ class Catalogue:
         """What happened to the videos of one passport after change `since`; None: everything."""
         with reading(self._engine) as connection:
             number = _newest(connection)
+            relevant = _newest(connection, passport.fingerprint)
             touched = _touched(connection, since)
             if touched is None:
                 every = videos.vectors_with(connection, passport)
-                return Changes(number, every, frozenset(), complete=True)
+                return Changes(number, relevant, every, frozenset(), complete=True)
             files = videos.vectors_with(connection, passport, sorted(touched))
             gone = touched - {file.video_id for file in files}
-            return Changes(number, files, frozenset(gone), complete=False)
+            return Changes(number, relevant, files, frozenset(gone), complete=False)
 
-    def totals(self, fingerprint: str) -> Totals:
-        """Counts of jobs, and of what is searchable under a fingerprint."""
+    def totals(self, passports: Sequence[Passport]) -> Totals:
+        """Counts of jobs, and of what is searchable under these passports."""
         with reading(self._engine) as connection:
             created = jobs.oldest_queued(connection)
+            held = [videos.super_images(connection, passport) for passport in passports]
             return Totals(
                 jobs=jobs.counts(connection),
                 oldest_queued_seconds=max(0.0, self._clock() - created) if created else 0.0,
                 change_number=_newest(connection),
-                searchable_videos=videos.searchable(connection, fingerprint),
-                super_images=videos.super_images(connection, fingerprint),
+                searchable_videos=max((count for count, _ in held), default=0),
+                super_images={
+                    passport.grid_size: number
+                    for passport, (_, number) in zip(passports, held, strict=True)
+                    if number
+                },
             )
 
 
-def _newest(connection: Connection) -> int:
-    return connection.execute(select(func.max(schema.changes.c.number))).scalar_one() or 0
+def _newest(connection: Connection, fingerprint: str | None = None) -> int:
+    """The newest change; given a fingerprint, the newest that is not another model's alone."""
+    number, of = schema.changes.c.number, schema.changes.c.fingerprint
+    query = select(number).order_by(number.desc()).limit(1)
+    if fingerprint is not None:
+        query = query.where(of.is_(None) | (of == fingerprint))
+    return connection.execute(query).scalar_one_or_none() or 0
 
 
 def _touched(connection: Connection, since: int | None) -> set[str] | None:

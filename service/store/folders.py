@@ -35,6 +35,10 @@ class StateFolders:
         return self.root / "run"
 
     @property
+    def searching(self) -> Path:
+        return self.run / "searching"
+
+    @property
     def bentoml(self) -> Path:
         return self.root / "bentoml"
 

@@ -12,30 +12,18 @@ from pathlib import Path
 import structlog
 
 from qasir.artifacts import sync_folder, whole_file
-from qasir.config import Strict
 from qasir.errors import CorruptArtifact, NotFound
 from qasir.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
 from service.store.active_model import ActiveModel
 from service.store.folders import StateFolders
 from service.store.lock import locked
+from service.store.serving import SERVING_NAME, Serving
 from service.store.triton_configs import write_configs
 
 GRAPH_NAME = "model.onnx"
-SERVING_NAME = "serving.json"
 
 log = structlog.get_logger()
-
-
-class Serving(Strict):
-    """What Triton loads: the active version, and those loaded beside it."""
-
-    active: int
-    beside: tuple[int, ...] = ()
-
-    @property
-    def versions(self) -> tuple[int, ...]:
-        return tuple(sorted({self.active, *self.beside}))
 
 
 def triton_names(version: int) -> list[str]:
@@ -103,43 +91,49 @@ class ModelStore:
         Raises:
             NotFound: no model has been activated.
         """
-        serving = self.serving()
-        self.serve(serving.active, *serving.beside)
+        serving = self.change(lambda before: before)
         names = [name for version in serving.versions for name in triton_names(version)]
         return [*dict.fromkeys(names), *ENSEMBLES]
 
-    def serve(self, active: int, *beside: int) -> Serving:
-        """Say what Triton loads from now on, and write its configs accordingly.
-
-        A running Triton changes nothing until it is told to load; see `activate`.
-        """
-        serving = Serving(active=active, beside=tuple(beside))
-        models = [self.get(version) for version in serving.versions]
+    def serve(self, serving: Serving) -> Serving:
+        """Say what is served from now on, whatever was before."""
         with locked(self.root / "lock"):
-            with whole_file(self.root / SERVING_NAME) as file:
-                file.write(serving.model_dump_json().encode() + b"\n")
-            write_configs(self.root, active, models)
-        return serving
+            return self._serve(serving)
 
-    def activate(self, version: int, load: Callable[[str], None] | None = None) -> None:
-        """Make a version the active one; `load` is a running Triton's, by model name.
+    def change(self, make: Callable[[Serving], Serving]) -> Serving:
+        """Say what is served from now on, made from what was served before, and by nobody else
+        in between.
 
-        Triton serves both versions before `active()` changes and keeps the old one until it
-        starts again, so whoever asked for either is served.
+        A running Triton changes nothing until it is told to; see `service.engine.loading`.
+
+        Raises:
+            NotFound: no model has been activated.
         """
+        with locked(self.root / "lock"):
+            return self._serve(make(self.serving()))
+
+    def activate(self, version: int) -> Serving:
+        """Make a version active at once, whatever it lacks; see `Generations.activate`."""
         self.get(version)
-        if load is None:
-            self.serve(version)
-            return
-        before = self.serving()
-        self.serve(before.active, *before.beside, version)
-        for name in triton_names(version):
-            load(name)
-        self.serve(version, *before.versions)
-        # Loading an ensemble loads its steps as their configs say: the old version is in them.
-        for name in ENSEMBLES:
-            load(name)
-        self.serve(version)
+        with locked(self.root / "lock"):
+            try:
+                before = self.serving()
+            except (NotFound, CorruptArtifact):
+                before = Serving(active=version)
+            return self._serve(before.activated(version))
+
+    def trouble(self, version: int) -> str | None:
+        """Why Triton does not serve this version, if it was told to and could not."""
+        path = self._trouble(version)
+        return path.read_text() if path.is_file() else None
+
+    def set_trouble(self, version: int, text: str | None) -> None:
+        """Keep why Triton does not serve this version; None: it does."""
+        if text is None:
+            self._trouble(version).unlink(missing_ok=True)
+        else:
+            with whole_file(self._trouble(version)) as file:
+                file.write(text.encode())
 
     def list(self) -> list[ActiveModel]:
         """Every complete set, oldest first.
@@ -154,6 +148,21 @@ class ModelStore:
             except CorruptArtifact as error:
                 log.warning("model unreadable", version=version, detail=str(error))
         return found
+
+    def _serve(self, serving: Serving) -> Serving:
+        # What another version of qasir wrote can be kept no longer; see `list`.
+        known = {model.version for model in self.list()} | {serving.active}
+        beside = tuple(version for version in serving.beside if version in known)
+        serving = serving.model_copy(update={"beside": beside})
+        models = [self.get(version) for version in serving.versions]
+        # Configs first: who sees the new version in the file may load it at once.
+        write_configs(self.root, serving.active, models)
+        with whole_file(self.root / SERVING_NAME) as file:
+            file.write(serving.model_dump_json(indent=2).encode() + b"\n")
+        return serving
+
+    def _trouble(self, version: int) -> Path:
+        return self.root / f"trouble-{version}.txt"
 
     def _versions(self) -> Sequence[int]:
         return sorted(int(path.name) for path in self._manifests.glob("[0-9]*"))

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from qasir.errors import InvalidConfig
 from service.store.lock import locked
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_MILLISECONDS = 15_000
 
 tables = MetaData()
@@ -91,6 +91,7 @@ vectors = Table(
     _video_id(primary_key=True),
     Column("fingerprint", String, primary_key=True),
     Column("grid_size", Integer, primary_key=True),
+    Column("resolution", Integer, primary_key=True),
     Column("fps", Float, primary_key=True),
     Column("path", String, nullable=False),
     Column("frames", Integer, nullable=False),
@@ -98,13 +99,31 @@ vectors = Table(
     Column("seconds", Float, nullable=False),
 )
 
+# What is, or was, to be encoded outside an ingest. Nobody writes here that a generation lacks a
+# video: that follows from `vectors`. Rows say what does not follow: attempts, errors, requests.
+encodings = Table(
+    "encodings",
+    tables,
+    _video_id(primary_key=True),
+    Column("fingerprint", String, primary_key=True),
+    Column("grid_size", Integer, primary_key=True),
+    Column("resolution", Integer, primary_key=True),
+    Column("fps", Float, primary_key=True),
+    Column("requested", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("error_code", String),
+    Column("error_detail", String),
+)
+
 # A change outlives its video, so no foreign key; AUTOINCREMENT never gives a number twice.
+# `fingerprint`: whose vectors alone have changed; null where every model's have.
 changes = Table(
     "changes",
     tables,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("kind", String, nullable=False),
     Column("video_id", String, nullable=False),
+    Column("fingerprint", String),
     sqlite_autoincrement=True,
 )
 

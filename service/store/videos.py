@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from qasir.errors import NotFound
 from qasir.manifest import Passport
@@ -44,11 +55,27 @@ class VectorFile:
     video_id: str
     fingerprint: str
     grid_size: int
+    resolution: int
     fps: float
     path: str
     frames: int
     super_images: int
     seconds: float
+
+    @property
+    def passport(self) -> Passport:
+        """What its vectors were made with."""
+        return Passport(
+            fingerprint=self.fingerprint,
+            grid_size=self.grid_size,
+            resolution=self.resolution,
+            fps=self.fps,
+        )
+
+
+def of_passport(table: Table, passport: Passport) -> ColumnElement[bool]:
+    """The rows of a table that has a passport's columns."""
+    return and_(*(table.c[name] == value for name, value in passport))
 
 
 def add(connection: Connection, video: Video) -> None:
@@ -124,13 +151,10 @@ def remove(connection: Connection, video_id: str) -> bool:
 
 def add_vectors(connection: Connection, file: VectorFile) -> None:
     """Name a vector file; one that it replaces becomes an orphan for the next sweep."""
-    mine = (
-        (schema.vectors.c.video_id == file.video_id)
-        & (schema.vectors.c.fingerprint == file.fingerprint)
-        & (schema.vectors.c.grid_size == file.grid_size)
-        & (schema.vectors.c.fps == file.fps)
+    mine = of_passport(schema.vectors, file.passport)
+    connection.execute(
+        delete(schema.vectors).where(schema.vectors.c.video_id == file.video_id, mine)
     )
-    connection.execute(delete(schema.vectors).where(mine))
     connection.execute(insert(schema.vectors).values(**file.__dict__))
 
 
@@ -138,11 +162,7 @@ def vectors_with(
     connection: Connection, passport: Passport, ids: Sequence[str] | None = None
 ) -> list[VectorFile]:
     """Vector files of this passport: all of them, or those of the given videos."""
-    query = select(schema.vectors).where(
-        schema.vectors.c.fingerprint == passport.fingerprint,
-        schema.vectors.c.grid_size == passport.grid_size,
-        schema.vectors.c.fps == passport.fps,
-    )
+    query = select(schema.vectors).where(of_passport(schema.vectors, passport))
     if ids is not None:
         query = query.where(schema.vectors.c.video_id.in_(ids))
     return [VectorFile(**row._mapping) for row in connection.execute(query)]
@@ -154,22 +174,14 @@ def vectors_of(connection: Connection, video_id: str) -> list[VectorFile]:
     return [VectorFile(**row._mapping) for row in connection.execute(query)]
 
 
-def super_images(connection: Connection, fingerprint: str) -> dict[int, int]:
-    """Super images held under a fingerprint, by grid size."""
-    query = (
-        select(schema.vectors.c.grid_size, func.sum(schema.vectors.c.super_images))
-        .where(schema.vectors.c.fingerprint == fingerprint)
-        .group_by(schema.vectors.c.grid_size)
+def super_images(connection: Connection, passport: Passport) -> tuple[int, int]:
+    """How many videos are held under a passport, and super images of them."""
+    held = schema.vectors.c
+    query = select(func.count(), func.coalesce(func.sum(held.super_images), 0)).where(
+        of_passport(schema.vectors, passport)
     )
-    return {row[0]: int(row[1]) for row in connection.execute(query)}
-
-
-def searchable(connection: Connection, fingerprint: str) -> int:
-    """Videos that have vectors under a fingerprint."""
-    query = select(func.count(schema.vectors.c.video_id.distinct())).where(
-        schema.vectors.c.fingerprint == fingerprint
-    )
-    return connection.execute(query).scalar_one()
+    count, number = connection.execute(query).one()
+    return int(count), int(number)
 
 
 def all_vectors(connection: Connection) -> list[VectorFile]:

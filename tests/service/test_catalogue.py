@@ -18,6 +18,7 @@ from service.store.jobs import JOB_STATES, Claim, JobError, Progress
 from service.store.videos import VectorFile, Video
 
 PASSPORT = Passport(fingerprint="f" * 16, grid_size=2, resolution=64, fps=1.0)
+OTHER = PASSPORT.model_copy(update={"resolution": 96})
 INFO = VideoInfo(12.5, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
 
 
@@ -46,7 +47,9 @@ def video(name: str = "a", created: float = 1.0) -> Video:
 
 
 def vectors(video_id: str = "va", path: str = "va/1.npz") -> VectorFile:
-    return VectorFile(video_id, PASSPORT.fingerprint, 2, 1.0, path, 13, 4, 12.5)
+    return VectorFile(
+        video_id, **dict(PASSPORT), path=path, frames=13, super_images=4, seconds=12.5
+    )
 
 
 def claimed(catalogue: Catalogue, name: str = "a", owner: str = "me") -> Claim:
@@ -230,24 +233,24 @@ def test_pages_are_newest_first(catalogue: Catalogue) -> None:
 def test_totals_count_every_state(catalogue: Catalogue) -> None:
     catalogue.commit(claimed(catalogue), INFO, [vectors()])
     catalogue.accept(video("b"))
-    totals = catalogue.totals(PASSPORT.fingerprint)
+    totals = catalogue.totals([PASSPORT])
     assert totals.jobs == {**dict.fromkeys(JOB_STATES, 0), "ready": 1, "queued": 1}
     assert (totals.searchable_videos, totals.super_images) == (1, {2: 4})
     assert totals.change_number == catalogue.change_number() == 1
-    assert catalogue.totals("other").searchable_videos == 0
+    assert catalogue.totals([OTHER]).searchable_videos == 0
 
 
 def test_totals_tell_how_long_the_oldest_job_waits(tmp_path: Path) -> None:
     now = 100.0
     catalogue = Catalogue(tmp_path / "clocked.sqlite3", clock=lambda: now)
-    assert catalogue.totals("").oldest_queued_seconds == 0
+    assert catalogue.totals([]).oldest_queued_seconds == 0
     for name, created in (("a", 40.0), ("b", 70.0)):
         now = created
         catalogue.accept(video(name))
     now = 100.0
-    assert catalogue.totals("").oldest_queued_seconds == 60
+    assert catalogue.totals([]).oldest_queued_seconds == 60
     catalogue.claim("worker")
-    assert catalogue.totals("").oldest_queued_seconds == 30
+    assert catalogue.totals([]).oldest_queued_seconds == 30
     catalogue.close()
 
 

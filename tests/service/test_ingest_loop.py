@@ -10,9 +10,12 @@ import pytest
 from qasir.errors import DecoderCrashed, ModelUnavailable, Overloaded
 from qasir.manifest import Manifest, Profile, read_manifest
 from qasir.super_images import tile
+from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8
 from qasir.vectors import read_vectors
 from qasir.video import sample_frames
+from service.engine.generations import Generations
+from service.ingest.build import Builder
 from service.ingest.loop import IngestLoop
 from service.metrics import WORKER_METRICS
 from service.settings import Settings
@@ -20,6 +23,7 @@ from service.store.active_model import ActiveModel
 from service.store.catalogue import Accepted, Catalogue
 from service.store.jobs import Job
 from service.store.media import MediaStore
+from service.store.models import ModelStore
 from service.store.videos import Video
 from service.telemetry import Telemetry
 from tests.fixtures.videos import PaintedVideo
@@ -41,6 +45,9 @@ class Encoder:
         self.failures = list(failures)
         self.before = before
         self.windows: list[int] = []
+
+    def ready(self, version: int | None = None) -> bool:
+        return version == 1
 
     def encode_video(self, version: int, pixels: Uint8, mask: Bool) -> Float32:
         assert version == 1
@@ -79,6 +86,22 @@ class Workshop:
             self.media,
             encoder,
             lambda: self.model,
+            self.telemetry,
+            self.stop,
+            self.builder(encoder),
+        )
+
+    def builder(self, encoder: Encoder) -> Builder:
+        store = ModelStore(self.settings.state)
+        triton = Triton("127.0.0.1:1")
+        generations = Generations(self.settings, self.catalogue, self.media, store, triton)
+        return Builder(
+            self.settings,
+            self.catalogue,
+            self.media,
+            encoder,
+            store,
+            generations,
             self.telemetry,
             self.stop,
         )

@@ -50,7 +50,9 @@ class Shop:
         write_vectors(VideoVectors(self.passport, units, mask, times), self.media.vectors(path))
         if broken:
             self.media.vectors(path).write_bytes(b"half of")
-        file = VectorFile(video.id, self.passport.fingerprint, 2, 1.0, path, 4, 1, 4.0)
+        file = VectorFile(
+            video.id, **dict(self.passport), path=path, frames=4, super_images=1, seconds=4.0
+        )
         assert self.catalogue.commit(mine, INFO, [file])
 
     def search(

@@ -138,7 +138,7 @@ def test_sweep_removes_exactly_what_no_row_names(media: MediaStore, folders: Sta
         media.vectors(path).touch()
     for grid_size in (2, 3):
         media.sheets(known, grid_size, 1.0).mkdir(parents=True)
-    named = VectorFile(known, "f" * 16, 2, 1.0, f"{known}/named.npz", 9, 3, 9.0)
+    named = VectorFile(known, "f" * 16, 2, 64, 1.0, f"{known}/named.npz", 9, 3, 9.0)
     (folders.uploads / "dead.part").touch()
     with media.receive() as alive:
         alive.write(CONTENT)
@@ -160,7 +160,7 @@ def test_tidy_leaves_other_videos_and_what_rows_name(
         media.vectors(path).parent.mkdir(exist_ok=True)
         media.vectors(path).touch()
     media.sheets(mine, 3, 1.0).mkdir(parents=True)
-    named = VectorFile(mine, "f" * 16, 2, 1.0, f"{mine}/named.npz", 9, 3, 9.0)
+    named = VectorFile(mine, "f" * 16, 2, 64, 1.0, f"{mine}/named.npz", 9, 3, 9.0)
     media.tidy(mine, lambda: [named])
     assert files(folders.vectors) == {f"{mine}/named.npz", f"{other}/half.npz"}
     assert not media.sheets(mine, 3, 1.0).parent.exists()

@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 from qasir.errors import ModelUnavailable
+from qasir.triton import Triton
 from service import metrics
+from service.engine.generations import Generations
 from service.metrics import SERVICE_METRICS
 from service.readings import readings
 from service.settings import Settings
 from service.store.active_model import ActiveModel
 from service.store.catalogue import Catalogue
+from service.store.media import MediaStore
+from service.store.models import ModelStore
 from service.telemetry import Reading
 
 
@@ -22,15 +26,23 @@ def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     opened.close()
 
 
+@pytest.fixture
+def generations(catalogue: Catalogue, tmp_path: Path) -> Iterator[Generations]:
+    settings = Settings(state=tmp_path)
+    media = MediaStore(settings.folders, 1, 0)
+    with Triton("127.0.0.1:1") as triton:
+        yield Generations(settings, catalogue, media, ModelStore(tmp_path), triton)
+
+
 def nothing_active() -> ActiveModel:
     raise ModelUnavailable("none")
 
 
 def test_without_a_model_the_page_still_tells_the_rest(
-    catalogue: Catalogue, tmp_path: Path
+    catalogue: Catalogue, generations: Generations, tmp_path: Path
 ) -> None:
     settings = Settings(state=tmp_path, disk_reserve_bytes=5)
-    found: list[Reading] = list(readings(settings, catalogue, nothing_active))
+    found: list[Reading] = list(readings(settings, catalogue, nothing_active, generations))
     values = {reading.metric.name: reading.value for reading in found}
     assert values[metrics.MODEL_VERSION.name] == 0
     assert values[metrics.INDEX_VIDEOS.name] == 0
@@ -41,7 +53,9 @@ def test_without_a_model_the_page_still_tells_the_rest(
     assert states == set(metrics.JOBS.labels["state"])
 
 
-def test_only_what_is_empty_has_no_reading(catalogue: Catalogue, tmp_path: Path) -> None:
-    found = readings(Settings(state=tmp_path), catalogue, nothing_active)
+def test_only_what_is_empty_has_no_reading(
+    catalogue: Catalogue, generations: Generations, tmp_path: Path
+) -> None:
+    found = readings(Settings(state=tmp_path), catalogue, nothing_active, generations)
     gauges = {metric.name for metric in SERVICE_METRICS if metric.at_scrape}
     assert gauges - {reading.metric.name for reading in found} == {metrics.INDEX_SUPER_IMAGES.name}

@@ -248,15 +248,16 @@ def test_up_with_a_taken_port_starts_nothing(
 def test_an_export_is_added_once_and_a_choice_by_hand_stays(
     settings: Settings, tiny_export: Path, tmp_path: Path
 ) -> None:
-    store = ModelStore(settings.state)
+    store, said = ModelStore(settings.state), list[str]()
     with pytest.raises(NotFound, match="run `dvc pull` or `dvc repro`"):
-        stack.add_export(store, tmp_path / "no-export")
-    stack.add_export(store, tiny_export)
+        stack.add_export(settings, said.append, tmp_path / "no-export")
+    stack.add_export(settings, said.append, tiny_export)
     assert store.active().version == 1
-    stack.add_export(store, tiny_export)
+    stack.add_export(settings, said.append, tiny_export)
     assert len(store.list()) == 1
-    stack.add_export(store, tmp_path / "no-export")
+    stack.add_export(settings, said.append, tmp_path / "no-export")
     assert store.active().version == 1
+    assert said == ["version 1 is active: 0 of 0 videos; see `qasir models list`"]
 
 
 def test_children_hear_of_every_setting(

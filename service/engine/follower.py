@@ -1,0 +1,83 @@
+"""What a service process does beside its requests: it follows the serving file.
+
+serving file -> vectors of the active and the next generation in memory
+             -> Triton serves all kept versions (one process at a time sees to that)
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from qasir.errors import Conflict, QasirError
+from qasir.triton import Triton
+from service.engine import loading
+from service.engine.search import SearchEngine
+from service.store.models import ModelStore
+from service.store.presence import Presence
+from service.store.serving import Serving
+
+FOLLOW_SECONDS = 0.25
+# Triton is looked at this often where nothing has changed: it may have been started again.
+LOOK_TICKS = 20
+
+log = structlog.get_logger()
+
+
+class Follower:
+    """A thread that follows until it is closed."""
+
+    def __init__(
+        self, store: ModelStore, engine: SearchEngine, control: Triton, presence: Presence
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._control = control
+        self._presence = presence
+        self._stop = threading.Event()
+        self._seen: Serving | None = None
+        self._ticks = 0
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Follow from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Follow no more."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._presence.close()
+        self._control.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(FOLLOW_SECONDS):
+            self._try(self._read)
+            self._try(self._load)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except QasirError as error:
+            log.info("not followed", code=error.code, detail=str(error))
+        except Exception:  # whatever it is, the next tick may find it mended
+            log.exception("bug")
+
+    def _read(self) -> None:
+        serving = self._store.serving()
+        wanted = [serving.active, *([serving.next] if serving.next else [])]
+        self._engine.hold([self._store.get(version) for version in wanted])
+        self._presence.say(wanted)
+
+    def _load(self) -> None:
+        serving = self._store.serving()
+        self._ticks += 1
+        if serving == self._seen and self._ticks % LOOK_TICKS:
+            return
+        with suppress(Conflict):
+            # What another process is at, or leaves undone, is seen to at the next look.
+            self._seen = serving
+            if not loading.follow(self._store, self._control):
+                self._seen = None

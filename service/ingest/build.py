@@ -1,0 +1,189 @@
+"""What the worker encodes beside uploads: videos that a kept generation lacks.
+
+Nothing is queued. A step looks for the oldest ready video without vectors of the active
+generation, then of the one that is to follow it, then of the others; a worker that is killed
+therefore goes on with the video it was at.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from qasir.errors import NotFound, QasirError
+from qasir.manifest import Passport
+from service import metrics
+from service.engine.generations import Activation, Generations
+from service.ingest.course import Course, JobLost, Stopping
+from service.ingest.encode import Encoding, VideoEncoder, write_files
+from service.settings import Settings
+from service.store.active_model import ActiveModel
+from service.store.catalogue import Catalogue
+from service.store.jobs import JobError
+from service.store.media import MediaStore
+from service.store.models import ModelStore
+from service.store.serving import Serving
+from service.telemetry import Telemetry
+
+# Where there is nothing to do, and nothing has changed, it is not looked for all the time.
+REST_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+class BuildEncoder(VideoEncoder, Protocol):
+    """The part of `qasir.triton.Triton` that a build needs."""
+
+    def ready(self, version: int | None = None) -> bool:
+        """Whether this model set can be asked."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """One video to encode with one model, under some of its passports."""
+
+    video_id: str
+    model: ActiveModel
+    passports: Sequence[Passport]
+
+
+class Builder:
+    """Encodes what generations lack, one video a step."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        media: MediaStore,
+        triton: BuildEncoder,
+        store: ModelStore,
+        generations: Generations,
+        telemetry: Telemetry,
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._encodings = catalogue.encodings
+        self._media = media
+        self._triton = triton
+        self._store = store
+        self._generations = generations
+        self._telemetry = telemetry
+        self._stop = stop
+        self._seen: tuple[Serving, int] | None = None
+        self._rest_until = 0.0
+
+    def step(self) -> bool:
+        """Encode one video; False: there is none to encode."""
+        try:
+            now = self._store.serving(), self._catalogue.change_number()
+        except NotFound:
+            return False
+        if now == self._seen and time.monotonic() < self._rest_until:
+            return False
+        build = next(self._builds(now[0]), None)
+        if build is not None:
+            self._run(build)
+            return True
+        self._seen, self._rest_until = now, time.monotonic() + REST_SECONDS
+        return self._complete(now[0])
+
+    def _builds(self, serving: Serving) -> Iterator[Build]:
+        first = (serving.active, *([serving.then] if serving.then else []))
+        known = {model.version: model for model in self._store.list()}
+        for version in dict.fromkeys([*first, *serving.kept]):
+            if (model := known.get(version)) is None:
+                continue
+            wanted = model.manifest.passports
+            video_id = self._encodings.next_missing(wanted)
+            # One that Triton does not serve yet must not keep the others waiting.
+            if video_id is not None and self._triton.ready(version):
+                held = {file.passport for file in self._catalogue.vector_files(video_id)}
+                yield Build(video_id, model, [p for p in wanted if p not in held])
+
+    def _run(self, build: Build) -> None:
+        begin = time.perf_counter()
+        if not self._encodings.begin(build.video_id, build.passports, self._settings.job_attempts):
+            return
+        outcome = self._outcome(build)
+        self._telemetry.count(metrics.BUILDS, result=outcome)
+        log.info(
+            "build",
+            video_id=build.video_id,
+            version=build.model.version,
+            outcome=outcome,
+            seconds=round(time.perf_counter() - begin, 3),
+        )
+
+    def _outcome(self, build: Build) -> str:
+        try:
+            self._encode(build)
+        except JobLost:
+            return "lost"
+        except Stopping:
+            self._encodings.put_off(build.video_id, build.passports)
+            return "put off"
+        except QasirError as error:
+            if error.retryable:
+                self._encodings.put_off(build.video_id, build.passports)
+                return "put off"
+            return self._fail(build, error)
+        except Exception as error:  # one video's fault must not end the worker
+            log.exception("bug", video_id=build.video_id)
+            return self._fail(build, QasirError(f"{type(error).__name__}: {error}"))
+        return "built"
+
+    def _encode(self, build: Build) -> None:
+        video_id = build.video_id
+        drawn = {
+            file.grid_size
+            for file in self._catalogue.vector_files(video_id)
+            if file.fps == build.passports[0].fps
+        }
+        encoding = Encoding(
+            self._settings,
+            self._media,
+            self._triton,
+            build.model,
+            build.passports,
+            self._telemetry,
+            self._stop,
+            drawn,
+        )
+        course = Course(lambda _: self._exists(video_id), self._stop.is_set)
+        encoded = encoding.run(video_id, course)
+        files = write_files(encoded, video_id, self._media)
+        if not self._encodings.commit(video_id, files):
+            self._media.tidy(video_id, lambda: self._catalogue.vector_files(video_id))
+            raise JobLost
+        for grid_size, vectors in encoded.vectors.items():
+            self._telemetry.count(
+                metrics.SUPER_IMAGES, len(vectors.units), grid_size=str(grid_size)
+            )
+
+    def _exists(self, video_id: str) -> bool:
+        return video_id in self._catalogue.videos_among([video_id])
+
+    def _fail(self, build: Build, error: QasirError) -> str:
+        if not self._exists(build.video_id):
+            return "lost"
+        reason = JobError(error.code, str(error), error.retryable)
+        self._encodings.fail(build.video_id, build.passports, reason)
+        return "failed"
+
+    def _complete(self, serving: Serving) -> bool:
+        """Activate the generation that was to follow once it is complete; whether it was."""
+        if serving.then is None:
+            return False
+        wanted = self._store.get(serving.then).manifest.passports
+        if self._encodings.census(wanted).missing:
+            return False
+        try:
+            self._generations.activate(Activation(serving.then))
+        except QasirError as error:
+            log.info("not activated", version=serving.then, code=error.code, detail=str(error))
+            return False
+        return True

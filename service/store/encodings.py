@@ -1,0 +1,208 @@
+"""What is encoded outside an ingest: videos that a model set lacks, and what searches ask for.
+
+That a generation lacks a video is nowhere written down: it follows from the vector files. So
+work that a crash interrupts is found again by looking. Rows of `encodings` hold what does not
+follow from them: how often it was tried, why it failed, and what was asked for.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from qasir.errors import DecoderCrashed
+from qasir.manifest import Passport
+from service.store import schema, videos
+from service.store.jobs import JobError
+from service.store.schema import encodings, reading, vectors, writing
+from service.store.videos import VectorFile, of_passport
+
+
+@dataclass(frozen=True)
+class Census:
+    """The ready videos of the library as passports see them.
+
+    done: have vectors for every passport; failed: lack some and could not be encoded.
+    """
+
+    total: int
+    done: int
+    failed: int
+
+    @property
+    def missing(self) -> int:
+        """Not done, for whatever reason."""
+        return self.total - self.done
+
+    @property
+    def waiting(self) -> int:
+        """Still to be encoded."""
+        return self.missing - self.failed
+
+
+class Encodings:
+    """Videos against passports in one catalogue; safe to share by threads."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def census(self, passports: Sequence[Passport]) -> Census:
+        """How much of the library has vectors for these passports."""
+        with reading(self._engine) as connection:
+            return census(connection, passports)
+
+    def switch(self, passports: Sequence[Passport], decide: Callable[[Census], None]) -> None:
+        """Run `decide` while nothing can be committed: what it sees stays true until it is done."""
+        with writing(self._engine) as connection:
+            decide(census(connection, passports))
+
+    def next_missing(self, passports: Sequence[Passport]) -> str | None:
+        """The oldest ready video that lacks vectors and has not failed."""
+        with reading(self._engine) as connection:
+            query = _ready().where(
+                schema.videos.c.id.not_in(_complete(passports)),
+                schema.videos.c.id.not_in(_failed(passports)),
+            )
+            oldest = query.order_by(schema.videos.c.created, schema.videos.c.id).limit(1)
+            found: str | None = connection.execute(oldest).scalar_one_or_none()
+            return found
+
+    def begin(self, video_id: str, passports: Sequence[Passport], attempts: int) -> bool:
+        """Count an attempt before it is made, so that one that kills the worker is counted, too.
+
+        False: the video is gone, or has had so many; the latter is a failure from now on.
+        """
+        with writing(self._engine) as connection:
+            if video_id not in videos.among(connection, [video_id]):
+                return False
+            for passport in passports:
+                _add(connection, video_id, passport)
+            mine = _mine(video_id, passports)
+            tried = connection.execute(select(func.max(encodings.c.attempts)).where(mine))
+            if tried.scalar_one() >= attempts:
+                message = f"the worker died {attempts} times on this video; re-encode it"
+                _fail(connection, mine, JobError(DecoderCrashed.code, message, retryable=False))
+                return False
+            more = encodings.c.attempts + 1
+            connection.execute(update(encodings).where(mine).values(attempts=more))
+            return True
+
+    def put_off(self, video_id: str, passports: Sequence[Passport]) -> None:
+        """The attempt was cut short by no fault of the video: it does not count."""
+        with writing(self._engine) as connection:
+            less = encodings.c.attempts - 1
+            connection.execute(
+                update(encodings).where(_mine(video_id, passports)).values(attempts=less)
+            )
+
+    def fail(self, video_id: str, passports: Sequence[Passport], error: JobError) -> None:
+        """Keep why it failed; it is not tried again until somebody asks."""
+        with writing(self._engine) as connection:
+            _fail(connection, _mine(video_id, passports), error)
+
+    def commit(self, video_id: str, files: Sequence[VectorFile]) -> bool:
+        """Name the vector files; False: the video was deleted meanwhile, nothing is written."""
+        with writing(self._engine) as connection:
+            if video_id not in videos.among(connection, [video_id]):
+                return False
+            for file in files:
+                videos.add_vectors(connection, file)
+            passports = [file.passport for file in files]
+            connection.execute(delete(encodings).where(_mine(video_id, passports)))
+            for fingerprint in {file.fingerprint for file in files}:
+                change = {"kind": "built", "video_id": video_id, "fingerprint": fingerprint}
+                connection.execute(insert(schema.changes).values(**change))
+            return True
+
+    def error(self, passports: Sequence[Passport]) -> str | None:
+        """Why one of these encodings failed, if any did."""
+        with reading(self._engine) as connection:
+            query = select(encodings).where(_of(encodings, passports), _FAILED).limit(1)
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            return f"video {row.video_id}: {row.error_code}: {row.error_detail}"
+
+    def retry(self, passports: Sequence[Passport]) -> None:
+        """Forget failures and attempts, so that all is tried again."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(encodings).where(_of(encodings, passports), _FAILED))
+
+    def remove(self, fingerprint: str, keep: Sequence[Passport]) -> list[VectorFile]:
+        """Forget a model's vectors, except those that `keep` needs; the files that nobody names."""
+        with writing(self._engine) as connection:
+            gone = [
+                and_(table.c.fingerprint == fingerprint, ~_of(table, keep))
+                for table in (vectors, encodings)
+            ]
+            rows = connection.execute(select(vectors).where(gone[0])).all()
+            connection.execute(delete(vectors).where(gone[0]))
+            connection.execute(delete(encodings).where(gone[1]))
+            return [VectorFile(**row._mapping) for row in rows]
+
+
+def census(connection: Connection, passports: Sequence[Passport]) -> Census:
+    """How much of the library has vectors for these passports."""
+    complete, failed = _complete(passports), _failed(passports)
+
+    def count(*conditions: ColumnElement[bool]) -> int:
+        query = _ready().where(*conditions).subquery()
+        return connection.execute(select(func.count()).select_from(query)).scalar_one()
+
+    video = schema.videos.c.id
+    return Census(
+        total=count(),
+        done=count(video.in_(complete)),
+        failed=count(video.not_in(complete), video.in_(failed)),
+    )
+
+
+_FAILED = encodings.c.error_code.is_not(None)
+
+
+def _ready() -> Select[Any]:
+    return select(schema.videos.c.id).where(schema.videos.c.state == "ready")
+
+
+def _complete(passports: Sequence[Passport]) -> Select[Any]:
+    held = select(vectors.c.video_id).where(_of(vectors, passports))
+    return held.group_by(vectors.c.video_id).having(func.count() == len(set(passports)))
+
+
+def _failed(passports: Sequence[Passport]) -> Select[Any]:
+    return select(encodings.c.video_id).where(_of(encodings, passports), _FAILED)
+
+
+def _of(table: Table, passports: Sequence[Passport]) -> ColumnElement[bool]:
+    return or_(false(), *(of_passport(table, passport) for passport in passports))
+
+
+def _mine(video_id: str, passports: Sequence[Passport]) -> ColumnElement[bool]:
+    return and_(encodings.c.video_id == video_id, _of(encodings, passports))
+
+
+def _add(connection: Connection, video_id: str, passport: Passport) -> None:
+    row = {"video_id": video_id, **dict(passport)}
+    connection.execute(insert(encodings).prefix_with("OR IGNORE").values(**row))
+
+
+def _fail(connection: Connection, mine: ColumnElement[bool], error: JobError) -> None:
+    reason = {"error_code": error.code, "error_detail": error.detail}
+    connection.execute(update(encodings).where(mine).values(**reason))
