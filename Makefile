@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint up down repro study bench setup clean
+.PHONY: demo test lint proto up down repro study bench setup clean
 
 demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
 	@python -m service.demo $(if $(ONCE),--once)
@@ -21,6 +21,9 @@ test: setup lint ## linters, types and every test
 
 lint: setup
 	@ruff check . && ruff format --check . && lint-imports && mypy
+
+proto: setup ## generate the code of the gRPC contract again, after a change of its .proto
+	@python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/qasir/proto/v1/retrieval.proto
 
 repro: setup ## dvc repro: corpus, features, fine-tuning, figures, export
 	@dvc repro

@@ -156,10 +156,11 @@ def service_memory(settings: Settings) -> float:
 
 def settings_in(state: Path) -> Settings:
     """A state folder and free ports."""
-    http, worker, *triton = free_ports(5)
+    http, grpc, worker, *triton = free_ports(6)
     return Settings(
         state=state,
         http_port=http,
+        grpc_port=grpc,
         worker_metrics_port=worker,
         triton_http_port=triton[0],
         triton_grpc_port=triton[1],

@@ -90,7 +90,7 @@ REQUESTS = Metric(
             "ok",
             "method_not_allowed",
             "request_too_large",
-            "request_timeout",
+            "cancelled",
             *error_codes(),
         ),
     },

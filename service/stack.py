@@ -163,7 +163,10 @@ def _service(settings: Settings) -> Process:
         "service",
         python("-m", "service.api"),
         f"{_page(settings)}/readyz",
-        [Port(settings.host, settings.http_port, "QASIR_HTTP_PORT")],
+        [
+            Port(settings.host, settings.http_port, "QASIR_HTTP_PORT"),
+            Port(settings.host, settings.grpc_port, "QASIR_GRPC_PORT"),
+        ],
     )
 
 

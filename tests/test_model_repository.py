@@ -6,7 +6,7 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from google.protobuf import text_format  # type: ignore[import-untyped]  # has no stubs
+from google.protobuf import text_format
 
 from qasir.triton import ENSEMBLES, MODELS
 from service.store.triton_configs import CONFIG_NAME, TEMPLATES, WHEEL_NAME, read_config

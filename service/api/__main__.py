@@ -4,6 +4,7 @@ import os
 import sys
 
 from qasir.errors import QasirError
+from service.processes import Port, refuse_taken
 from service.settings import load_settings
 
 SERVICE = "service.api.bento:Qasir"
@@ -13,6 +14,8 @@ def main() -> int:
     """Become `bentoml serve` with the settings' host, port and state folder."""
     try:
         settings = load_settings()
+        # Its processes share this port, and so would those of another service.
+        refuse_taken([Port(settings.host, settings.grpc_port, "QASIR_GRPC_PORT")])
     except QasirError as error:
         print(f"qasir service: {error}", file=sys.stderr)  # noqa: T201  # a command's last word
         return 2

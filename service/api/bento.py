@@ -16,6 +16,7 @@ import bentoml
 from qasir.errors import QasirError
 from service.api.app import Counted, create_app
 from service.api.context import open_context, set_context
+from service.api.grpc_server.server import GrpcServer
 from service.api.problems import problem_response
 from service.api.schemas.search import EmbedIn, EmbedOut, SearchIn, SearchOut
 from service.api.search import answer_embed, answer_search
@@ -57,9 +58,16 @@ class Qasir:
     def __is_ready__(self) -> bool:
         return self._context.core.readiness.check()
 
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def open_grpc(self) -> None:
+        """Listen for gRPC too, in the event loop that now runs."""
+        self._grpc = GrpcServer(self._context)
+        await self._grpc.start()
+
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # bentoml is not followed
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give back what the process holds."""
+        await self._grpc.stop()
         self._context.core.close()
 
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed

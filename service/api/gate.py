@@ -1,5 +1,6 @@
 """Bounded concurrency: so many at work, so many waiting, the next one is told to come later."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,13 +36,26 @@ class Gate:
         limiter = self._limiter = self._limiter or anyio.CapacityLimiter(self._running)
         asked = time.perf_counter()
         # Only waiting in line is cut short; a call that has begun is let finish.
-        with self._places.place(), anyio.move_on_after(self._patience_seconds):
-            return await anyio.to_thread.run_sync(
-                lambda: call(time.perf_counter() - asked), limiter=limiter
+        line = anyio.CancelScope(deadline=anyio.current_time() + self._patience_seconds)
+
+        async def turn() -> T:
+            with self._places.place(), line:
+                return await anyio.to_thread.run_sync(
+                    lambda: call(time.perf_counter() - asked), limiter=limiter
+                )
+            raise Overloaded(
+                f"waited {self._patience_seconds:.0f} s behind other {self._what}; try again later"
             )
-        raise Overloaded(
-            f"waited {self._patience_seconds:.0f} s behind other {self._what}; try again later"
-        )
+
+        # In a task of its own, because a caller that goes away cancels what it waits for: its
+        # thread would run on while its place was given to the next.
+        task = asyncio.ensure_future(turn())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            line.cancel()
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
 
 
 class Places:

@@ -7,8 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from service.api.context import Given
 from service.api.job_events import JobEvents
-from service.api.schemas.jobs import JobOut, JobPage
-from service.store.jobs import JobState
+from service.api.schemas.jobs import JobOut, JobPage, JobsIn
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -22,16 +21,13 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", response_model=JobPage)
-async def list_jobs(
-    context: Given,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-    limit: Annotated[int, Query(ge=1)] = 50,
-    state: JobState | None = None,
-) -> JobPage:
+async def list_jobs(context: Given, asked: Annotated[JobsIn, Query()]) -> JobPage:
     """Jobs, newest first; of one state, or of all."""
-    context.check_page(limit)
-    jobs = await context.read(lambda: context.core.jobs.list(offset, limit, state))
-    return JobPage(jobs=[JobOut.of(job) for job in jobs], offset=offset, limit=limit)
+    context.check_page(asked.limit)
+    jobs = await context.read(
+        lambda: context.core.jobs.list(asked.offset, asked.limit, asked.state)
+    )
+    return JobPage(jobs=[JobOut.of(job) for job in jobs], offset=asked.offset, limit=asked.limit)
 
 
 @router.get("/{job_id}", response_model=JobOut)

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from qasir.errors import InvalidInput, QasirError
+from service.api.faults import field_errors, refusal
 from service.api.schemas.shared import FieldError, Problem
 from service.api.status import status_of
 
@@ -36,6 +37,11 @@ def problem_response(error: QasirError, fields: Sequence[FieldError] = ()) -> JS
     return _response(status.http, error.code, str(error), error.retryable, fields, headers)
 
 
+def unexpected() -> QasirError:
+    """What a caller is told of a bug."""
+    return QasirError("unexpected failure; the service's log has the details")
+
+
 def install(app: FastAPI) -> None:
     """Make an app answer every error this way."""
     app.add_exception_handler(QasirError, _on_error)
@@ -53,16 +59,12 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     request.scope[CODE_KEY] = InvalidInput.code
-    fields = [
-        FieldError(field=".".join(str(part) for part in fault["loc"]), message=fault["msg"])
-        for fault in error.errors()
-    ]
-    said = "; ".join(f"{fault.field}: {fault.message}" for fault in fields)
-    sent = request.headers.get("content-type", "")
+    fields, sent = field_errors(error.errors()), request.headers.get("content-type", "")
     if "json" not in sent and any(fault.field == "body" for fault in fields):
         # What curl -d sends, unless it is told otherwise.
         said = f"content type '{sent[:80]}': send JSON, -H 'Content-Type: application/json'"
-    return problem_response(InvalidInput(f"{said}; /docs.json describes the request"), fields)
+        return problem_response(InvalidInput(said), fields)
+    return problem_response(refusal(fields), fields)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
@@ -77,7 +79,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
     request.scope[CODE_KEY] = QasirError.code
     log.error("bug", path=request.url.path, exc_info=error)
-    return problem_response(QasirError("unexpected failure; the service's log has the details"))
+    return problem_response(unexpected())
 
 
 def _response(

@@ -4,21 +4,28 @@ from fastapi import APIRouter
 
 from service.api.context import Context, Given
 from service.api.schemas.search import EmbedIn, EmbedOut, SearchIn, SearchOut
+from service.engine.deadline import Deadline
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
 
-async def answer_search(asked: SearchIn, context: Context) -> SearchOut:
-    """Answer a search in its turn, for every HTTP route to it."""
+async def answer_search(
+    asked: SearchIn, context: Context, deadline: Deadline | None = None
+) -> SearchOut:
+    """Answer a search in its turn, for every route to it."""
     request = asked.request()
     engine = context.core.engine
-    return SearchOut.of(await context.searches.run(lambda queued: engine.search(request, queued)))
+    return SearchOut.of(
+        await context.searches.run(lambda queued: engine.search(request, queued, deadline))
+    )
 
 
-async def answer_embed(asked: EmbedIn, context: Context) -> EmbedOut:
-    """Embed texts in their turn, for every HTTP route to it."""
+async def answer_embed(
+    asked: EmbedIn, context: Context, deadline: Deadline | None = None
+) -> EmbedOut:
+    """Embed texts in their turn, for every route to it."""
     engine = context.core.engine
-    return EmbedOut.of(await context.searches.run(lambda _: engine.embed(asked.texts)))
+    return EmbedOut.of(await context.searches.run(lambda _: engine.embed(asked.texts, deadline)))
 
 
 @router.post("/search", response_model=SearchOut)

@@ -24,6 +24,7 @@ STATUSES: dict[type[QasirError], Status] = {
     errors.InvalidInput: Status(HTTPStatus.UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT"),
     errors.UnsupportedMedia: Status(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "INVALID_ARGUMENT"),
     errors.UploadTooLarge: Status(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RESOURCE_EXHAUSTED"),
+    errors.RequestStalled: Status(HTTPStatus.REQUEST_TIMEOUT, "DEADLINE_EXCEEDED"),
     errors.NotFound: Status(HTTPStatus.NOT_FOUND, "NOT_FOUND"),
     errors.Conflict: Status(HTTPStatus.CONFLICT, "FAILED_PRECONDITION"),
     errors.FingerprintMismatch: Status(HTTPStatus.CONFLICT, "FAILED_PRECONDITION"),

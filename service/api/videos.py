@@ -15,6 +15,7 @@ from service.api.context import Context, Given
 from service.api.media_file import MediaFile
 from service.api.multipart import FORM_BYTES, read_upload
 from service.api.schemas.jobs import JobOut
+from service.api.schemas.shared import PageIn
 from service.api.schemas.videos import Upload, VideoDetail, VideoOut, VideoPage
 from service.store.catalogue import Accepted
 from service.store.media_types import media_type
@@ -105,16 +106,12 @@ def _length(request: Request) -> int:
 
 
 @router.get("", response_model=VideoPage)
-async def list_videos(
-    context: Given,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-    limit: Annotated[int, Query(ge=1)] = 50,
-) -> VideoPage:
+async def list_videos(context: Given, asked: Annotated[PageIn, Query()]) -> VideoPage:
     """Videos, newest first."""
-    context.check_page(limit)
-    page = await context.read(lambda: context.core.videos.page(offset, limit))
+    context.check_page(asked.limit)
+    page = await context.read(lambda: context.core.videos.page(asked.offset, asked.limit))
     videos = [VideoOut.of(video) for video in page.videos]
-    return VideoPage(videos=videos, offset=offset, limit=limit, total=page.total)
+    return VideoPage(videos=videos, offset=asked.offset, limit=asked.limit, total=page.total)
 
 
 @router.get("/{video_id}", response_model=VideoDetail)

@@ -10,6 +10,7 @@ from qasir.search import Recalled, ScorerInput, rerank, scorer_input, z_scores
 from qasir.triton import VideoScores
 from qasir.types import Float32, Moment
 from qasir.vectors import VideoVectors
+from service.engine.deadline import Deadline
 from service.engine.library import View
 from service.store.active_model import ActiveModel
 
@@ -37,7 +38,6 @@ class Limits:
 
     candidates: int
     units: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,12 @@ class Ranked:
 
 
 def rescored(
-    view: View, query: Float32, model: ActiveModel, scorer: Scorer, limits: Limits
+    view: View,
+    query: Float32,
+    model: ActiveModel,
+    scorer: Scorer,
+    limits: Limits,
+    deadline: Deadline,
 ) -> Recalled:
     """The ranking of a recall, its best C videos as the attention scorer orders them."""
     best = [view.vectors[video_id] for video_id in view.recalled.ids[: limits.candidates]]
@@ -66,7 +71,7 @@ def rescored(
     grid_size = best[0].passport.grid_size
     branches = model.manifest.branches[grid_size]
     packed = scorer_input(query, best, branches, limits.candidates, limits.units)
-    answer = scorer.score(model.version, query, packed, grid_size, deadline=limits.seconds)
+    answer = scorer.score(model.version, query, packed, grid_size, deadline=deadline.left())
     return rerank(view.recalled, answer.scores[: len(best)])
 
 

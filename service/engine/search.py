@@ -10,6 +10,7 @@ from qasir.errors import InvalidInput, UnsupportedGrid
 from qasir.manifest import Passport
 from service import metrics
 from service.engine.answers import Embeddings, Hit, SearchAnswer, SearchRequest
+from service.engine.deadline import Deadline
 from service.engine.library import Library, View
 from service.engine.ranking import Limits, Ranked, Scorer, by_moment, ranked, rescored
 from service.engine.texts import TextEncoder, Texts
@@ -44,11 +45,15 @@ class SearchEngine:
         self._active_model = active_model
         self._telemetry = telemetry
         self._texts = Texts(triton, telemetry, settings)
-        limits = (settings.candidates, settings.candidate_units, settings.search_seconds)
-        self._limits = Limits(*limits)
+        self._limits = Limits(settings.candidates, settings.candidate_units)
 
-    def search(self, request: SearchRequest, queued_seconds: float = 0.0) -> SearchAnswer:
-        """Answer one search.
+    def search(
+        self,
+        request: SearchRequest,
+        queued_seconds: float = 0.0,
+        deadline: Deadline | None = None,
+    ) -> SearchAnswer:
+        """Answer one search, by the deadline of its caller or by the service's own.
 
         Raises:
             InvalidInput, QueryTooLong, UnsupportedGrid: the request is outside its limits.
@@ -56,24 +61,25 @@ class SearchEngine:
         """
         watch = Stopwatch()
         watch.seconds["queue"] = queued_seconds
+        deadline = deadline or Deadline(self._settings.search_seconds)
         text = self._texts.clean(request.query)
         self._check(request)
         model = self._active_model()
         passport = _passport(model, request.grid_size)
-        query = self._texts.vectors([text], model, watch)[0]
+        query = self._texts.vectors([text], model, watch, deadline)[0]
         want = max(self._settings.candidates, request.offset + request.top_k)
         with watch.stage("recall"):
             view = self._library.search(model.manifest, passport, query, want)
         with watch.stage("score"):
             order = view.recalled
             if request.mode == "accurate":
-                order = rescored(view, query, model, self._triton, self._limits)
+                order = rescored(view, query, model, self._triton, self._limits, deadline)
         with watch.stage("hydrate"):
             branches = model.manifest.branches[passport.grid_size]
             hits = self._hits(request, ranked(view, order, query, branches))
         return self._answer(request, model, passport, view, hits, watch)
 
-    def embed(self, texts: Sequence[str]) -> Embeddings:
+    def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> Embeddings:
         """Vectors of texts in the space of the active model.
 
         Raises:
@@ -84,7 +90,8 @@ class SearchEngine:
             raise InvalidInput(f"{len(texts)} texts: send 1 to {MAX_TEXTS} at a time")
         model = self._active_model()
         cleaned = [self._texts.clean(text) for text in texts]
-        vectors = self._texts.vectors(cleaned, model, Stopwatch())
+        deadline = deadline or Deadline(self._settings.search_seconds)
+        vectors = self._texts.vectors(cleaned, model, Stopwatch(), deadline)
         return Embeddings(vectors, model.manifest.fingerprint)
 
     def load(self) -> int:

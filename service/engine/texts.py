@@ -12,6 +12,7 @@ from qasir.errors import InvalidInput, QueryTooLong
 from qasir.text import Tokenizer, Tokens
 from qasir.types import Float32
 from service import metrics
+from service.engine.deadline import Deadline
 from service.settings import Settings
 from service.store.active_model import ActiveModel
 from service.telemetry import Stopwatch, Telemetry
@@ -53,7 +54,9 @@ class Texts:
             raise InvalidInput("the query is empty; describe in words what the video shows")
         return cleaned
 
-    def vectors(self, texts: Sequence[str], model: ActiveModel, watch: Stopwatch) -> Float32:
+    def vectors(
+        self, texts: Sequence[str], model: ActiveModel, watch: Stopwatch, deadline: Deadline
+    ) -> Float32:
         """Unit vectors float32 [Q, D] of cleaned texts, from memory where they are there."""
         keys = [(model.version, text) for text in texts]
         found = {key: vector for key in keys if (vector := self._recall(key)) is not None}
@@ -64,9 +67,7 @@ class Texts:
             with watch.stage("tokenise"):
                 tokens = self._tokenizer(model).encode([text for _, text in missing])
             with watch.stage("encode"):
-                encoded = self._triton.encode_text(
-                    model.version, tokens, deadline=self._settings.search_seconds
-                )
+                encoded = self._triton.encode_text(model.version, tokens, deadline=deadline.left())
             found.update(zip(missing, encoded, strict=True))
             self._remember(missing, encoded)
         return np.stack([found[key] for key in keys])

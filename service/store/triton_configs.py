@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format  # type: ignore[import-untyped]  # has no stubs
+from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from qasir.artifacts import whole_file

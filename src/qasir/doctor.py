@@ -21,6 +21,7 @@ SHARED_MEMORY_BYTES = 128 << 20
 # Name in the report, variable, default: who listens where.
 PORTS = (
     ("service", "QASIR_HTTP_PORT", 3000),
+    ("service grpc", "QASIR_GRPC_PORT", 50051),
     ("worker metrics", "QASIR_WORKER_METRICS_PORT", 3001),
     ("triton http", "QASIR_TRITON_HTTP_PORT", 8000),
     ("triton grpc", "QASIR_TRITON_GRPC_PORT", 8001),

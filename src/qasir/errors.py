@@ -73,6 +73,12 @@ class UnsupportedGrid(InvalidInput):
     code = "unsupported_grid"
 
 
+class RequestStalled(InvalidInput):
+    """The rest of a request did not come in time."""
+
+    code = "request_timeout"
+
+
 class NotFound(QasirError):
     """No video, job, picture or model has this id."""
 

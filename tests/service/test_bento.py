@@ -25,7 +25,7 @@ def requirements() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     own = {need for need in extras["service"] if not need.startswith("qasir")}
-    return {*project["dependencies"], *own, *extras["video"], *extras["triton"]}
+    return {*project["dependencies"], *own, *extras["grpc"], *extras["video"], *extras["triton"]}
 
 
 def test_bento_asks_for_what_the_package_asks_for() -> None:
@@ -39,13 +39,14 @@ def bento_url(
 ) -> Iterator[str]:
     """A Bento built from the checkout, serving the same state folder beside the service."""
     home = tmp_path_factory.mktemp("bentoml")
-    (port,) = free_ports(1)
+    port, grpc_port = free_ports(2)
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         **{k: v for k, v in running_service.service.variables.items() if k != "PYTHONPATH"},
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "1",
         "QASIR_WORKERS": "1",
+        "QASIR_GRPC_PORT": str(grpc_port),
     }
     bentoml = [sys.executable, "-m", "bentoml"]
     build = subprocess.run(

@@ -108,7 +108,7 @@ def test_every_error_is_a_problem(
 @pytest.mark.parametrize(
     ("body", "code", "says"),
     [
-        ({}, "invalid_input", "body.query"),
+        ({}, "invalid_input", "query: Field required"),
         ({"query": "  \n "}, "invalid_input", "empty"),
         ({"query": "\u0000\u200b"}, "invalid_input", "empty"),
         ({"query": "x" * 101}, "query_too_long", "limit is 100"),
@@ -116,7 +116,7 @@ def test_every_error_is_a_problem(
         ({"query": "a dog", "offset": 1001}, "invalid_input", "0 to 1000"),
         ({"query": "a dog", "grid_size": 7}, "unsupported_grid", "serves [2]"),
         ({"query": "a dog", "mode": "quick"}, "invalid_input", "'fast' or 'accurate'"),
-        ({"query": "a dog", "topk": 3}, "invalid_input", "body.topk"),
+        ({"query": "a dog", "topk": 3}, "invalid_input", "topk: Extra"),
     ],
 )
 def test_search_names_what_is_wrong(site: Site, body: Any, code: str, says: str) -> None:

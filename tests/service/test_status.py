@@ -1,6 +1,6 @@
 """The one table: every error has a line, and retryable ones say when."""
 
-import grpc  # type: ignore[import-untyped]  # its stubs are a package of their own
+import grpc
 import pytest
 
 from qasir import errors

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.shared import time_of
+from service.api.schemas.shared import PageIn, time_of
 from service.store.jobs import Job, JobState, Stage
 
 
@@ -37,6 +37,12 @@ class JobOut(BaseModel):
         times = {name: time_of(getattr(job, name)) for name in ("started", "finished")}
         known = {**job.__dict__, "error": error, "created": time_of(job.created), **times}
         return cls(**known)
+
+
+class JobsIn(PageIn):
+    """Which jobs; of one state, or of all."""
+
+    state: JobState | None = None
 
 
 class JobPage(BaseModel):

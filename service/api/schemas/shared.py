@@ -2,13 +2,20 @@
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
     """A request that refuses what it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PageIn(Strict):
+    """Which part of a list; how long a page may be, the service's settings say."""
+
+    offset: int = Field(default=0, ge=0, lt=2**31)
+    limit: int = Field(default=50, ge=1)
 
 
 class FieldError(BaseModel):
