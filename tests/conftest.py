@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.fixtures.models",
     "tests.fixtures.triton",
     "tests.fixtures.service",
+    "tests.fixtures.retrieval",
 ]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
@@ -52,7 +53,7 @@ def test_generated_code_runs_without_a_warning() -> None:
 
 
 @given(objects)
-def test_objects_come_back_from_a_struct(given_object: dict[str, object]) -> None:
+def test_objects_come_back_from_a_struct(given_object: dict[str, Any]) -> None:
     struct = Struct()
     struct.update(given_object)
     assert plain(pb.Video(metadata=struct))["metadata"] == given_object

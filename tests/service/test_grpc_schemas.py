@@ -106,6 +106,7 @@ def holds(field: FieldDescriptor, kind: Any) -> bool:
     if origin is list:
         return field.is_repeated and of_type(field, inner[0])
     if origin is dict and inner[1] is not Any:
+        assert field.message_type is not None
         entry = field.message_type.fields_by_name
         return of_type(entry["key"], inner[0]) and of_type(entry["value"], inner[1])
     return not field.is_repeated and of_type(field, kind)

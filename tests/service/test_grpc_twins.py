@@ -1,0 +1,267 @@
+"""Each answer over HTTP equals that of its gRPC twin, errors included, on the real stack.
+
+Messages are read by protobuf's own JSON form, not by the code that qasir reads them with.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from qasir.proto.v1 import retrieval_pb2 as pb
+from service.api.status import STATUSES
+from tests.fixtures.retrieval import new_stub, refused
+from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService, wait_for
+
+QUERY = "a green ball on the house"
+METADATA = {"year": 2020, "ratio": 0.25, "tags": ["sea", 3, None, {"deep": True}], "note": "é"}
+
+
+@dataclass(frozen=True)
+class Twins:
+    """One request, as HTTP and as gRPC say it."""
+
+    method: str
+    path: str
+    call: str
+    message: Message
+    http: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path} {self.http}"
+
+
+def get(path: str, call: str, message: Message, **http: Any) -> Twins:
+    return Twins("GET", path, call, message, http)
+
+
+def search(**asked: Any) -> Twins:
+    return Twins("POST", "/v1/search", "Search", pb.SearchRequest(**asked), {"json": asked})
+
+
+def embed(texts: list[str]) -> Twins:
+    message = pb.EmbedRequest(texts=texts)
+    return Twins("POST", "/v1/embed", "Embed", message, {"json": {"texts": texts}})
+
+
+def page(path: str, call: str, kind: Any, **asked: Any) -> Twins:
+    return get(path, call, kind(**asked), params=asked)
+
+
+REFUSED = [
+    get("/v1/videos/v0", "GetVideo", pb.GetVideoRequest(video_id="v0")),
+    Twins("DELETE", "/v1/videos/v0", "DeleteVideo", pb.DeleteVideoRequest(video_id="v0")),
+    get("/v1/jobs/j0", "GetJob", pb.GetJobRequest(job_id="j0")),
+    Twins("POST", "/v1/jobs/j0/cancel", "CancelJob", pb.CancelJobRequest(job_id="j0")),
+    Twins("POST", "/v1/jobs/j0/retry", "RetryJob", pb.RetryJobRequest(job_id="j0")),
+    page("/v1/videos", "ListVideos", pb.ListVideosRequest, limit=0),
+    page("/v1/videos", "ListVideos", pb.ListVideosRequest, limit=100_000),
+    page("/v1/videos", "ListVideos", pb.ListVideosRequest, offset=-1),
+    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, limit=0, offset=-1),
+    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, state="lost"),
+    search(),
+    search(query=""),
+    search(query=" \n "),
+    search(query="x" * 501),
+    search(query=QUERY, top_k=0),
+    search(query=QUERY, top_k=101),
+    search(query=QUERY, offset=-1),
+    search(query=QUERY, offset=1001),
+    search(query=QUERY, mode="quick"),
+    search(query=QUERY, group_by="day"),
+    search(query=QUERY, grid_size=7),
+    embed([]),
+    embed(["a"] * 65),
+    embed(["a", ""]),
+]
+
+
+@pytest.mark.parametrize("twins", REFUSED, ids=lambda twins: twins.name[:80])
+def test_refusals(running_service: RunningService, stub: Any, twins: Twins) -> None:
+    problem = running_service.http.request(twins.method, twins.path, **twins.http).json()
+    refusal = refused(lambda: getattr(stub, twins.call)(twins.message))
+    assert (refusal.code, refusal.detail) == (problem["code"], problem["detail"])
+    assert refusal.metadata["qasir-retryable"] == str(problem["retryable"]).lower()
+    statuses = {known.grpc for known in STATUSES.values() if known.http == problem["status"]}
+    assert refusal.status.name in statuses
+
+
+def assert_equal(running_service: RunningService, twins: Twins) -> None:
+    """Equal at once, or, where processes round differently, once one process gives both."""
+
+    def equal() -> bool:
+        answer = running_service.http.request(twins.method, twins.path, **twins.http)
+        assert answer.is_success, answer.text
+        with new_stub(running_service) as stub:
+            message = getattr(stub, twins.call)(twins.message)
+        return bool(comparable(answer.json()) == comparable(from_message(message)))
+
+    wait_for(equal, seconds=10)
+
+
+def from_message(message: Message) -> Any:
+    return MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def comparable(value: Any, name: str = "") -> Any:
+    """One form for what JSON and protobuf's JSON write differently."""
+    if name == "timings_ms":
+        return "total" in value
+    if name == "vectors":
+        rows = [row["values"] if isinstance(row, dict) else row for row in value]
+        return np.array(rows, np.float32).tolist()
+    if name in ("created", "started", "finished") and value is not None:
+        return datetime.fromisoformat(value)
+    if name == "bytes":
+        return int(value)
+    if isinstance(value, dict):
+        said = {key: comparable(each, key) for key, each in value.items()}
+        # Protobuf has no null, but for what users put into their metadata.
+        return said if name == "metadata" else {k: v for k, v in said.items() if v is not None}
+    return [comparable(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def video_id(running_service: RunningService) -> str:
+    """A video with a title and metadata, ready, beside another one."""
+    running_service.ingested(seconds=30)
+    path = running_service.new_video(60)
+    fields = {"title": "By the sea", "metadata": json.dumps(METADATA)}
+    accepted = running_service.upload(path, **fields).json()
+    assert running_service.finished(accepted["job_id"])["state"] == "ready"
+    return str(accepted["video_id"])
+
+
+def test_a_video_and_its_job(running_service: RunningService, video_id: str) -> None:
+    message = pb.GetVideoRequest(video_id=video_id)
+    assert_equal(running_service, get(f"/v1/videos/{video_id}", "GetVideo", message))
+    job_id = running_service.http.get(f"/v1/videos/{video_id}").json()["job"]["id"]
+    job = pb.GetJobRequest(job_id=job_id)
+    assert_equal(running_service, get(f"/v1/jobs/{job_id}", "GetJob", job))
+
+
+def test_a_failed_job_and_its_retry(running_service: RunningService, stub: Any) -> None:
+    path = running_service.folder / "words.mp4"
+    path.write_text("a dog runs on the beach")
+    job_id = running_service.upload(path).json()["job_id"]
+    assert running_service.finished(job_id)["state"] == "failed"
+    message = pb.GetJobRequest(job_id=job_id)
+    assert_equal(running_service, get(f"/v1/jobs/{job_id}", "GetJob", message))
+    again = from_message(stub.RetryJob(pb.RetryJobRequest(job_id=job_id)))
+    running_service.finished(again["id"])
+    other = running_service.http.post(f"/v1/jobs/{again['id']}/retry").json()
+    assert again.keys() >= {key for key, value in comparable(other).items() if value is not None}
+    assert (again["state"], again["attempts"]) == (other["state"], other["attempts"])
+
+
+@pytest.mark.parametrize("asked", [{}, {"limit": 1}, {"offset": 1, "limit": 1}])
+def test_pages(running_service: RunningService, video_id: str, asked: dict[str, int]) -> None:
+    videos = page("/v1/videos", "ListVideos", pb.ListVideosRequest, **asked)
+    assert_equal(running_service, videos)
+    assert_equal(running_service, page("/v1/jobs", "ListJobs", pb.ListJobsRequest, **asked))
+    ready = page("/v1/jobs", "ListJobs", pb.ListJobsRequest, state="ready", **asked)
+    assert_equal(running_service, ready)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"top_k": 1},
+        {"top_k": 1, "offset": 1},
+        {"mode": "fast"},
+        {"grid_size": 2},
+        {"group_by": "moment", "top_k": 5},
+    ],
+    ids=str,
+)
+def test_searches(running_service: RunningService, video_id: str, asked: dict[str, Any]) -> None:
+    assert_equal(running_service, search(query=QUERY, **asked))
+
+
+def test_embeddings(running_service: RunningService) -> None:
+    assert_equal(running_service, embed(["a dog", QUERY]))
+
+
+def uploading(content: bytes, **header: Any) -> list[pb.UploadVideoRequest]:
+    pieces = [content[i : i + 1000] for i in range(0, len(content), 1000)]
+    return [
+        pb.UploadVideoRequest(header=pb.UploadHeader(**header)),
+        *(pb.UploadVideoRequest(chunk=piece) for piece in pieces),
+    ]
+
+
+def test_an_upload(running_service: RunningService, stub: Any) -> None:
+    """The same bytes by the other transport are the same video; what was said of it is kept."""
+    path = running_service.new_video()
+    requests = uploading(path.read_bytes(), filename=path.name, metadata=METADATA)
+    by_grpc = from_message(stub.UploadVideo(iter(requests)))
+    running_service.finished(by_grpc["job_id"])
+    by_http = running_service.upload(path).json()
+    assert by_http == {**by_grpc, "state": "ready"}
+    kept = running_service.http.get(f"/v1/videos/{by_grpc['video_id']}")
+    assert (kept.json()["title"], kept.json()["metadata"]) == (path.stem, METADATA)
+    assert '"year":2020' in kept.text.replace(" ", ""), "a whole number stays one"
+    stub.DeleteVideo(pb.DeleteVideoRequest(video_id=by_grpc["video_id"]))
+    assert running_service.http.get(f"/v1/videos/{by_grpc['video_id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "header", "form"),
+    [
+        (b"", {}, {}),
+        (bytes(MAX_UPLOAD_BYTES + 1), {}, {}),
+        (b"x", {"title": "x" * 301}, {"title": "x" * 301}),
+        (b"x", {"metadata": {"a": "x" * 20_000}}, {"metadata": json.dumps({"a": "x" * 20_000})}),
+    ],
+    ids=["empty", "too large", "long title", "long metadata"],
+)
+def test_refused_uploads(
+    running_service: RunningService,
+    stub: Any,
+    content: bytes,
+    header: dict[str, Any],
+    form: dict[str, str],
+) -> None:
+    files = {"video": ("a.mp4", content)}
+    problem = running_service.http.post("/v1/videos", files=files, data=form).json()
+    refusal = refused(
+        lambda: stub.UploadVideo(iter(uploading(content, filename="a.mp4", **header)))
+    )
+    assert (refusal.code, refusal.detail) == (problem["code"], problem["detail"])
+    assert list(running_service.settings.folders.uploads.glob("*.part")) == []
+
+
+def test_without_triton_both_say_when_to_come_again(
+    running_service: RunningService, triton_server: Any, stub: Any
+) -> None:
+    text = "nobody has asked for this yet"
+    triton_server.kill()
+    try:
+        answer = running_service.http.post("/v1/search", json={"query": text})
+        refusal = refused(lambda: stub.Search(pb.SearchRequest(query=text)))
+    finally:
+        triton_server.restart()
+    assert refusal.status is grpc.StatusCode.UNAVAILABLE
+    assert refusal.code == answer.json()["code"] == "model_unavailable"
+    assert refusal.metadata["retry-after"] == answer.headers["retry-after"]
+    pushback = int(refusal.metadata["grpc-retry-pushback-ms"])
+    assert pushback == 1000 * int(answer.headers["retry-after"])
+    wait_for(lambda: running_service.http.get("/readyz").status_code == 200)
+
+
+def test_every_call_has_a_twin_here() -> None:
+    """Whoever adds a call adds it above."""
+    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
+    asked = {twins.call for twins in REFUSED}
+    by_hand = {"UploadVideo", "WatchJob", "ListGenerations", "ActivateGeneration"}
+    assert calls == asked | by_hand
