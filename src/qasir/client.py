@@ -18,8 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from qasir import errors
-from qasir.errors import ModelUnavailable, NotFound, QasirError
+from qasir.errors import ModelUnavailable, NotFound, QasirError, error_of
 from qasir.results import Job, SearchResults, Upload, VideoDetail, Videos
 
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -98,7 +97,7 @@ class Client:
             time.sleep(POLL_SECONDS)
         on_job(job)
         if job.error is not None:
-            raise _error(job.error.code, job.error.detail)
+            raise error_of(job.error.code, job.error.detail)
         return job
 
     def job(self, job_id: str) -> Job:
@@ -175,16 +174,10 @@ class _Counted:
         return getattr(self._file, name)
 
 
-def _error(code: str, detail: str) -> QasirError:
-    tree = [value for value in vars(errors).values() if isinstance(value, type)]
-    classes = {kind.code: kind for kind in tree if issubclass(kind, QasirError)}
-    return classes.get(code, QasirError)(detail)
-
-
 def _problem(answer: httpx.Response) -> QasirError:
     try:
         problem = answer.json()
-        return _error(problem["code"], problem["detail"])
+        return error_of(problem["code"], problem["detail"])
     except (ValueError, KeyError, TypeError):
         words = answer.text.strip()[:200] or answer.reason_phrase
         return QasirError(f"{answer.request.url} answered {answer.status_code}: {words}")

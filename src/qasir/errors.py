@@ -146,3 +146,14 @@ class StorageFull(QasirError):
 
     code = "storage_full"
     retryable = True
+
+
+def error_of(code: str, detail: str) -> QasirError:
+    """The error that a service told of by its code; a code of a newer service is the base.
+
+    >>> error_of("not_found", "no video 'v0'")
+    NotFound("no video 'v0'")
+    """
+    tree = [value for value in globals().values() if isinstance(value, type)]
+    classes = {kind.code: kind for kind in tree if issubclass(kind, QasirError)}
+    return classes.get(code, QasirError)(detail)

@@ -119,3 +119,12 @@ class SearchResults:
     searched: Searched
     generation: str
     timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One unit vector for each text, `dim` long, in the space of model `fingerprint`."""
+
+    vectors: list[list[float]]
+    dim: int
+    fingerprint: str

@@ -1,5 +1,6 @@
 """Bounded concurrency: who is let in, who waits, who is sent away."""
 
+import asyncio
 import threading
 import time
 
@@ -78,3 +79,29 @@ def test_places_are_given_back() -> None:
         pass
     with places.place():
         pass
+
+
+def test_a_caller_that_goes_away_leaves_the_line_but_not_its_place() -> None:
+    gate = Gate("searches", running=1, waiting=1, patience_seconds=5)
+    go_on, ran = threading.Event(), []
+
+    def work(_: float) -> None:
+        ran.append(1)
+        go_on.wait(5)
+
+    async def run() -> None:
+        first, second = (asyncio.ensure_future(gate.run(work)) for _ in range(2))
+        await anyio.sleep(0.05)
+        for task in (first, second):
+            task.cancel()
+        await asyncio.wait([first, second])
+        third = asyncio.ensure_future(gate.run(work))
+        await anyio.sleep(0.05)
+        assert len(ran) == 1, "the first still has the only thread"
+        with pytest.raises(Overloaded):
+            await gate.run(work)
+        go_on.set()
+        await third
+
+    anyio.run(run)
+    assert len(ran) == 2

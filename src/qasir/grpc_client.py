@@ -1,0 +1,270 @@
+"""A client of qasir's gRPC service: the methods and results of `qasir.client.Client`.
+
+>>> with GrpcClient("127.0.0.1:50051") as client:  # doctest: +SKIP
+...     upload = client.upload(Path("dog.mp4"))
+...     client.wait(upload.job_id)
+...     print(client.search("a dog runs").results[0].video.title)
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from qasir.errors import (
+    InvalidInput,
+    MissingExtra,
+    ModelUnavailable,
+    NotFound,
+    QasirError,
+    error_of,
+)
+from qasir.results import Embeddings, Job, SearchResults, Upload, VideoDetail, Videos
+
+try:
+    import grpc
+    from google.protobuf.message import Message
+
+    from qasir.proto.plain import plain
+    from qasir.proto.v1 import retrieval_pb2 as pb
+    from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
+except ModuleNotFoundError as missing:
+    raise MissingExtra(
+        "qasir.GrpcClient needs the package grpcio; run: pip install 'qasir[grpc]'"
+    ) from missing
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+CHUNK_BYTES = 1 << 20
+# Between two looks at a job whose stream broke off.
+PAUSE_SECONDS = 0.5
+FINAL = ("ready", "failed", "cancelled")
+# What may be sent twice; gRPC does so itself, and waits as long as the service tells it to.
+IDEMPOTENT = (
+    *("ListVideos", "GetVideo", "ListJobs", "GetJob", "WatchJob", "CancelJob"),
+    *("Search", "Embed", "ListGenerations", "ActivateGeneration"),
+)
+RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{"service": "qasir.v1.Retrieval", "method": name} for name in IDEMPOTENT],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ]
+}
+
+T = TypeVar("T")
+M = TypeVar("M", bound="Message")
+
+
+class GrpcClient:
+    """A service by its host and port; safe to share between threads.
+
+    `timeout` is the deadline of a call in seconds, retries included; the service passes it on.
+
+    Raises, from every call:
+        QasirError: the class that has the answer's code, with the service's own message.
+        ModelUnavailable: no service answers there, or not in time.
+    """
+
+    def __init__(self, target: str = DEFAULT_TARGET, timeout: float = 30.0) -> None:
+        self.target = target
+        self._timeout = timeout
+        options = [("grpc.service_config", json.dumps(RETRIES))]
+        self._channel = grpc.insecure_channel(target, options)
+        self._stub: Any = RetrievalStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+
+    def __enter__(self) -> "GrpcClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._channel.close()
+
+    def upload(
+        self,
+        path: Path,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> Upload:
+        """Send a file; `on_bytes` hears of every piece that goes out."""
+        if not path.is_file():
+            raise NotFound(f"no file at {path}; give the path of a video")
+        header = _message(
+            pb.UploadHeader,
+            filename=path.name,
+            title=title,
+            metadata=None if metadata is None else dict(metadata),
+            expected_bytes=path.stat().st_size,
+        )
+        pieces = _pieces(path, header, on_bytes)
+        return self._call(Upload, self._stub.UploadVideo, pieces, timeout=None)
+
+    def wait(
+        self,
+        job_id: str,
+        on_job: Callable[[Job], None] = lambda _: None,
+        timeout: float = 3600.0,
+    ) -> Job:
+        """Block until a job has ended; a failed one raises its error.
+
+        Raises:
+            ModelUnavailable: it has not ended after `timeout` seconds.
+        """
+        job = self._ended(job_id, on_job, time.monotonic() + timeout)
+        if job is None or job.state not in FINAL:
+            state = "not heard of" if job is None else job.state
+            raise ModelUnavailable(
+                f"job {job_id} is {state} after {timeout:g} s; wait longer, and see "
+                f"that the worker runs: `qasir doctor`"
+            )
+        if job.error is not None:
+            raise error_of(job.error.code, job.error.detail)
+        return job
+
+    def watch(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
+        """The job as it is now, then each time that it changed, up to its end."""
+        with self._errors():
+            for message in self._stub.WatchJob(pb.WatchJobRequest(job_id=job_id), timeout=timeout):
+                yield self._read(Job, message)
+
+    def job(self, job_id: str) -> Job:
+        """One job as it is now."""
+        return self._call(Job, self._stub.GetJob, pb.GetJobRequest(job_id=job_id))
+
+    def jobs(self, offset: int = 0, limit: int = 50) -> list[Job]:
+        """Jobs, newest first."""
+        asked = _message(pb.ListJobsRequest, offset=offset, limit=limit)
+        return self._call(_Jobs, self._stub.ListJobs, asked).jobs
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended."""
+        return self._call(Job, self._stub.CancelJob, pb.CancelJobRequest(job_id=job_id))
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a new job for the video of one that failed or was cancelled."""
+        return self._call(Job, self._stub.RetryJob, pb.RetryJobRequest(job_id=job_id))
+
+    def videos(self, offset: int = 0, limit: int = 50) -> Videos:
+        """A page of the library."""
+        asked = _message(pb.ListVideosRequest, offset=offset, limit=limit)
+        return self._call(Videos, self._stub.ListVideos, asked)
+
+    def video(self, video_id: str) -> VideoDetail:
+        """One video with its newest job."""
+        return self._call(VideoDetail, self._stub.GetVideo, pb.GetVideoRequest(video_id=video_id))
+
+    def delete(self, video_id: str) -> None:
+        """Remove a video with everything made of it; the next search does not find it."""
+        with self._errors():
+            self._stub.DeleteVideo(pb.DeleteVideoRequest(video_id=video_id), timeout=self._timeout)
+
+    def search(self, query: str, top_k: int = 10, **options: Any) -> SearchResults:
+        """Videos that answer a text; `options` as in the service's `SearchRequest`."""
+        asked = _message(pb.SearchRequest, query=query, top_k=top_k, **options)
+        return self._call(SearchResults, self._stub.Search, asked)
+
+    def embed(self, texts: list[str]) -> Embeddings:
+        """Unit vectors of texts, in the space in which videos are searched."""
+        with self._errors():
+            found = self._stub.Embed(_message(pb.EmbedRequest, texts=texts), timeout=self._timeout)
+        vectors = [list(vector.values) for vector in found.vectors]
+        return Embeddings(vectors, found.dim, found.fingerprint)
+
+    def _ended(self, job_id: str, on_job: Callable[[Job], None], deadline: float) -> Job | None:
+        """The job as it was last seen: at its end, or at the deadline."""
+        job = None
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                for job in self.watch(job_id, left):
+                    on_job(job)
+                    if job.state in FINAL:
+                        return job
+            except QasirError as error:
+                # A service that starts again, or the deadline; the job goes on meanwhile.
+                if not error.retryable:
+                    raise
+            time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+        return job
+
+    def _call(self, kind: type[T], call: Callable[..., Message], request: Any, **options: Any) -> T:
+        with self._errors():
+            answer = call(request, **{"timeout": self._timeout, **options})
+        return self._read(kind, answer)
+
+    def _read(self, kind: type[T], message: Message) -> T:
+        try:
+            return TypeAdapter(kind).validate_python(plain(message, whole=True))
+        except ValidationError as error:
+            raise QasirError(
+                f"{self.target} answered what this client does not read: {error}; "
+                f"use the same version of qasir on both sides"
+            ) from error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Any) -> QasirError:
+        told = {each.key: each.value for each in error.trailing_metadata() or ()}
+        status, detail = error.code(), error.details() or ""
+        if "qasir-code" in told:
+            return error_of(told["qasir-code"], detail)
+        if status is grpc.StatusCode.UNAVAILABLE:
+            return ModelUnavailable(
+                f"no answer from a qasir service at {self.target} ({detail}); start one with "
+                f"`qasir up`, or name another"
+            )
+        if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ModelUnavailable(f"no answer from {self.target} in time; try again later")
+        return QasirError(f"{self.target} answered {status.name}: {detail[:200]}")
+
+
+@dataclass(frozen=True)
+class _Jobs:
+    jobs: list[Job]
+
+
+def _message(kind: type[M], **fields: Any) -> M:
+    """A message of these fields; None is left out.
+
+    Raises:
+        InvalidInput: it has no such field, or not of this type.
+    """
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{error}; retrieval.proto describes {kind.DESCRIPTOR.name}") from error
+
+
+def _pieces(
+    path: Path, header: pb.UploadHeader, on_bytes: Callable[[int], None]
+) -> Iterator[pb.UploadVideoRequest]:
+    yield pb.UploadVideoRequest(header=header)
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            yield pb.UploadVideoRequest(chunk=piece)
+            on_bytes(len(piece))

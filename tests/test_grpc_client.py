@@ -1,0 +1,241 @@
+"""The gRPC client: as `Client` on the running stack, and against a small server that misbehaves."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from qasir import Client, GrpcClient
+from qasir.errors import (
+    InvalidInput,
+    ModelUnavailable,
+    NotFound,
+    Overloaded,
+    QasirError,
+    QueryTooLong,
+    UnsupportedMedia,
+    UploadTooLarge,
+)
+from qasir.proto.v1 import retrieval_pb2 as pb
+from qasir.proto.v1.retrieval_pb2_grpc import (
+    RetrievalServicer,
+    add_RetrievalServicer_to_server,
+)
+from qasir.results import Job
+from service.processes import free_ports
+from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService
+
+BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.fixture
+def client(running_service: RunningService) -> Iterator[GrpcClient]:
+    with GrpcClient(f"127.0.0.1:{running_service.settings.grpc_port}") as made:
+        yield made
+
+
+@pytest.fixture
+def by_http(running_service: RunningService) -> Iterator[Client]:
+    with Client(f"http://127.0.0.1:{running_service.settings.http_port}") as made:
+        yield made
+
+
+def test_a_video_from_upload_to_delete(
+    running_service: RunningService, client: GrpcClient, by_http: Client
+) -> None:
+    """Every method gives what `Client`'s gives, in the same types."""
+    path, heard, seen = running_service.new_video(60), list[int](), list[Job]()
+    upload = client.upload(path, "By the sea", {"camera": 3}, heard.append)
+    assert sum(heard) == path.stat().st_size
+    job = client.wait(upload.job_id, seen.append)
+    assert (job.state, seen[-1]) == ("ready", job)
+    assert client.job(upload.job_id) == by_http.job(upload.job_id) == job
+    assert client.jobs(limit=3) == by_http.jobs(limit=3)
+    assert client.videos(limit=3) == by_http.videos(limit=3)
+    video = client.video(upload.video_id)
+    assert video == by_http.video(upload.video_id)
+    assert (video.title, video.metadata, video.job) == ("By the sea", {"camera": 3}, job)
+    found, other = (each.search("a red ball", 3, mode="fast") for each in (client, by_http))
+    assert found.searched == other.searched
+    assert [hit.video for hit in found.results] == [hit.video for hit in other.results]
+    assert [hit.moments for hit in found.results] == [hit.moments for hit in other.results]
+    client.delete(upload.video_id)
+    with pytest.raises(NotFound, match="no video"):
+        client.video(upload.video_id)
+
+
+def test_embeddings(client: GrpcClient) -> None:
+    found = client.embed(["a dog", "a red ball"])
+    assert found.dim == len(found.vectors[0]) == 32
+    assert sum(x * x for x in found.vectors[1]) == pytest.approx(1, abs=1e-4)
+
+
+def test_errors_are_those_of_the_service(
+    running_service: RunningService, client: GrpcClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "words.mp4"
+    path.write_text(f"a dog runs on the beach {running_service.new_video()}")
+    upload = client.upload(path)
+    with pytest.raises(UnsupportedMedia):
+        client.wait(upload.job_id)
+    again = client.retry(upload.job_id)
+    assert (again.video_id, again.id != upload.job_id) == (upload.video_id, True)
+    with pytest.raises(QueryTooLong, match="limit is 500"):
+        client.search("x" * 501)
+    huge = tmp_path / "huge.mp4"
+    huge.write_bytes(bytes(MAX_UPLOAD_BYTES + 1))
+    with pytest.raises(UploadTooLarge):
+        client.upload(huge)
+
+
+def test_upload_of_nothing_asks_nobody(tmp_path: Path) -> None:
+    with GrpcClient("127.0.0.1:1") as client:
+        for path in (tmp_path, tmp_path / "missing.mp4"):
+            with pytest.raises(NotFound, match="no file at"):
+                client.upload(path)
+
+
+def test_unknown_options_are_named() -> None:
+    with GrpcClient("127.0.0.1:1") as client:
+        with pytest.raises(InvalidInput, match=r"topk.*SearchRequest"):
+            client.search("a dog", topk=3)
+        with pytest.raises(InvalidInput, match="SearchRequest"):
+            client.search("a dog", mode=3)
+
+
+def test_no_service_is_said_with_the_next_step() -> None:
+    (port,) = free_ports(1)
+    with (
+        GrpcClient(f"127.0.0.1:{port}") as client,
+        pytest.raises(ModelUnavailable, match=f"no answer .*{port}.*qasir up"),
+    ):
+        client.search("a dog")
+
+
+@dataclass
+class Scripted(RetrievalServicer):
+    """Answers of a service that is busy, starts again, or is newer."""
+
+    script: list[Callable[[Any], Any]]
+    deadlines: list[float] = field(default_factory=list)
+
+    def _next(self, context: Any) -> Any:
+        self.deadlines.append(context.time_remaining())
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        return step(context)
+
+    def Search(self, _: Any, context: Any) -> Any:
+        return self._next(context)
+
+    def RetryJob(self, _: Any, context: Any) -> Any:
+        return self._next(context)
+
+    def WatchJob(self, _: Any, context: Any) -> Any:
+        yield from self._next(context)
+
+
+def fails(status: grpc.StatusCode, detail: str, **told: str) -> Callable[[Any], Any]:
+    metadata = tuple((key.replace("_", "-"), value) for key, value in told.items())
+
+    def step(context: Any) -> Any:
+        context.set_trailing_metadata(metadata)
+        context.abort(status, detail)
+
+    return step
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., tuple[GrpcClient, Scripted]]]:
+    opened: list[Any] = []
+
+    def open_with(*script: Callable[[Any], Any], **options: Any) -> tuple[GrpcClient, Scripted]:
+        servicer = Scripted(list(script))
+        server = grpc.server(futures.ThreadPoolExecutor(4))
+        add_RetrievalServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        client = GrpcClient(f"127.0.0.1:{port}", **options)
+        opened.extend([client.close, lambda: server.stop(0).wait()])
+        return client, servicer
+
+    yield open_with
+    for close in opened:
+        close()
+
+
+Open = Callable[..., tuple[GrpcClient, Scripted]]
+FOUND = pb.SearchResponse(searched=pb.Searched(videos=7), generation="g")
+
+
+def test_a_busy_service_is_asked_again_when_it_says(scripted: Open) -> None:
+    told = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "400"}
+    client, servicer = scripted(fails(BUSY, "full", **told), lambda _: FOUND, timeout=9.0)
+    begin = time.monotonic()
+    assert client.search("a dog").searched.videos == 7
+    assert 0.4 <= time.monotonic() - begin < 3
+    assert servicer.deadlines[1] < servicer.deadlines[0] < 9.1
+
+
+def test_in_the_end_its_error_is_raised(scripted: Open) -> None:
+    told = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "10"}
+    client, servicer = scripted(fails(BUSY, "4 searches under way", **told))
+    with pytest.raises(Overloaded, match="4 searches under way"):
+        client.search("a dog")
+    assert len(servicer.deadlines) == 4
+
+
+@pytest.mark.parametrize("call", ["search", "retry"])
+def test_what_cannot_help_or_would_count_twice_is_asked_once(scripted: Open, call: str) -> None:
+    pushback = {"grpc_retry_pushback_ms": "-1"} if call == "search" else {}
+    told = {"qasir_code": "upload_too_large", **pushback}
+    client, servicer = scripted(fails(BUSY, "too much", **told))
+    with pytest.raises(UploadTooLarge):
+        getattr(client, call)("x")
+    assert len(servicer.deadlines) == 1
+
+
+def test_wait_goes_on_where_a_stream_broke_off(scripted: Open) -> None:
+    running = pb.Job(id="j", video_id="v", state="running", stage="encode", progress=0.5)
+    ready = pb.Job(id="j", video_id="v", state="ready", progress=1)
+
+    def breaks(context: Any) -> Iterator[Any]:
+        yield running
+        context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+    client, _ = scripted(breaks, lambda _: iter([running]), lambda _: iter([running, ready]))
+    seen: list[Job] = []
+    assert client.wait("j", seen.append).state == "ready"
+    assert [job.state for job in seen] == ["running", "running", "running", "ready"]
+    assert (seen[0].stage, seen[0].progress, seen[0].eta_seconds) == ("encode", 0.5, None)
+
+
+def test_wait_ends(scripted: Open) -> None:
+    stop = threading.Event()
+
+    def stays(_: Any) -> Iterator[Any]:
+        yield pb.Job(id="j", state="running")
+        stop.wait(5)
+
+    client, _ = scripted(stays)
+    with pytest.raises(ModelUnavailable, match=r"is running after 0\.3 s"):
+        client.wait("j", timeout=0.3)
+    stop.set()
+
+
+def test_codes_and_statuses_of_others(scripted: Open) -> None:
+    newer = fails(grpc.StatusCode.ABORTED, "new trouble", qasir_code="of_a_newer_service")
+    client, _ = scripted(newer)
+    with pytest.raises(QasirError, match="new trouble") as caught:
+        client.search("a dog")
+    assert type(caught.value) is QasirError
+    with pytest.raises(QasirError, match="UNIMPLEMENTED"):
+        client.job("j")
+    slow, _ = scripted(lambda _: time.sleep(0.5), timeout=0.1)
+    with pytest.raises(ModelUnavailable, match="in time"):
+        slow.search("a dog")
