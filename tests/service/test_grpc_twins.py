@@ -55,6 +55,16 @@ def page(path: str, call: str, kind: Any, **asked: Any) -> Twins:
     return get(path, call, kind(**asked), params=asked)
 
 
+def generation(path: str, call: str, kind: Any, **asked: Any) -> Twins:
+    return Twins("POST", f"/v1/generations{path}", call, kind(**asked), {"json": asked})
+
+
+def activate(number: int, **asked: Any) -> Twins:
+    message = pb.ActivateGenerationRequest(id=number, **asked)
+    path = f"/v1/generations/{number}/activate"
+    return Twins("POST", path, "ActivateGeneration", message, {"json": asked})
+
+
 REFUSED = [
     get("/v1/videos/v0", "GetVideo", pb.GetVideoRequest(video_id="v0")),
     Twins("DELETE", "/v1/videos/v0", "DeleteVideo", pb.DeleteVideoRequest(video_id="v0")),
@@ -66,6 +76,15 @@ REFUSED = [
     page("/v1/videos", "ListVideos", pb.ListVideosRequest, offset=-1),
     page("/v1/jobs", "ListJobs", pb.ListJobsRequest, limit=0, offset=-1),
     page("/v1/jobs", "ListJobs", pb.ListJobsRequest, state="lost"),
+    generation("", "BuildGeneration", pb.BuildGenerationRequest),
+    generation("", "BuildGeneration", pb.BuildGenerationRequest, id=0),
+    generation("", "BuildGeneration", pb.BuildGenerationRequest, id=99),
+    activate(99),
+    activate(1, max_missing=-1),
+    activate(1, fine={"id": 1, "grid_size": 0}),
+    activate(1, fine={"id": 99, "grid_size": 2}),
+    Twins("DELETE", "/v1/generations/99", "RetireGeneration", pb.RetireGenerationRequest(id=99)),
+    Twins("DELETE", "/v1/generations/1", "RetireGeneration", pb.RetireGenerationRequest(id=1)),
     search(),
     search(query=""),
     search(query=" \n "),
@@ -192,6 +211,15 @@ def test_embeddings(running_service: RunningService) -> None:
     assert_equal(running_service, embed(["a dog", QUERY]))
 
 
+def test_generations(running_service: RunningService) -> None:
+    every = get("/v1/generations", "ListGenerations", pb.ListGenerationsRequest())
+    assert_equal(running_service, every)
+    # The active one again: an activation that changes nothing, a build with nothing to do.
+    assert_equal(running_service, activate(1))
+    build = generation("", "BuildGeneration", pb.BuildGenerationRequest, id=1)
+    assert_equal(running_service, build)
+
+
 def uploading(content: bytes, **header: Any) -> list[pb.UploadVideoRequest]:
     pieces = [content[i : i + 1000] for i in range(0, len(content), 1000)]
     return [
@@ -263,5 +291,5 @@ def test_every_call_has_a_twin_here() -> None:
     """Whoever adds a call adds it above."""
     calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
     asked = {twins.call for twins in REFUSED}
-    by_hand = {"UploadVideo", "WatchJob", "ListGenerations", "ActivateGeneration"}
+    by_hand = {"UploadVideo", "WatchJob", "ListGenerations"}
     assert calls == asked | by_hand

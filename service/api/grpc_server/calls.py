@@ -31,7 +31,9 @@ OPERATIONS = {
     "Search": "search",
     "Embed": "embed",
     "ListGenerations": "list_generations",
+    "BuildGeneration": "build_generation",
     "ActivateGeneration": "activate_generation",
+    "RetireGeneration": "retire_generation",
 }
 # A header of HTTP/2 has 8 KiB for all of it.
 MAX_DETAIL = 2000

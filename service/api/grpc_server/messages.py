@@ -4,6 +4,7 @@ A request goes through the schema of its HTTP twin and an answer comes from it, 
 defaults and words exist once; fields have the same names on both sides.
 """
 
+from collections.abc import Set
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -18,14 +19,15 @@ M = TypeVar("M", bound=Message)
 S = TypeVar("S", bound=BaseModel)
 
 
-def asked(schema: type[S], request: Message) -> S:
-    """A request as the schema of its HTTP twin reads it.
+def asked(schema: type[S], request: Message, path: Set[str] = frozenset()) -> S:
+    """A request as the schema of its HTTP twin reads it, less what HTTP has in the `path`.
 
     Raises:
         InvalidInput: it breaks the schema's rules.
     """
     try:
-        return schema.model_validate(plain(request))
+        fields = {name: value for name, value in plain(request).items() if name not in path}
+        return schema.model_validate(fields)
     except ValidationError as error:
         raise refusal(field_errors(error.errors())) from error
 

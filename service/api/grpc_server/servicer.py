@@ -6,11 +6,12 @@ from google.protobuf.empty_pb2 import Empty
 
 from qasir.proto.v1 import retrieval_pb2 as pb
 from qasir.proto.v1.retrieval_pb2_grpc import RetrievalServicer
-from service.api import jobs, search, videos
+from service.api import generations, jobs, search, videos
 from service.api.context import Context
 from service.api.grpc_server.calls import Call
 from service.api.grpc_server.messages import answer, asked, embeddings
 from service.api.grpc_server.upload import Requests, accept
+from service.api.schemas.generations import ActivateIn, BuildIn
 from service.api.schemas.jobs import JobOut, JobsIn
 from service.api.schemas.search import EmbedIn, SearchIn
 from service.api.schemas.shared import PageIn
@@ -64,6 +65,24 @@ class Retrieval(RetrievalServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Call) -> pb.Embeddings:
         texts = asked(EmbedIn, request)
         return embeddings(await search.answer_embed(texts, self._context, self._deadline(context)))
+
+    async def ListGenerations(self, _: pb.ListGenerationsRequest, __: Call) -> pb.Generations:
+        return answer(pb.Generations, await generations.list_generations(self._context))
+
+    async def BuildGeneration(self, request: pb.BuildGenerationRequest, _: Call) -> pb.Generation:
+        made = await generations.build_generation(asked(BuildIn, request), self._context)
+        return answer(pb.Generation, made)
+
+    async def ActivateGeneration(
+        self, request: pb.ActivateGenerationRequest, _: Call
+    ) -> pb.Generation:
+        how = asked(ActivateIn, request, path={"id"})
+        made = await generations.activate_generation(request.id, self._context, how)
+        return answer(pb.Generation, made)
+
+    async def RetireGeneration(self, request: pb.RetireGenerationRequest, _: Call) -> Empty:
+        await generations.retire_generation(request.id, self._context)
+        return Empty()
 
     def _deadline(self, context: Call) -> Deadline:
         """The caller's, or the service's own where that is sooner."""

@@ -328,20 +328,78 @@ class ListGenerationsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class GenerationPage(_message.Message):
+class Generations(_message.Message):
     __slots__ = ("generations",)
     GENERATIONS_FIELD_NUMBER: _ClassVar[int]
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
     def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
 
-class ActivateGenerationRequest(_message.Message):
-    __slots__ = ("generation_id",)
-    GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
-    generation_id: str
-    def __init__(self, generation_id: _Optional[str] = ...) -> None: ...
-
 class Generation(_message.Message):
+    __slots__ = ("id", "state", "model", "backbone", "variant", "fingerprint", "grid_sizes", "fps", "videos", "created", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    GRID_SIZES_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    VIDEOS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    state: str
+    model: str
+    backbone: str
+    variant: str
+    fingerprint: str
+    grid_sizes: _containers.RepeatedScalarFieldContainer[int]
+    fps: float
+    videos: HeldVideos
+    created: _timestamp_pb2.Timestamp
+    error: str
+    def __init__(self, id: _Optional[int] = ..., state: _Optional[str] = ..., model: _Optional[str] = ..., backbone: _Optional[str] = ..., variant: _Optional[str] = ..., fingerprint: _Optional[str] = ..., grid_sizes: _Optional[_Iterable[int]] = ..., fps: _Optional[float] = ..., videos: _Optional[_Union[HeldVideos, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
+
+class HeldVideos(_message.Message):
+    __slots__ = ("total", "done", "failed")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    done: int
+    failed: int
+    def __init__(self, total: _Optional[int] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ...) -> None: ...
+
+class BuildGenerationRequest(_message.Message):
+    __slots__ = ("id", "activate")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    activate: bool
+    def __init__(self, id: _Optional[int] = ..., activate: _Optional[bool] = ...) -> None: ...
+
+class ActivateGenerationRequest(_message.Message):
+    __slots__ = ("id", "max_missing", "fine")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_MISSING_FIELD_NUMBER: _ClassVar[int]
+    FINE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    max_missing: int
+    fine: FineGeneration
+    def __init__(self, id: _Optional[int] = ..., max_missing: _Optional[int] = ..., fine: _Optional[_Union[FineGeneration, _Mapping]] = ...) -> None: ...
+
+class FineGeneration(_message.Message):
+    __slots__ = ("id", "grid_size", "k")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    grid_size: int
+    k: int
+    def __init__(self, id: _Optional[int] = ..., grid_size: _Optional[int] = ..., k: _Optional[int] = ...) -> None: ...
+
+class RetireGenerationRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    id: int
+    def __init__(self, id: _Optional[int] = ...) -> None: ...

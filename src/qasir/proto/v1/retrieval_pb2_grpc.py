@@ -93,12 +93,22 @@ class RetrievalStub:
         self.ListGenerations = channel.unary_unary(
                 '/qasir.v1.Retrieval/ListGenerations',
                 request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.ListGenerationsRequest.SerializeToString,
-                response_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.GenerationPage.FromString,
+                response_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generations.FromString,
+                _registered_method=True)
+        self.BuildGeneration = channel.unary_unary(
+                '/qasir.v1.Retrieval/BuildGeneration',
+                request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.BuildGenerationRequest.SerializeToString,
+                response_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generation.FromString,
                 _registered_method=True)
         self.ActivateGeneration = channel.unary_unary(
                 '/qasir.v1.Retrieval/ActivateGeneration',
                 request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.ActivateGenerationRequest.SerializeToString,
                 response_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generation.FromString,
+                _registered_method=True)
+        self.RetireGeneration = channel.unary_unary(
+                '/qasir.v1.Retrieval/RetireGeneration',
+                request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.RetireGenerationRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
 
 
@@ -183,14 +193,28 @@ class RetrievalServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGenerations(self, request, context):
-        """The generations of the index, one for each model version.
+        """Every model set of the store, and how much of the library each holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BuildGeneration(self, request, context):
+        """Encode every video with a model set, beside the active one; what failed, again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ActivateGeneration(self, request, context):
-        """Answer searches by another generation.
+        """Answer every search from now on with a generation; the previous one rolls back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireGeneration(self, request, context):
+        """Remove a generation's vectors; its model set stays in the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,12 +281,22 @@ def add_RetrievalServicer_to_server(servicer, server):
             'ListGenerations': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGenerations,
                     request_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.ListGenerationsRequest.FromString,
-                    response_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.GenerationPage.SerializeToString,
+                    response_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generations.SerializeToString,
+            ),
+            'BuildGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.BuildGeneration,
+                    request_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.BuildGenerationRequest.FromString,
+                    response_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generation.SerializeToString,
             ),
             'ActivateGeneration': grpc.unary_unary_rpc_method_handler(
                     servicer.ActivateGeneration,
                     request_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.ActivateGenerationRequest.FromString,
                     response_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generation.SerializeToString,
+            ),
+            'RetireGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireGeneration,
+                    request_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.RetireGenerationRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -588,7 +622,34 @@ class Retrieval:
             target,
             '/qasir.v1.Retrieval/ListGenerations',
             qasir_dot_proto_dot_v1_dot_retrieval__pb2.ListGenerationsRequest.SerializeToString,
-            qasir_dot_proto_dot_v1_dot_retrieval__pb2.GenerationPage.FromString,
+            qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generations.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BuildGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qasir.v1.Retrieval/BuildGeneration',
+            qasir_dot_proto_dot_v1_dot_retrieval__pb2.BuildGenerationRequest.SerializeToString,
+            qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generation.FromString,
             options,
             channel_credentials,
             insecure,
@@ -616,6 +677,33 @@ class Retrieval:
             '/qasir.v1.Retrieval/ActivateGeneration',
             qasir_dot_proto_dot_v1_dot_retrieval__pb2.ActivateGenerationRequest.SerializeToString,
             qasir_dot_proto_dot_v1_dot_retrieval__pb2.Generation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qasir.v1.Retrieval/RetireGeneration',
+            qasir_dot_proto_dot_v1_dot_retrieval__pb2.RetireGenerationRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,
