@@ -11,6 +11,7 @@ from qasir.errors import QasirError
 from qasir.triton import Triton
 from service import metrics
 from service.connect import find_active_model, open_triton, open_triton_control
+from service.engine.canary import Canary
 from service.engine.follower import Follower
 from service.engine.generations import Generations
 from service.engine.jobs import Jobs
@@ -24,7 +25,9 @@ from service.store.catalogue import Catalogue
 from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.store.presence import Presence
+from service.store.windows import WindowStore
 from service.telemetry import Reading, Telemetry
+from service.turns import Turns
 
 # A probe a second and process is what Triton sees, however many ask for readiness.
 READY_SECONDS = 1.0
@@ -47,6 +50,7 @@ class Core:
     active_model: FindActiveModel
     telemetry: Telemetry
     readiness: "Readiness"
+    canary: Turns
 
     def readings(self) -> Iterator[Reading]:
         """The gauges of the metrics page, as of now."""
@@ -55,6 +59,7 @@ class Core:
     def close(self) -> None:
         """Give connections and file handles back."""
         self.follower.close()
+        self.canary.stop()
         self.triton.close()
         self.catalogue.close()
 
@@ -126,6 +131,8 @@ def open_core(settings: Settings) -> Core:
     generations = Generations(settings, catalogue, media, store, triton)
     presence = Presence(folders.searching)
     follower = Follower(store, engine, open_triton_control(settings), presence)
+    windows = WindowStore(folders, settings.disk_reserve_bytes)
+    canary = Canary(settings, catalogue, windows, library, engine, triton, active)
     return Core(
         settings=settings,
         catalogue=catalogue,
@@ -138,4 +145,5 @@ def open_core(settings: Settings) -> Core:
         active_model=active,
         telemetry=telemetry,
         readiness=readiness,
+        canary=Turns(canary, folders.run, settings.canary_seconds),
     )

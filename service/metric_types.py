@@ -13,6 +13,7 @@ Unit = Literal[
     "ratio",
     "number",
     "info",
+    "bool",
     "jobs",
     "videos",
     "windows",

@@ -238,6 +238,28 @@ STATE_RESERVE_BYTES = Metric(
     at_scrape=True,
     unit="bytes",
 )
+CANARY_SUCCESS = Metric(
+    "qasir_canary_success",
+    "gauge",
+    "1 where the last canary of every service process passed this check, else 0.",
+    {"check": ("text", "image", "pair")},
+    at_scrape=True,
+    unit="bool",
+)
+CANARY_LAST_RUN = Metric(
+    "qasir_canary_last_run_timestamp_seconds",
+    "gauge",
+    "When the newest canary ran, in seconds since 1970.",
+    at_scrape=True,
+    unit="seconds",
+)
+CANARY_SECONDS = Metric(
+    "qasir_canary_seconds",
+    "gauge",
+    "Seconds that the newest canary took.",
+    at_scrape=True,
+    unit="seconds",
+)
 BUILD_INFO = Metric(
     "qasir_build_info",
     "gauge",
@@ -263,6 +285,9 @@ SERVICE_METRICS = (
     STATE_SIZE_BYTES,
     STATE_RESERVE_BYTES,
     GENERATION_VIDEOS,
+    CANARY_SUCCESS,
+    CANARY_LAST_RUN,
+    CANARY_SECONDS,
     BUILD_INFO,
 )
 WORKER_METRICS = (

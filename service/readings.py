@@ -12,6 +12,7 @@ from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
 from service.store.catalogue import Catalogue, Totals
 from service.telemetry import Reading
+from service.turns import canary_readings
 
 
 def readings(
@@ -28,6 +29,7 @@ def readings(
     yield from _generations(generations)
     yield from _disk(settings)
     yield from _recall(settings)
+    yield from canary_readings(settings.folders.run)
 
 
 def _active(find: FindActiveModel) -> ActiveModel | None:

@@ -77,11 +77,18 @@ class Settings(BaseSettings):
     decode_memory_bytes: Count = 8 << 30
     job_attempts: Count = 3
     poll_seconds: Seconds = 0.5
+    canary_seconds: float = Field(default=60.0, ge=0)
+    canary_file: Path | None = None
 
     @cached_property
     def folders(self) -> StateFolders:
         """The folders under `QASIR_STATE`."""
         return StateFolders(self.state.absolute())
+
+    @property
+    def canary_path(self) -> Path:
+        """The operator's known pairs: `canary.yaml` in the state folder if nothing else is said."""
+        return self.canary_file or self.folders.root / "canary.yaml"
 
     @property
     def triton_url(self) -> str:

@@ -54,6 +54,7 @@ class Qasir:
         core.follower.start()
         self._context = open_context(core)
         set_context(app, self._context)
+        core.canary.start()
 
     def __is_ready__(self) -> bool:
         return self._context.core.readiness.check()

@@ -7,7 +7,7 @@ therefore all of them answer alike.
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,16 @@ class View:
     change_number: int
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """What Q vectors look like most: each video's most similar unit as a cosine [Q, V], videos
+    in the order of `ids`; and the vectors of those videos that were asked about."""
+
+    ids: list[str]
+    similarities: Float32
+    vectors: dict[str, VideoVectors]
+
+
 class Library:
     """Indexes by passport, each with a lock of its own; safe to share by threads.
 
@@ -70,6 +80,19 @@ class Library:
                 seconds=shelf.total_seconds,
                 change_number=shelf.relevant,
             )
+
+    def nearest(
+        self, manifest: Manifest, passport: Passport, vectors: Float32, ids: Sequence[str]
+    ) -> Nearest:
+        """Compare unit vectors [Q, D] with every unit as of now; vectors of the videos `ids`.
+
+        Raises:
+            Overloaded: as `search`.
+        """
+        with self._current(manifest, passport) as shelf:
+            known, similarities = shelf.index.scores(vectors, 1.0, "max")
+            asked = {video_id: shelf.index.get(video_id) for video_id in {*ids} & {*known}}
+            return Nearest(known, similarities, asked)
 
     def load(self, manifest: Manifest, passport: Passport) -> int:
         """Bring the index up to date; how many videos it holds."""

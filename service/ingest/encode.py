@@ -31,6 +31,7 @@ from service.settings import Settings
 from service.store.active_model import ActiveModel
 from service.store.media import MediaStore
 from service.store.videos import VectorFile
+from service.store.windows import StoredWindow, WindowStore
 from service.telemetry import Stopwatch, Telemetry
 
 
@@ -57,8 +58,11 @@ class _Parts:
     units: list[Float16] = field(default_factory=list)
     masks: list[Bool] = field(default_factory=list)
     times: list[Float64] = field(default_factory=list)
+    last: list[StoredWindow] = field(default_factory=list)
 
     def add(self, units: Float32, window: DecodedWindow) -> None:
+        first = sum(len(mask) for mask in self.masks)
+        self.last[:] = [StoredWindow(window.batch.pixels, window.batch.mask, window.keep, first)]
         self.units.append(units[window.keep].astype(np.float16))
         self.masks.append(window.batch.mask[window.keep])
         self.times.append(window.batch.times[window.keep])
@@ -91,6 +95,7 @@ class Encoding:
     ) -> None:
         self._settings = settings
         self._media = media
+        self._windows = WindowStore(settings.folders, settings.disk_reserve_bytes)
         self._triton = triton
         self._model = model
         self._telemetry = telemetry
@@ -123,6 +128,8 @@ class Encoding:
                         course.encoded(message.batch.mask[message.keep].sum() / len(parts))
                     case Finished():
                         finished = message
+        for n, p in parts.items():
+            self._windows.keep(video_id, self._model.manifest, self._passports[n], p.last[-1])
         return EncodedVideo(
             finished=finished,
             vectors={n: p.vectors(self._passports[n]) for n, p in parts.items()},

@@ -27,6 +27,10 @@ class StateFolders:
         return self.root / "vectors"
 
     @property
+    def canary(self) -> Path:
+        return self.root / "canary"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 
@@ -46,5 +50,12 @@ class StateFolders:
         """Make the folders that service and worker write to; a new root is its owner's alone."""
         # Uploads are nobody else's to read; who wants to share them can say so, once.
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.uploads, self.media, self.vectors, self.run, self.bentoml):
+        for folder in (
+            self.uploads,
+            self.media,
+            self.vectors,
+            self.canary,
+            self.run,
+            self.bentoml,
+        ):
             folder.mkdir(parents=True, exist_ok=True)

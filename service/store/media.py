@@ -185,6 +185,11 @@ class MediaStore:
                 f"in reserve; delete videos or lower QASIR_DISK_RESERVE_BYTES"
             )
 
+    @property
+    def _parents(self) -> tuple[Path, ...]:
+        """The folders in which a video may have one of its own."""
+        return self._folders.media, self._folders.vectors, self._folders.canary
+
     def _alone(self) -> AbstractContextManager[None]:
         return locked(self._folders.run / "media.lock")
 
@@ -193,7 +198,7 @@ class MediaStore:
         return (self._folders.vectors / video_id, media / SHEETS, media)
 
     def _folders_of(self, video_id: str) -> list[Path]:
-        mine = (self._folders.media / video_id, self._folders.vectors / video_id)
+        mine = (parent / video_id for parent in self._parents)
         return [folder for folder in mine if folder.is_dir()]
 
     def _to_trash(self, path: Path) -> Path:
@@ -208,7 +213,7 @@ class MediaStore:
                 yield path
 
     def _orphans(self, video_ids: set[str], named: Iterable[VectorFile]) -> Iterator[Path]:
-        for parent in (self._folders.media, self._folders.vectors):
+        for parent in self._parents:
             yield from (path for path in parent.iterdir() if path.name not in video_ids)
         files: defaultdict[str, list[VectorFile]] = defaultdict(list)
         for file in named:
