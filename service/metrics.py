@@ -45,9 +45,13 @@ OPERATIONS = (
     "retire_generation",
     "search",
     "embed",
-    "root",
+    "page",
+    "asset",
+    "study",
+    "plot",
     "docs",
     "metrics",
+    "worker_metrics",
 )
 
 

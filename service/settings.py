@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     http_port: Port = 3000
     grpc_port: Port = 50051
+    worker_host: str = "127.0.0.1"
     worker_metrics_port: Port = 3001
     triton_host: str = "127.0.0.1"
     triton_http_port: Port = 8000

@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.triton",
     "tests.fixtures.service",
     "tests.fixtures.retrieval",
+    "tests.fixtures.browser",
 ]

@@ -1,4 +1,4 @@
-"""The FastAPI app: all of /v1, the metrics page, the OpenAPI document, errors as problems."""
+"""The FastAPI app: all of /v1, the page, metrics, the OpenAPI document, errors as problems."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qasir import __version__
 from qasir.errors import Overloaded
 from service import metrics
-from service.api import generations, jobs, problems, search, videos
+from service.api import generations, jobs, page, problems, search, videos, worker_page
 from service.api.context import Context, Given
 from service.api.schemas.shared import Problem
 from service.metric_types import OTHER
@@ -62,10 +62,9 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
         responses=ANY_PROBLEM,
     )
-    for router in (videos.router, jobs.router, search.router, generations.router):
-        app.include_router(router)
+    for module in (generations, jobs, page, search, videos, worker_page):
+        app.include_router(module.router)
     app.add_api_route("/metrics", metrics_page, name="metrics", include_in_schema=False)
-    app.add_api_route("/", root, name="root", include_in_schema=False)
     problems.install(app)
     return app
 
@@ -75,11 +74,6 @@ async def metrics_page(context: Given) -> Response:
     core = context.core
     page = await context.read(lambda: core.telemetry.page(core.readings))
     return Response(page, media_type=CONTENT_TYPE)
-
-
-async def root() -> dict[str, str]:
-    """Where to look next."""
-    return {"name": "qasir", "version": __version__, "openapi": OPENAPI_URL}
 
 
 class Counted:

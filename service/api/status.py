@@ -30,6 +30,7 @@ STATUSES: dict[type[QasirError], Status] = {
     errors.FingerprintMismatch: Status(HTTPStatus.CONFLICT, "FAILED_PRECONDITION"),
     errors.Overloaded: Status(HTTPStatus.TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", 1),
     errors.ModelUnavailable: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", 2),
+    errors.WorkerUnavailable: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", 2),
     errors.StorageFull: Status(HTTPStatus.INSUFFICIENT_STORAGE, "RESOURCE_EXHAUSTED", 60),
     QasirError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),
 }

@@ -141,6 +141,13 @@ class ModelUnavailable(QasirError):
     retryable = True
 
 
+class WorkerUnavailable(QasirError):
+    """The ingest worker does not answer."""
+
+    code = "worker_unavailable"
+    retryable = True
+
+
 class StorageFull(QasirError):
     """Too little disk is left to accept the bytes."""
 

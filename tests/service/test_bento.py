@@ -88,8 +88,16 @@ def ready(url: str) -> bool:
         return False
 
 
+def test_bento_carries_the_page_and_the_plots(bento_url: str) -> None:
+    page = httpx.get(bento_url)
+    assert page.content == (ROOT / "service" / "web" / "index.html").read_bytes()
+    assert httpx.get(f"{bento_url}/assets/js/main.js").status_code == 200
+    plots = sorted(path.name for path in (ROOT / "results").glob("*.svg"))
+    assert httpx.get(f"{bento_url}/study").json() == {"plots": plots}
+
+
 def test_bento_gives_the_same_answers(running_service: RunningService, bento_url: str) -> None:
-    assert httpx.get(bento_url).json()["version"] == VERSION
+    assert httpx.get(f"{bento_url}/docs.json").json()["info"]["version"] == VERSION
     running_service.ingested()
     asked = {"query": "a blue house", "top_k": 100}
 

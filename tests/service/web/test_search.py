@@ -1,0 +1,143 @@
+"""The search tab: as it is typed, by keyboard, from a link, and when the service is busy."""
+
+import re
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.fixtures.browser import DESKTOP, PHONE, Reader, Readers
+from tests.fixtures.service import RunningService
+
+MARKUP = '<img src=x onerror="document.title=1"> & "co"'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library(running_service: RunningService) -> None:
+    """Enough videos for rows of cards; one has a title that wants to be markup."""
+    for _ in range(4):
+        running_service.ingested(20)
+    accepted = running_service.upload(running_service.new_video(20), title=MARKUP).json()
+    running_service.finished(accepted["job_id"])
+
+
+def test_results_come_as_it_is_typed(reader: Reader) -> None:
+    reader.page.clock.install()
+    page = reader.visit()
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if r.url.endswith("/v1/search") else None)
+    page.get_by_role("searchbox").press_sequentially("a red ball")
+    page.clock.run_for(100)
+    assert asked == []
+    page.clock.run_for(100)
+    expect(page.locator("#search .card").first).to_be_visible()
+    expect(page.locator("#search .summary")).to_contain_text(re.compile(r"videos?, .* (ms|s)$"))
+    expect(page).to_have_url(re.compile(r"/\?q=a\+red\+ball$"))
+    expect(page).to_have_title("a red ball · qasir")
+    assert len(asked) == 1
+
+
+def test_stale_answer_is_dropped(reader: Reader) -> None:
+    page = reader.visit()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "slow" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/search", hold)
+    box = page.get_by_role("searchbox")
+    box.fill("slow dog")
+    page.wait_for_timeout(400)
+    assert len(held) == 1
+    box.fill("a cat")
+    expect(page.locator("#announcements")).to_contain_text("for a cat")
+    expect(page.locator("#search .card").first).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/\?q=a\+cat$"))
+
+
+def test_title_with_markup_stays_text(reader: Reader) -> None:
+    page = reader.visit("/?q=a+red+ball")
+    title = page.locator("#search .title", has_text="<img src=x").first
+    expect(title).to_have_text(MARKUP)
+    assert page.locator("img[src=x]").count() == 0
+    expect(page).to_have_title("a red ball · qasir")
+
+
+def test_arrows_choose_enter_plays_and_escape_comes_back(reader: Reader) -> None:
+    page = reader.visit("/?q=a+red+ball")
+    expect(page.locator("#search .card").first).to_be_visible()
+    page.locator("body").press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    links = page.locator("#search .open")
+    expect(links.first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#player")).to_be_visible()
+    assert "video=" in page.url
+    page.keyboard.press("Escape")
+    expect(page.locator("#player")).to_be_hidden()
+    expect(page).to_have_url(re.compile(r"/\?q=a\+red\+ball$"))
+    expect(links.first).to_be_focused()
+
+
+def test_every_moment_may_be_a_result(reader: Reader) -> None:
+    page = reader.visit("/?q=a+red+ball")
+    page.get_by_label("What a result is").select_option("moment")
+    expect(page).to_have_url(re.compile("group=moment"))
+    expect(page.locator("#search .card").first).to_be_visible()
+    expect(page.locator("#search .also")).to_have_count(0)
+
+
+def test_busy_service_is_asked_again(reader: Reader) -> None:
+    page = reader.visit()
+    answers: list[int] = []
+
+    def busy(route: Route) -> None:
+        answers.append(1)
+        if len(answers) > 2:
+            route.continue_()
+            return
+        problem = '{"detail": "65 searches under way.", "code": "overloaded", "retryable": true}'
+        route.fulfill(status=429, body=problem, headers={"Retry-After": "1"})
+
+    page.route("**/v1/search", busy)
+    page.get_by_role("searchbox").fill("a dog")
+    expect(page.locator("#search .busy")).to_contain_text("Trying again in 1 second")
+    expect(page.locator("#search .card").first).to_be_visible()
+    expect(page.locator("#search .busy")).to_have_count(0)
+    assert len(answers) == 3
+    reader.faults.clear()
+
+
+def test_refusal_is_told_in_the_services_words(reader: Reader) -> None:
+    page = reader.visit("/?q=a+dog&grid=7")
+    expect(page.locator("#search .problem")).to_contain_text("grid size 7 is not indexed")
+    reader.faults.clear()
+
+
+def test_link_to_a_search_and_back_button(reader: Reader) -> None:
+    page = reader.visit("/?q=a+cat")
+    expect(page.get_by_role("searchbox")).to_have_value("a cat")
+    page.get_by_role("link", name="Library").click()
+    expect(page.get_by_role("heading", name="Library")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("searchbox")).to_have_value("a cat")
+    expect(page.locator("#search .card").first).to_be_visible()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("path", ["/", "/?q=a+cat", "/?tab=library", "/?tab=study", "/?tab=status"])
+def test_nothing_is_wider_than_the_screen(
+    readers: Readers, size: tuple[int, int], path: str
+) -> None:
+    page = readers(size).visit(path)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
