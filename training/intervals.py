@@ -72,11 +72,6 @@ def difference(ours: Float64, theirs: Float64) -> Interval:
     return interval(_seed_mean(ours) - _seed_mean(theirs))
 
 
-def standard_error(values: Float64) -> float:
-    """Bootstrap standard error of the mean of values [seeds, Q] or [Q]."""
-    return float(resampled_means(values).std())
-
-
 def resampled_means(values: Float64, resamples: int = RESAMPLES) -> Float64:
     """Means of as many queries drawn with replacement, `resamples` times: float64 [resamples].
 

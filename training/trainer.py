@@ -38,6 +38,8 @@ class TrainingData:
 
 
 Listener = Callable[[Epoch], None]
+# Fits the adapters of a fresh learner.
+Start = Callable[[Learner], None]
 
 
 def train(
@@ -46,6 +48,7 @@ def train(
     backbone: Backbone,
     window: int,
     *,
+    start: Start | None = None,
     listener: Listener = lambda _: None,
     course: Course | None = None,
     state: Path | None = None,
@@ -53,8 +56,9 @@ def train(
     """The retriever of the best epoch, the start included, with its residual ratio.
 
     Best is by validation; without a validation split the last epoch is kept, and a query like
-    the training captions keeps nothing of zero-shot. Every epoch is told to `listener` and
-    added to `course`; `state` is a file from which an interrupted training goes on.
+    the training captions keeps nothing of zero-shot. `start` stands for `closed_form`. Every
+    epoch is told to `listener` and added to `course`; `state` is a file from which an
+    interrupted training goes on.
 
     Raises:
         InvalidInput: fewer than two videos of train have captions and features.
@@ -65,7 +69,9 @@ def train(
             "training needs at least 2; set prepare.dataset to one with a train split, or "
             "export.variant to zero-shot"
         )
-    trainer = Trainer(params, data, backbone, window, Course() if course is None else course)
+    course = Course() if course is None else course
+    start = start or closed_form(params, data)
+    trainer = Trainer(params, data, backbone, window, start, course)
     trainer.begin(state, listener)
     while not trainer.is_done:
         listener(trainer.run_epoch())
@@ -82,6 +88,7 @@ class Trainer:
         data: TrainingData,
         backbone: Backbone,
         window: int,
+        start: Start,
         course: Course,
     ) -> None:
         self._params, self._data, self._course = params, data, course
@@ -89,6 +96,7 @@ class Trainer:
         self._accelerator = Accelerator(mixed_precision=params.precision, kwargs_handlers=handlers)
         torch.manual_seed(params.seed)
         self.learner = new_learner(params, data, backbone, window)
+        start(self.learner)
         self._model, self._optimizer = self._accelerator.prepare(
             self.learner, new_optimizer(self.learner, params)
         )
@@ -220,14 +228,22 @@ class Trainer:
 def new_learner(
     params: FinetuneParams, data: TrainingData, backbone: Backbone, window: int
 ) -> Learner:
-    """Adapters as `training.alignment` fits them, the rest drawn from torch's generator."""
+    """Everything that is learned, drawn from torch's generator."""
     retriever = untrained(backbone, params.retriever, sorted(data.grid_sizes))
     learner = Learner(retriever, data.source, params, window)
-    video, text = learner.temporal_encoder(), learner.text_adapter()
     # The bridge is the backbone's; where towers are trained it is one with them.
-    video.bridge.requires_grad_(False)
-    align(video.learned, text, data.train, data.source, data.grid_sizes, params.directions)
+    learner.temporal_encoder().bridge.requires_grad_(False)
     return learner
+
+
+def closed_form(params: FinetuneParams, data: TrainingData) -> Start:
+    """Adapters as `training.alignment` fits them: the same for every seed."""
+
+    def start(learner: Learner) -> None:
+        units, text = learner.temporal_encoder().learned, learner.text_adapter()
+        align(units, text, data.train, data.source, data.grid_sizes, params.directions)
+
+    return start
 
 
 def learned_tensors(learner: Learner) -> dict[str, Tensor]:

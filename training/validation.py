@@ -10,7 +10,7 @@ from torch import Tensor
 from qasir.metrics import ranks
 from qasir.types import Int64
 from training.batches import Captioned
-from training.intervals import gains, standard_error
+from training.intervals import gains
 from training.learner import Learner
 
 VIDEO_BATCH = 32
@@ -32,11 +32,6 @@ class Validation:
     def objective(self) -> float:
         """Their mean: what selection maximises."""
         return float(np.mean(list(self.objectives.values())))
-
-    @property
-    def standard_error(self) -> float:
-        """Of the objective, by bootstrap over captions."""
-        return standard_error(np.mean([gains(found) for found in self.ranks.values()], axis=0))
 
 
 @torch.inference_mode()
@@ -93,13 +88,14 @@ def try_residual_ratios(
     for ratio in sorted(candidates):
         learner.retriever.keep_zero_shot(ratio)
         curve[ratio] = validate(learner, split, grid_sizes)
-    learner.retriever.keep_zero_shot(largest_within_error(curve))
+    learner.retriever.keep_zero_shot(best_ratio(curve))
     return curve
 
 
-def largest_within_error(curve: Mapping[float, Validation]) -> float:
-    """The largest ratio whose objective is within a standard error of the best: the rule of
-    Breiman et al. (1984), where the simpler model is the one that keeps more of zero-shot."""
-    best = max(curve.values(), key=lambda validation: validation.objective)
-    bar = best.objective - best.standard_error
-    return max(ratio for ratio, found in curve.items() if found.objective >= bar)
+def best_ratio(curve: Mapping[float, Validation]) -> float:
+    """The ratio with the best objective, of equals the largest: it keeps more of zero-shot.
+
+    A larger one is not needed to remember: strange queries keep all of zero-shot by themselves.
+    """
+    # Rounded, since means of equal ranks may differ in their last bit.
+    return max(curve, key=lambda ratio: (round(curve[ratio].objective, 6), ratio))

@@ -10,7 +10,7 @@ from qasir.errors import InvalidInput
 from qasir.metrics import sum_r
 from qasir.types import Float64
 from training import intervals
-from training.intervals import difference, gains, interval, resampled_means, standard_error
+from training.intervals import difference, gains, interval, resampled_means
 
 
 def slow_interval(values: list[float], resamples: int) -> tuple[float, float]:
@@ -47,7 +47,7 @@ def test_it_is_the_textbook_interval(seed: int, size: int) -> None:
 def test_of_many_queries_it_is_the_normal_interval() -> None:
     values = recalls(3, 5000)
     error = values.std() / np.sqrt(len(values))
-    assert standard_error(values) == pytest.approx(error, rel=0.05)
+    assert resampled_means(values).std() == pytest.approx(error, rel=0.05)
     assert interval(values).low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
 
 

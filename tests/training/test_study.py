@@ -9,18 +9,19 @@ import pytest
 from qasir.config import Params, load_params
 from training.intervals import Interval
 from training.study.bars import Wanted, _bar
-from training.study.plan import ABLATIONS, SEEDS, SERVED, Trial, image_set, trials
+from training.study.plan import ABLATIONS, SEEDS, SERVED, SMALLER, Trial, image_set, trials
 from training.study.report import PAGE, page, table
 from training.study.run import changed
 from training.study.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-GRIDS = {1: 224, 2: 256, 3: 288, 4: 256}
+PARAMS = load_params(ROOT / "params.yaml")
+GRIDS = {n: grid.resolution for n, grid in PARAMS.grids.items()}
 
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return load_params(ROOT / "params.yaml")
+    return PARAMS
 
 
 def test_the_served_model_comes_first_and_everything_trained_has_three_seeds() -> None:
@@ -29,6 +30,12 @@ def test_the_served_model_comes_first_and_everything_trained_has_three_seeds() -
     assert [images.grid_size for images in planned[0].measured] == [1, 2, 3, 4]
     assert {t.seeds for t in planned if t.variant == "fine-tuned"} == {SEEDS}
     assert len({json.dumps([t.key, t.sampling], sort_keys=True) for t in planned}) == len(planned)
+
+
+def test_no_trial_is_planned_twice_where_another_r_is_served_already() -> None:
+    planned = list(trials({**GRIDS, **SMALLER}))
+    keys = [json.dumps([t.key, t.sampling], sort_keys=True) for t in planned]
+    assert len(set(keys)) == len(keys)
 
 
 def test_everything_trained_is_also_measured_zero_shot() -> None:

@@ -17,7 +17,7 @@ from training.batches import Captioned, VideoBatch
 from training.course import Course, Epoch
 from training.learner import Learner
 from training.optimizer import learning_rate, new_optimizer
-from training.trainer import TrainingData, new_learner, train
+from training.trainer import TrainingData, closed_form, new_learner, train
 from training.validation import validate
 
 WINDOW = 8
@@ -131,8 +131,9 @@ def test_the_best_epoch_is_kept_and_waiting_has_an_end() -> None:
     )
     assert course.best.number == 0
     assert course.epochs[-1].number == 2
-    start = new_learner(finetune_params(), data, PlantedBackbone(), WINDOW).retriever
-    weights = learned_state(retriever), learned_state(start)
+    start = new_learner(finetune_params(), data, PlantedBackbone(), WINDOW)
+    closed_form(finetune_params(), data)(start)
+    weights = learned_state(retriever), learned_state(start.retriever)
     name = "video.learned.adapter.weight"
     assert torch.equal(weights[0][name], weights[1][name])
 

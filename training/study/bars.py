@@ -31,6 +31,7 @@ class Bar:
 def bars(outcome: Outcome) -> Iterator[Bar]:
     """Every bar at every N it is about."""
     served = outcome.trials[0]
+    frames = served.measured[0]
     for images in served.measured:
         n = images.grid_size
         zero_shot = outcome.served("zero-shot", images)
@@ -38,9 +39,11 @@ def bars(outcome: Outcome) -> Iterator[Bar]:
         yield _bar("fine-tuned over zero-shot", n, difference(ours, theirs), "better")
         yield from _branches(outcome, images)
         if n > 1:
-            sparse = outcome.gains(served, images, "sparse")
+            sparse, dense = outcome.gains(served, images, "sparse"), outcome.gains(served, frames)
             found = difference(ours, sparse)
             yield _bar("super images over sparse frames, equal encodings", n, found, "better")
+            # What there is to win: the same frames as super images hold, encoded one by one.
+            yield _bar("every frame over sparse frames", n, difference(dense, sparse), None)
     yield from _low_resolution(outcome)
     yield from _specialists(outcome)
     for row in hybrid_rows(outcome):

@@ -17,7 +17,7 @@ from training.study.outcome import Outcome
 from training.study.plan import CHEAP, CHEAP_GRID, FINE, FINE_GRID, Images
 from training.study.run import encodes_name, scores_name, texts_of
 
-TOP = (5, 10, 20, 30, 60)
+TOP = (5, 10, 20, 30, 40, 60)
 
 
 @dataclass(frozen=True)

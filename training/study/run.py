@@ -22,6 +22,7 @@ from training.parts import Part, part_of
 from training.prepare import DATASET, VIDEOS
 from training.scores import Setting, Unit, score_pool
 from training.study.plan import SERVED, Images, Trial
+from training.study.start import Starts
 from training.study.store import Kept
 from training.trainer import TrainingData, train
 
@@ -35,6 +36,7 @@ class Workshop:
     def __init__(self, params: Params, folder: Path) -> None:
         self.params = params
         self.folder = folder
+        self.starts = Starts()
         # Bounded: trials that share images come one after the other.
         self.features = lru_cache(maxsize=8)(self._features)
         self.training_data = lru_cache(maxsize=2)(self._training_data)
@@ -127,8 +129,14 @@ def _zero_shot(shop: Workshop, images: Images) -> Retriever:
 def _train(shop: Workshop, trial: Trial, seed: int) -> Retriever:
     settings = changed(shop.params.finetune, {**trial.changes, "seed": seed})
     data = shop.training_data(trial.images)
-    backbone = backbone_of(trial.images[0].backbone)
-    return train(settings, data, backbone, shop.params.encode.window)
+    backbone, start = backbone_of(trial.images[0].backbone), shop.starts.of
+    return train(
+        settings,
+        data,
+        backbone,
+        shop.params.encode.window,
+        start=start(trial.images, settings, data),
+    )
 
 
 def changed(params: FinetuneParams, changes: Mapping[str, Any]) -> FinetuneParams:
