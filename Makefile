@@ -35,7 +35,7 @@ down: ## stop them
 	@python -m service.stack down
 
 study: repro ## the trade-off study, resumable, outside dvc: results/, plots and docs/results.md
-	@python -m training.study
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m training.study # small matrices: threads only wait
 
 bench: repro ## measure speed as ratios, into results/benchmarks.json
 	@OPENBLAS_NUM_THREADS=1 python -m benchmarks # as the service runs

@@ -5,8 +5,6 @@ Resumable: a trial and seed that is done is not done again, whenever the study w
 
 from pathlib import Path
 
-import torch
-
 from qasir.config import load_params
 from training.progress import console
 from training.results import RESULTS
@@ -23,8 +21,6 @@ FOLDER = Path("build/study")
 
 
 def main() -> None:
-    # Matrices are small here: two threads take twice the time of one where others run as well.
-    torch.set_num_threads(1)
     params = load_params()
     shop = Workshop(params, FOLDER / "features")
     store = Store(FOLDER / "ranks", params)
