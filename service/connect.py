@@ -1,4 +1,4 @@
-"""How service and worker reach the models: the active set, and the running Triton."""
+"""How service and worker reach what they share: models, the running Triton, uploads."""
 
 import threading
 
@@ -6,8 +6,10 @@ from qasir.errors import ModelUnavailable, NotFound
 from qasir.triton import Triton
 from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
+from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.store.serving import SERVING_NAME
+from service.store.uploads import UploadStore
 
 TRITON_KEY_FILE = "triton.key"
 
@@ -51,3 +53,13 @@ def open_triton_control(settings: Settings) -> Triton:
     if key is None and key_file.is_file():
         key = key_file.read_text().strip()
     return Triton(settings.triton_url, key, deadline=settings.triton_seconds)
+
+
+def open_uploads(settings: Settings, media: MediaStore) -> UploadStore:
+    """The unfinished resumable uploads."""
+    return UploadStore(
+        settings.folders.uploads / "resumable",
+        media,
+        settings.max_unfinished_uploads,
+        settings.upload_expires_seconds,
+    )

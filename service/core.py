@@ -10,13 +10,19 @@ import structlog
 from qasir.errors import QasirError
 from qasir.triton import Triton
 from service import metrics
-from service.connect import find_active_model, open_triton, open_triton_control
+from service.connect import (
+    find_active_model,
+    open_triton,
+    open_triton_control,
+    open_uploads,
+)
 from service.engine.canary import Canary
 from service.engine.follower import Follower
 from service.engine.generations import Generations
 from service.engine.jobs import Jobs
 from service.engine.library import Library
 from service.engine.search import SearchEngine
+from service.engine.uploads import Uploads
 from service.engine.videos import Videos
 from service.readings import readings
 from service.settings import Settings
@@ -43,6 +49,7 @@ class Core:
     catalogue: Catalogue
     videos: Videos
     jobs: Jobs
+    uploads: Uploads
     engine: SearchEngine
     generations: Generations
     follower: Follower
@@ -133,11 +140,13 @@ def open_core(settings: Settings) -> Core:
     follower = Follower(store, engine, open_triton_control(settings), presence)
     windows = WindowStore(folders, settings.disk_reserve_bytes)
     canary = Canary(settings, catalogue, windows, library, engine, triton, active)
+    videos = Videos(settings, catalogue, media, jobs)
     return Core(
         settings=settings,
         catalogue=catalogue,
-        videos=Videos(settings, catalogue, media, jobs),
+        videos=videos,
         jobs=jobs,
+        uploads=Uploads(open_uploads(settings, media), videos, jobs),
         engine=engine,
         generations=generations,
         follower=follower,

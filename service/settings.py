@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     parallel_searches: Count = 4
     waiting_searches: int = Field(default=64, ge=0)
     parallel_uploads: Count = 8
+    max_unfinished_uploads: Count = 100
     max_queued_jobs: Count = 1000
     job_streams: Count = 64
     text_cache: Count = 4096
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     search_seconds: Seconds = 5.0
     switch_seconds: Seconds = 60.0
     upload_seconds: Seconds = 3600.0
+    upload_expires_seconds: Seconds = 24 * 3600.0
     request_stall_seconds: Seconds = 60.0
     triton_seconds: Seconds = 30.0
     triton_patience_seconds: Seconds = 120.0

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qasir import __version__
 from qasir.errors import Overloaded
 from service import metrics
-from service.api import generations, jobs, page, problems, search, videos, worker_page
+from service.api import generations, jobs, page, problems, search, uploads, videos, worker_page
 from service.api.context import Context, Given
 from service.api.schemas.shared import Problem
 from service.metric_types import OTHER
@@ -28,7 +28,7 @@ SCHEMAS = "#/components/schemas/"
 # 64 texts of the longest allowed length, in the longest encoding of a character. An upload
 # has a limit of its own, and is never held in memory.
 MAX_BODY_BYTES = 1 << 20
-STREAMED_PATHS = ("/v1/videos",)
+STREAMED = (("POST", "/v1/videos"), ("PATCH", "/v1/uploads/"))
 ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What went wrong, as RFC 9457 says.",
@@ -62,7 +62,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
         responses=ANY_PROBLEM,
     )
-    for module in (generations, jobs, page, search, videos, worker_page):
+    for module in (generations, jobs, page, search, uploads, videos, worker_page):
         app.include_router(module.router)
     app.add_api_route("/metrics", metrics_page, name="metrics", include_in_schema=False)
     problems.install(app)
@@ -120,7 +120,7 @@ class Counted:
 
 def _bounded(scope: Scope, receive: Receive, stall_seconds: float) -> Receive:
     """The request's body, in so many bytes and without long silences."""
-    limit = math.inf if scope["path"] in STREAMED_PATHS else MAX_BODY_BYTES
+    limit = math.inf if _is_streamed(scope) else MAX_BODY_BYTES
     taken, complete = 0, False
 
     async def count() -> Message:
@@ -140,6 +140,10 @@ def _bounded(scope: Scope, receive: Receive, stall_seconds: float) -> Receive:
         return message
 
     return count
+
+
+def _is_streamed(scope: Scope) -> bool:
+    return any(scope["method"] == m and scope["path"].startswith(path) for m, path in STREAMED)
 
 
 class _Answered:

@@ -23,6 +23,7 @@ class Status:
 STATUSES: dict[type[QasirError], Status] = {
     errors.InvalidInput: Status(HTTPStatus.UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT"),
     errors.UnsupportedMedia: Status(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "INVALID_ARGUMENT"),
+    errors.UnsupportedProtocol: Status(HTTPStatus.PRECONDITION_FAILED, "INVALID_ARGUMENT"),
     errors.UploadTooLarge: Status(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RESOURCE_EXHAUSTED"),
     errors.RequestStalled: Status(HTTPStatus.REQUEST_TIMEOUT, "DEADLINE_EXCEEDED"),
     errors.NotFound: Status(HTTPStatus.NOT_FOUND, "NOT_FOUND"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from qasir.errors import InvalidConfig
-from service.connect import find_active_model, open_triton
+from service.connect import find_active_model, open_triton, open_uploads
 from service.engine.generations import Generations
 from service.ingest.build import Builder
 from service.ingest.loop import IngestLoop
@@ -44,6 +44,7 @@ def run_worker() -> None:
         loop = IngestLoop(settings, catalogue, media, triton, active, telemetry, stop, builder)
         # Before the page, so that whoever waits for the page finds everything recovered.
         loop.recover()
+        open_uploads(settings, media).sweep()
         with metrics_page(settings, telemetry):
             loop.run()
 

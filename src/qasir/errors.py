@@ -61,6 +61,12 @@ class UploadTooLarge(InvalidInput):
     code = "upload_too_large"
 
 
+class UnsupportedProtocol(InvalidInput):
+    """The client speaks another version of the upload protocol."""
+
+    code = "unsupported_protocol"
+
+
 class QueryTooLong(InvalidInput):
     """The query has more characters than the configured limit."""
 
