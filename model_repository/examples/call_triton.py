@@ -1,0 +1,124 @@
+"""Score videos by a text with Triton's ensembles alone: no service, no qasir client.
+
+    python model_repository/examples/call_triton.py "a dog runs" first.mp4 second.mp4
+
+`match` takes super images and text, `rank` text and the vectors that `encode_video` made.
+What happens before Triton is qasir's: sampling, tiling and tokenising, as in training.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.utils import np_to_triton_dtype
+
+from qasir.manifest import Manifest, read_manifest
+from qasir.search import Candidate, pack
+from qasir.super_images import SuperImageBatch, Window, tile, windows
+from qasir.text import Tokenizer, Tokens
+from qasir.types import Float16
+from qasir.video import sample_frames
+
+Arrays: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+
+SCORES = ("scores", "attention", "cell_attention")
+
+
+def ask(
+    protocol: ModuleType, url: str, model: str, inputs: Arrays, outputs: Sequence[str]
+) -> Arrays:
+    """One inference; `protocol` is tritonclient.grpc or tritonclient.http."""
+    tensors = []
+    for name, array in inputs.items():
+        tensor = protocol.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
+    wanted = [protocol.InferRequestedOutput(name) for name in outputs]
+    with protocol.InferenceServerClient(url) as client:
+        answer = client.infer(model, tensors, outputs=wanted)
+    return {name: answer.as_numpy(name) for name in outputs}
+
+
+def windows_of(video: Path, manifest: Manifest) -> list[Window]:
+    """A video's super images as the served profile has them, in windows the encoder takes."""
+    grid_size = manifest.profile.grid_sizes[0]
+    frames = sample_frames(video, manifest.profile.fps)
+    images = tile(frames, grid_size, manifest.grids[grid_size])
+    return list(windows(images, manifest.window, manifest.window_overlap))
+
+
+def picture_inputs(batch: SuperImageBatch) -> Arrays:
+    """uint8 [S, R, R, 3] and bool [S, N, N]: what `encode_video` and `match` read of a window."""
+    side = round(batch.mask.shape[1] ** 0.5)
+    return {"super_images": batch.pixels, "mask": batch.mask.reshape(-1, side, side)}
+
+
+def text_inputs(tokens: Tokens) -> Arrays:
+    """int64 [Q, T], twice."""
+    return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+
+
+def video_inputs(videos: Sequence[tuple[Float16, Float16]], grid_size: int) -> Arrays:
+    """C videos, each its super images [S, D] and its real cells [F, D], as `rank` reads them.
+
+    Every unit is sent. For long videos, `qasir.search.scorer_input` sends the best few and
+    one for the rest, which scores the same.
+    """
+    wholes, cells = (
+        [Candidate(units, np.zeros(len(units), np.float32)) for units in branch]
+        for branch in zip(*videos, strict=True)
+    )
+    packed = pack(wholes, cells, places=len(videos))
+    return {
+        "units": packed.units[None],
+        "log_weights": packed.log_weights[None],
+        "cells": packed.cells[None],
+        "cell_log_weights": packed.cell_log_weights[None],
+        "grid_size": np.full((1, 1), grid_size, np.int64),
+    }
+
+
+def encode(protocol: ModuleType, url: str, parts: Sequence[Window]) -> tuple[Float16, Float16]:
+    """A video's super images float16 [S, D] and its real cells [F, D], by `encode_video`."""
+    wholes, cells = [], []
+    for window in parts:
+        answer = ask(protocol, url, "encode_video", picture_inputs(window.batch), ["units"])
+        units = answer["units"][0, window.keep].astype(np.float16)
+        wholes.append(units[:, 0])
+        cells.append(units[:, 1:][window.batch.mask[window.keep]])
+    return np.concatenate(wholes), np.concatenate(cells)
+
+
+def main() -> None:
+    """Match and rank, over both protocols."""
+    parser = argparse.ArgumentParser(description="Score videos by a text with Triton alone.")
+    parser.add_argument("text")
+    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("--export", type=Path, default=Path("build/export"))
+    parser.add_argument("--grpc", default="127.0.0.1:8001")
+    parser.add_argument("--http", default="127.0.0.1:8000")
+    given = parser.parse_args()
+    manifest = read_manifest(given.export)
+    text = text_inputs(Tokenizer.load(given.export, manifest.tokenizer).encode([given.text]))
+    videos = [windows_of(path, manifest) for path in given.videos]
+    for protocol, url in ((tritonclient.grpc, given.grpc), (tritonclient.http, given.http)):
+        encoded = [encode(protocol, url, parts) for parts in videos]
+        inputs = {**text, **video_inputs(encoded, manifest.profile.grid_sizes[0])}
+        scores = ask(protocol, url, "rank", inputs, SCORES)["scores"][0]
+        for path, parts, score in zip(given.videos, videos, scores, strict=True):
+            inputs = {**picture_inputs(parts[0].batch), **text}
+            match = ask(protocol, url, "match", inputs, SCORES)
+            best = int(match["attention"][0, 0].argmax())
+            print(  # noqa: T201  # what the example is for
+                f"{protocol.__name__}  {path.name}  rank {score:.4f}  "
+                f"match {match['scores'][0, 0]:.4f}  strongest super image {best}"
+            )
+
+
+if __name__ == "__main__":
+    main()
