@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     max_query_chars: Count = 500
     max_top_k: Count = 100
     max_offset: int = Field(default=1000, ge=0)
+    max_context_seconds: Seconds = 600.0
+    max_picture_bytes: Count = 3 << 20
+    max_picture_pixels: Count = 50_000_000
     max_page: Count = 200
 
     max_requests: Count = 256

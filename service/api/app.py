@@ -19,6 +19,7 @@ from service.api import generations, jobs, page, problems, search, uploads, vide
 from service.api.context import Context, Given
 from service.api.schemas.shared import Problem
 from service.metric_types import OTHER
+from service.settings import Settings
 from service.telemetry import CONTENT_TYPE
 
 log = structlog.get_logger()
@@ -29,6 +30,8 @@ SCHEMAS = "#/components/schemas/"
 # has a limit of its own, and is never held in memory.
 MAX_BODY_BYTES = 1 << 20
 STREAMED = (("POST", "/v1/videos"), ("PATCH", "/v1/uploads/"))
+# These may carry a picture, in base64.
+PICTURE_PATHS = ("/v1/search", "/search")
 ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What went wrong, as RFC 9457 says.",
@@ -95,10 +98,10 @@ class Counted:
         context: Context = self._state.context
         answered = _Answered(send)
         begin = time.perf_counter()
-        stall = context.core.settings.request_stall_seconds
+        settings = context.core.settings
         try:
             with context.requests.place():
-                await self._app(scope, _bounded(scope, receive, stall), answered)
+                await self._app(scope, _bounded(scope, receive, settings), answered)
         except Overloaded as error:
             scope[problems.CODE_KEY] = error.code
             await problems.problem_response(error)(scope, receive, answered)
@@ -118,9 +121,16 @@ class Counted:
         )
 
 
-def _bounded(scope: Scope, receive: Receive, stall_seconds: float) -> Receive:
+def _most_bytes(scope: Scope, settings: Settings) -> float:
+    if _is_streamed(scope):
+        return math.inf
+    picture = settings.max_picture_bytes * 4 / 3 if scope["path"] in PICTURE_PATHS else 0
+    return MAX_BODY_BYTES + picture
+
+
+def _bounded(scope: Scope, receive: Receive, settings: Settings) -> Receive:
     """The request's body, in so many bytes and without long silences."""
-    limit = math.inf if _is_streamed(scope) else MAX_BODY_BYTES
+    limit = _most_bytes(scope, settings)
     taken, complete = 0, False
 
     async def count() -> Message:
@@ -129,7 +139,7 @@ def _bounded(scope: Scope, receive: Receive, stall_seconds: float) -> Receive:
             # What is left to hear is that the client goes away, whenever that is.
             return await receive()
         try:
-            async with asyncio.timeout(stall_seconds):
+            async with asyncio.timeout(settings.request_stall_seconds):
                 message = await receive()
         except TimeoutError as error:
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error

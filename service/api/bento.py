@@ -14,11 +14,12 @@ from typing import TypeVar, cast
 import bentoml
 
 from qasir.errors import QasirError
+from qasir.filters import Filter
 from service.api.app import Counted, create_app
 from service.api.context import open_context, set_context
 from service.api.grpc_server.server import GrpcServer
 from service.api.problems import problem_response
-from service.api.schemas.search import EmbedIn, EmbedOut, SearchIn, SearchOut
+from service.api.schemas.search import EmbedIn, EmbedOut, ExampleIn, SearchIn, SearchOut
 from service.api.search import answer_embed, answer_search
 from service.core import open_core
 from service.engine.answers import GroupBy, Mode
@@ -74,12 +75,15 @@ class Qasir:
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def search(
         self,
-        query: str,
+        query: str | None = None,
         top_k: int = 10,
         offset: int = 0,
         mode: Mode = "accurate",
         grid_size: int | None = None,
         group_by: GroupBy = "video",
+        filter: Filter | None = None,
+        example: ExampleIn | None = None,
+        context_seconds: float = 0.0,
     ) -> SearchOut:
         """As POST /v1/search, for BentoML's own client."""
         asked = SearchIn(
@@ -89,6 +93,9 @@ class Qasir:
             mode=mode,
             grid_size=grid_size,
             group_by=group_by,
+            filter=filter,
+            example=example,
+            context_seconds=context_seconds,
         )
         return await _or_problem(answer_search(asked, self._context))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qasir.filters import Filter
 from qasir.types import Float32, Moment
 from service.store.videos import Video
 
@@ -12,15 +13,40 @@ GroupBy = Literal["video", "moment"]
 
 
 @dataclass(frozen=True)
-class SearchRequest:
-    """A query and how to answer it; `grid_size` None: the active profile's first."""
+class Picture:
+    """The bytes of a picture file, as they came."""
 
-    query: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The stretch [start, end) of an indexed video, in seconds."""
+
+    video_id: str
+    start: float
+    end: float
+
+
+Example = Picture | Segment
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to look for, by words, by example or by both, and how to answer.
+
+    `grid_size` None: the active profile's first; `context_seconds` pads moments on both sides.
+    """
+
+    query: str | None
     top_k: int = 10
     offset: int = 0
     mode: Mode = "accurate"
     grid_size: int | None = None
     group_by: GroupBy = "video"
+    filter: Filter | None = None
+    example: Example | None = None
+    context_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +64,14 @@ class Hit:
 class SearchAnswer:
     """Hits in order, and what they are an answer about.
 
-    `generation` changes whenever the same request could be answered differently;
-    `seconds` is by stage, and "total".
+    `generation` changes whenever the same request could be answered differently; `seconds` is
+    by stage, and "total"; `provisional`: a better order was not ready in time.
     """
 
     hits: Sequence[Hit]
     grid_size: int
     mode: Mode
+    provisional: bool
     searched_videos: int
     searched_seconds: float
     generation: str

@@ -7,22 +7,28 @@ therefore all of them answer alike.
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 
 import structlog
 
 from qasir.config import IndexUnit
 from qasir.errors import CorruptArtifact, Overloaded
+from qasir.filters import Filter
 from qasir.index import Index
 from qasir.manifest import Manifest, Passport
 from qasir.search import Recalled, recall
-from qasir.types import Float32
+from qasir.types import Bool, Float32
 from qasir.vectors import VideoVectors, read_vectors
 from service.store.catalogue import Catalogue
 from service.store.media import MediaStore
-from service.store.videos import VectorFile
+from service.store.videos import VectorFile, Video
+
+# Pages of one search, and the same search by many people, ask by the same filter.
+FILTERS_REMEMBERED = 32
 
 # Longer than any search: one that began before an activation may still want the old index.
 IDLE_SECONDS = 30.0
@@ -31,11 +37,22 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
+class Found:
+    """A video as the catalogue has it, and its vectors."""
+
+    video: Video
+    vectors: VideoVectors
+
+
+@dataclass(frozen=True)
 class View:
-    """One query's recall, with the vectors of the videos it is to be answered with."""
+    """One query's recall, and the videos it is to be answered with, by id, best first.
+
+    `videos` and `seconds` are what was searched: with a filter, what it lets through.
+    """
 
     recalled: Recalled
-    vectors: dict[str, VideoVectors]
+    found: Mapping[str, Found]
     videos: int
     seconds: float
     change_number: int
@@ -64,20 +81,29 @@ class Library:
         self._lock = threading.Lock()
         self._shelves: dict[tuple[Passport, IndexUnit], _Shelf] = {}
 
-    def search(self, manifest: Manifest, passport: Passport, query: Float32, want: int) -> View:
-        """Rank the whole library as of now for a unit query [D]; vectors of the best `want`.
+    def search(
+        self,
+        manifest: Manifest,
+        passport: Passport,
+        query: Float32,
+        want: int,
+        chosen_by: Filter | None = None,
+    ) -> View:
+        """Rank the library as of now for a unit query [D], or what a filter lets through of it;
+        with the best `want` videos.
 
         Raises:
             Overloaded: the library is being loaded and takes longer than a search may.
         """
         with self._current(manifest, passport) as shelf:
-            branches = manifest.branches[passport.grid_size]
-            recalled = recall(shelf.index, query, branches.tau(shelf.index.unit))
+            tau = manifest.branches[passport.grid_size].tau(shelf.index.unit)
+            chosen = None if chosen_by is None else shelf.chosen(chosen_by)
+            recalled = recall(shelf.index, query, tau, chosen)
             return View(
                 recalled=recalled,
-                vectors={video_id: shelf.index.get(video_id) for video_id in recalled.ids[:want]},
-                videos=len(shelf.index),
-                seconds=shelf.total_seconds,
+                found={video_id: shelf.found(video_id) for video_id in recalled.ids[:want]},
+                videos=len(recalled.ids),
+                seconds=shelf.seconds(chosen),
                 change_number=shelf.relevant,
             )
 
@@ -93,6 +119,16 @@ class Library:
             known, similarities = shelf.index.scores(vectors, 1.0, "max")
             asked = {video_id: shelf.index.get(video_id) for video_id in {*ids} & {*known}}
             return Nearest(known, similarities, asked)
+
+    def get(self, manifest: Manifest, passport: Passport, video_id: str) -> Found:
+        """One indexed video as of now.
+
+        Raises:
+            NotFound: it is not indexed.
+            Overloaded: as `search`.
+        """
+        with self._current(manifest, passport) as shelf:
+            return shelf.found(video_id)
 
     def load(self, manifest: Manifest, passport: Passport) -> int:
         """Bring the index up to date; how many videos it holds."""
@@ -135,7 +171,8 @@ class Library:
 
 
 class _Shelf:
-    """An index with the change number it is as of, and the newest that is about its videos."""
+    """An index and its videos, with the change number they are as of, and the newest that is
+    about them."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -143,9 +180,30 @@ class _Shelf:
         self.used = time.monotonic()
         self.number: int | None = None
         self.relevant = 0
-        self.total_seconds = 0.0
+        self._total_seconds = 0.0
+        self._videos: dict[str, Video] = {}
         self._seconds: dict[str, float] = {}
         self._paths: dict[str, str] = {}
+        self._chosen: OrderedDict[str, Bool] = OrderedDict()
+
+    def found(self, video_id: str) -> Found:
+        vectors = self.index.get(video_id)
+        return Found(self._videos[video_id], vectors)
+
+    def seconds(self, chosen: Bool | None) -> float:
+        if chosen is None:
+            return self._total_seconds
+        return sum(self._seconds[video_id] for video_id in compress(self.index.ids, chosen))
+
+    def chosen(self, by: Filter) -> Bool:
+        """Which of the index's videos a filter lets through, bool [V]."""
+        key = by.model_dump_json()
+        if key not in self._chosen:
+            self._chosen[key] = by.chosen([self._videos[i] for i in self.index.ids])
+        self._chosen.move_to_end(key)
+        while len(self._chosen) > FILTERS_REMEMBERED:
+            self._chosen.popitem(last=False)
+        return self._chosen[key]
 
     @property
     def idle_seconds(self) -> float:
@@ -158,11 +216,13 @@ class _Shelf:
         for video_id in gone:
             self._drop(video_id)
         for file in changes.files:
+            self._videos[file.video_id] = changes.videos[file.video_id]
             if self._paths.get(file.video_id) != file.path:
                 self._put(file, media)
         self.number = changes.number
         self.relevant = changes.relevant
-        self.total_seconds = sum(self._seconds.values())
+        self._total_seconds = sum(self._seconds.values())
+        self._chosen.clear()
 
     def _put(self, file: VectorFile, media: MediaStore) -> None:
         try:
@@ -178,5 +238,5 @@ class _Shelf:
 
     def _drop(self, video_id: str) -> None:
         self.index.drop(video_id)
-        self._paths.pop(video_id, None)
-        self._seconds.pop(video_id, None)
+        for known in (self._videos, self._seconds, self._paths):
+            known.pop(video_id, None)

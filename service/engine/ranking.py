@@ -1,91 +1,91 @@
-"""From a recall to results: what the scorer says of the best videos, moments in each."""
+"""From an order of videos to the results of one page, by video or by moment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
 
 from qasir.manifest import Branches
-from qasir.moments import moments
-from qasir.search import Recalled, ScorerInput, rerank, scorer_input, z_scores
-from qasir.triton import VideoScores
+from qasir.moments import moments, padded
+from qasir.search import Recalled, z_scores
 from qasir.types import Float32, Moment
-from qasir.vectors import VideoVectors
-from service.engine.deadline import Deadline
-from service.engine.library import View
-from service.store.active_model import ActiveModel
+from service.engine.answers import Hit, SearchRequest
+from service.engine.library import Found, View
 
 MOMENTS_PER_VIDEO = 3
 
-
-class Scorer(Protocol):
-    """The part of `qasir.triton.Triton` that scores candidates."""
-
-    def score(
-        self,
-        version: int,
-        query: Float32,
-        candidates: ScorerInput,
-        grid_size: int,
-        *,
-        deadline: float | None = None,
-    ) -> VideoScores:
-        """A query [D] against C videos in both branches."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the scorer is asked at most: C videos, so many units of each in a branch."""
-
-    candidates: int
-    units: int
+FindMoments = Callable[["Ranked"], list[Moment]]
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A video with its score, and what its moments are found from."""
+    """A video in its place; `z` is how far recall's score of it stands out."""
 
-    video_id: str
     score: float
     z: float
-    vectors: VideoVectors
-    query: Float32
-    branches: Branches
-
-    def moments(self) -> list[Moment]:
-        """Its best stretches, best first."""
-        return moments(self.query, self.vectors, self.branches, MOMENTS_PER_VIDEO)
+    found: Found
 
 
-def rescored(
-    view: View,
-    query: Float32,
-    model: ActiveModel,
-    scorer: Scorer,
-    limits: Limits,
-    deadline: Deadline,
-) -> Recalled:
-    """The ranking of a recall, its best C videos as the attention scorer orders them."""
-    best = [view.vectors[video_id] for video_id in view.recalled.ids[: limits.candidates]]
-    if not best:
-        return view.recalled
-    grid_size = best[0].passport.grid_size
-    branches = model.manifest.branches[grid_size]
-    packed = scorer_input(query, best, branches, limits.candidates, limits.units)
-    answer = scorer.score(model.version, query, packed, grid_size, deadline=deadline.left())
-    return rerank(view.recalled, answer.scores[: len(best)])
+@dataclass(frozen=True)
+class Entry:
+    """What becomes one result."""
+
+    score: float
+    ranked: Ranked
+    moments: Sequence[Moment]
 
 
-def ranked(view: View, order: Recalled, query: Float32, branches: Branches) -> list[Ranked]:
-    """The viewed videos in this order; z is about the scores of recall, which all videos have."""
-    count = len(view.vectors)
+def ranked(view: View, order: Recalled) -> list[Ranked]:
+    """The found videos in this order; z is about the scores of recall, which all videos have."""
+    count = len(view.found)
     z = dict(zip(view.recalled.ids[:count], z_scores(view.recalled.scores), strict=False))
     return [
-        Ranked(video_id, float(score), float(z[video_id]), view.vectors[video_id], query, branches)
+        Ranked(float(score), float(z[video_id]), view.found[video_id])
         for video_id, score in zip(order.ids[:count], order.scores[:count], strict=True)
     ]
 
 
-def by_moment(ranked_videos: Sequence[Ranked]) -> list[tuple[float, Ranked, list[Moment]]]:
-    """Every moment of every video as an entry of its own, best first."""
-    found = [(moment.score, r, [moment]) for r in ranked_videos for moment in r.moments()]
-    return sorted(found, key=lambda entry: -entry[0])
+def videos_wanted(request: SearchRequest, block: int) -> int:
+    """How many of the best videos a page is made from: whole blocks, whatever the page."""
+    blocks = -(-(request.offset + request.top_k) // block)
+    return blocks * block
+
+
+def page(
+    videos: Sequence[Ranked],
+    query: Float32,
+    branches: Branches,
+    request: SearchRequest,
+    block: int,
+) -> list[Hit]:
+    """Results [offset, offset + top_k) of a ranking."""
+
+    def find(video: Ranked) -> list[Moment]:
+        return moments(query, video.found.vectors, branches, MOMENTS_PER_VIDEO)
+
+    begin, end = request.offset, request.offset + request.top_k
+    if request.group_by == "moment":
+        entries = list(islice(by_moment(videos, find, block), begin, end))
+    else:
+        entries = [Entry(video.score, video, find(video)) for video in videos[begin:end]]
+    return [
+        _hit(entry, rank, request.context_seconds) for rank, entry in enumerate(entries, begin + 1)
+    ]
+
+
+def by_moment(videos: Sequence[Ranked], find: FindMoments, block: int) -> Iterator[Entry]:
+    """Every moment as an entry of its own: those of the first `block` videos, best first, then
+    those of the next.
+
+    Best first over all videos, a page would need the moments of every one, or change the order
+    of the page before it.
+    """
+    for begin in range(0, len(videos), block):
+        part = videos[begin : begin + block]
+        entries = [Entry(moment.score, video, [moment]) for video in part for moment in find(video)]
+        yield from sorted(entries, key=lambda entry: -entry.score)
+
+
+def _hit(entry: Entry, rank: int, context_seconds: float) -> Hit:
+    video = entry.ranked.found.video
+    shown = [padded(moment, context_seconds, video.duration) for moment in entry.moments]
+    return Hit(rank, entry.score, entry.ranked.z, video, shown)

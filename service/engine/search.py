@@ -1,28 +1,33 @@
-"""A search from text to moments: recall over everything, then the scorer on the best.
+"""A search from words or an example to moments: recall over everything, a mode, a page.
 
-text -> Texts -> q -> Library.search -> best C -> attention_scorer -> moments -> titles
+Texts, Examples -> Question -> Library.search -> View -> mode -> Order -> ranking.page -> Hits
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from qasir.errors import InvalidInput, UnsupportedGrid
+from qasir.examples import normalised
 from qasir.manifest import Passport
+from qasir.types import Float32
 from service import metrics
-from service.engine.answers import Embeddings, Hit, SearchAnswer, SearchRequest
+from service.engine.answers import Embeddings, Hit, Mode, SearchAnswer, SearchRequest
 from service.engine.deadline import Deadline
+from service.engine.examples import Examples, WindowEncoder
 from service.engine.library import Library, View
-from service.engine.ranking import Limits, Ranked, Scorer, by_moment, ranked, rescored
+from service.engine.modes import Accurate, Order, Question, RunMode, Scorer, fast
+from service.engine.ranking import page, ranked, videos_wanted
 from service.engine.texts import TextEncoder, Texts
 from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
-from service.store.catalogue import Catalogue
 from service.telemetry import Stopwatch, Telemetry
 
 MAX_TEXTS = 64
 
 
-class SearchModels(TextEncoder, Scorer, Protocol):
+class SearchModels(TextEncoder, WindowEncoder, Scorer, Protocol):
     """The parts of `qasir.triton.Triton` that a search needs."""
 
 
@@ -32,20 +37,18 @@ class SearchEngine:
     def __init__(
         self,
         settings: Settings,
-        catalogue: Catalogue,
         library: Library,
         triton: SearchModels,
         active_model: FindActiveModel,
         telemetry: Telemetry,
     ) -> None:
         self._settings = settings
-        self._catalogue = catalogue
         self._library = library
-        self._triton = triton
         self._active_model = active_model
         self._telemetry = telemetry
         self._texts = Texts(triton, telemetry, settings)
-        self._limits = Limits(settings.candidates, settings.candidate_units)
+        self._examples = Examples(triton, library, settings)
+        self._modes: dict[Mode, RunMode] = {"fast": fast, "accurate": Accurate(triton, settings)}
 
     def search(
         self,
@@ -57,27 +60,34 @@ class SearchEngine:
 
         Raises:
             InvalidInput, QueryTooLong, UnsupportedGrid: the request is outside its limits.
+            NotFound, UnsupportedMedia, UploadTooLarge: its example is.
             ModelUnavailable, Overloaded: try again later.
         """
         watch = Stopwatch()
         watch.seconds["queue"] = queued_seconds
         deadline = deadline or Deadline(self._settings.search_seconds)
-        text = self._texts.clean(request.query)
         self._check(request)
+        text = None if request.query is None else self._texts.clean(request.query)
         model = self._active_model()
         passport = _passport(model, request.grid_size)
-        query = self._texts.vectors([text], model, watch, deadline)[0]
-        want = max(self._settings.candidates, request.offset + request.top_k)
+        question = self._question(text, request, model, passport, watch, deadline)
+        want = videos_wanted(request, self._settings.candidates)
         with watch.stage("recall"):
-            view = self._library.search(model.manifest, passport, query, want)
+            view = self._library.search(
+                model.manifest, passport, question.vector, want, request.filter
+            )
         with watch.stage("score"):
-            order = view.recalled
-            if request.mode == "accurate":
-                order = rescored(view, query, model, self._triton, self._limits, deadline)
+            order = self._modes[request.mode](view, question, model)
         with watch.stage("hydrate"):
-            branches = model.manifest.branches[passport.grid_size]
-            hits = self._hits(request, ranked(view, order, query, branches))
-        return self._answer(request, model, passport, view, hits, watch)
+            videos, branches = ranked(view, order.videos), model.manifest.branches
+            hits = page(
+                videos,
+                question.vector,
+                branches[passport.grid_size],
+                request,
+                self._settings.candidates,
+            )
+        return self._answer(request, model, passport, view, order, hits, watch)
 
     def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> Embeddings:
         """Vectors of texts in the space of the active model.
@@ -110,23 +120,36 @@ class SearchEngine:
 
     def _check(self, request: SearchRequest) -> None:
         limits = self._settings
+        if request.query is None and request.example is None:
+            raise InvalidInput("nothing to look for; give a query, an example or both")
         if not 1 <= request.top_k <= limits.max_top_k:
             raise InvalidInput(f"top_k {request.top_k}: ask for 1 to {limits.max_top_k} results")
         if not 0 <= request.offset <= limits.max_offset:
             raise InvalidInput(f"offset {request.offset}: pages begin at 0 to {limits.max_offset}")
+        if not 0 <= request.context_seconds <= limits.max_context_seconds:
+            raise InvalidInput(
+                f"context_seconds {request.context_seconds}: ask for 0 to "
+                f"{limits.max_context_seconds:g} s on either side"
+            )
 
-    def _hits(self, request: SearchRequest, videos: Sequence[Ranked]) -> list[Hit]:
-        begin, end = request.offset, request.offset + request.top_k
-        if request.group_by == "moment":
-            chosen = by_moment(videos)[begin:end]
-        else:
-            chosen = [(r.score, r, r.moments()) for r in videos[begin:end]]
-        known = self._catalogue.videos_among(sorted({r.video_id for _, r, _ in chosen}))
-        return [
-            Hit(begin + place, score, r.z, known[r.video_id], found)
-            for place, (score, r, found) in enumerate(chosen, 1)
-            if r.video_id in known
-        ]
+    def _question(
+        self,
+        text: str | None,
+        request: SearchRequest,
+        model: ActiveModel,
+        passport: Passport,
+        watch: Stopwatch,
+        deadline: Deadline,
+    ) -> Question:
+        vectors: list[Float32] = []
+        if text is not None:
+            vectors.extend(self._texts.vectors([text], model, watch, deadline))
+        if request.example is not None:
+            with watch.stage("encode"):
+                vectors.append(self._examples.vector(request.example, model, passport, deadline))
+        # Words and an example count alike.
+        vector = vectors[0] if len(vectors) == 1 else normalised(np.sum(vectors, axis=0))
+        return Question(vector, text, request.example, passport.grid_size, deadline)
 
     def _answer(
         self,
@@ -134,6 +157,7 @@ class SearchEngine:
         model: ActiveModel,
         passport: Passport,
         view: View,
+        order: Order,
         hits: list[Hit],
         watch: Stopwatch,
     ) -> SearchAnswer:
@@ -146,6 +170,7 @@ class SearchEngine:
             hits=hits,
             grid_size=passport.grid_size,
             mode=request.mode,
+            provisional=order.provisional,
             searched_videos=view.videos,
             searched_seconds=view.seconds,
             generation=f"{passport.fingerprint}.{model.version}.{view.change_number}",

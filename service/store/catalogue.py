@@ -6,7 +6,7 @@ seen the newest change number has seen everything.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +39,14 @@ class Changes:
     """What a searcher must do to be as of change `number`.
 
     `relevant` is the newest change that may concern the passport, the same for every searcher;
-    `files` are to be held; `gone` are ids to be dropped. `complete`: `files` are all there
-    are, anything else held is to be dropped too.
+    `files` are to be held, with the `videos` they are of, by id; `gone` are ids to be dropped.
+    `complete`: `files` are all there are, anything else held is to be dropped too.
     """
 
     number: int
     relevant: int
     files: Sequence[VectorFile]
+    videos: Mapping[str, Video]
     gone: frozenset[str]
     complete: bool
 
@@ -258,10 +259,12 @@ class Catalogue:
             touched = _touched(connection, since)
             if touched is None:
                 every = videos.vectors_with(connection, passport)
-                return Changes(number, relevant, every, frozenset(), complete=True)
+                known = videos.indexed_with(connection, passport)
+                return Changes(number, relevant, every, known, frozenset(), complete=True)
             files = videos.vectors_with(connection, passport, sorted(touched))
-            gone = touched - {file.video_id for file in files}
-            return Changes(number, relevant, files, frozenset(gone), complete=False)
+            known = videos.among(connection, [file.video_id for file in files])
+            gone = touched - known.keys()
+            return Changes(number, relevant, files, known, frozenset(gone), complete=False)
 
     def totals(self, passports: Sequence[Passport]) -> Totals:
         """Counts of jobs, and of what is searchable under these passports."""

@@ -168,6 +168,13 @@ def vectors_with(
     return [VectorFile(**row._mapping) for row in connection.execute(query)]
 
 
+def indexed_with(connection: Connection, passport: Passport) -> dict[str, Video]:
+    """Every video that has vectors of this passport, by id."""
+    both = schema.videos.join(schema.vectors)
+    query = select(schema.videos).select_from(both).where(of_passport(schema.vectors, passport))
+    return {row.id: _video(row) for row in connection.execute(query)}
+
+
 def vectors_of(connection: Connection, video_id: str) -> list[VectorFile]:
     """Every vector file of one video."""
     query = select(schema.vectors).where(schema.vectors.c.video_id == video_id)

@@ -110,6 +110,11 @@ class Index:
         return video_id in self._videos
 
     @property
+    def ids(self) -> list[str]:
+        """The V videos, in the order of `scores`, which any change may change."""
+        return [video_id for block in self._blocks.values() for video_id in block.ids]
+
+    @property
     def units(self) -> int:
         """How many vectors are searched."""
         return sum(block.size * len(block.ids) for block in self._blocks.values())
@@ -155,7 +160,7 @@ class Index:
         self, queries: Float32, tau: float, pooling: Pooling = "attention"
     ) -> tuple[list[str], Float32]:
         """Video ids and float32 scores [Q, V] of unit queries [Q, D]."""
-        ids = [video_id for block in self._blocks.values() for video_id in block.ids]
+        ids = self.ids
         parts = [
             np.concatenate(
                 [block.scores(batch, tau, pooling) for block in self._blocks.values()], axis=1

@@ -5,6 +5,8 @@ the query as its cell and its super image are, mixed as the branches of the scor
 cell says which frame, the super image what its neighbours show.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from qasir.manifest import Branches
@@ -70,6 +72,18 @@ def stretches(values: Float64, count: int) -> list[tuple[int, int]]:
         found.append((begin, end))
         left[begin:end] = -barrier
     return found
+
+
+def padded(moment: Moment, seconds: float, duration: float) -> Moment:
+    """A moment with so much context on both sides, inside a video of this duration.
+
+    >>> whole = padded(Moment(3.0, 8.0, 0.5, 0, 3, 3.5), seconds=5, duration=10.0)
+    >>> whole.start, whole.end
+    (0.0, 10.0)
+    """
+    # A container may claim less than decoded: what was found stays inside.
+    end = max(moment.end, min(moment.end + seconds, duration))
+    return replace(moment, start=max(0.0, moment.start - seconds), end=end)
 
 
 def _largest(values: Float64) -> tuple[int, int]:

@@ -7,6 +7,7 @@ give exactly the score of all of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -59,10 +60,15 @@ class ScorerInput:
     cell_log_weights: Float32
 
 
-def recall(index: Index, query: Float32, tau: float) -> Recalled:
-    """Every video's exact score for a unit query [D], best first, ties by id."""
+def recall(index: Index, query: Float32, tau: float, chosen: Bool | None = None) -> Recalled:
+    """Every video's exact score for a unit query [D], best first, ties by id.
+
+    chosen: bool [V] in the order of the index's ids; the others are as if they were not there.
+    """
     ids, all_scores = index.scores(query[None, :], tau)
-    return _ranked(ids, all_scores[0])
+    if chosen is None:
+        return _ranked(ids, all_scores[0])
+    return _ranked(list(compress(ids, chosen)), all_scores[0][chosen])
 
 
 def rerank(recalled: Recalled, scores: Float32) -> Recalled:

@@ -75,7 +75,6 @@ class Aviary:
         library = Library(self.catalogue, self.media, 5.0)
         engine = SearchEngine(
             self.settings,
-            self.catalogue,
             library,
             self.triton,
             lambda: self.model,

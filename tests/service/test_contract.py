@@ -1,6 +1,7 @@
 """The HTTP contract at its edges: one app in this process, on a real Triton."""
 
 import asyncio
+import base64
 import concurrent.futures
 import json
 import re
@@ -108,7 +109,8 @@ def test_every_error_is_a_problem(
 @pytest.mark.parametrize(
     ("body", "code", "says"),
     [
-        ({}, "invalid_input", "query: Field required"),
+        ({}, "invalid_input", "a query, an example or both"),
+        ({"query": 3}, "invalid_input", "query: Input should be a valid string"),
         ({"query": "  \n "}, "invalid_input", "empty"),
         ({"query": "\u0000\u200b"}, "invalid_input", "empty"),
         ({"query": "x" * 101}, "query_too_long", "limit is 100"),
@@ -117,6 +119,15 @@ def test_every_error_is_a_problem(
         ({"query": "a dog", "grid_size": 7}, "unsupported_grid", "serves [2]"),
         ({"query": "a dog", "mode": "quick"}, "invalid_input", "'fast' or 'accurate'"),
         ({"query": "a dog", "topk": 3}, "invalid_input", "topk: Extra"),
+        ({"query": "a dog", "context_seconds": 601}, "invalid_input", "0 to 600 s"),
+        ({"query": "a dog", "filter": {"length": 3}}, "invalid_input", "filter.length: Extra"),
+        (
+            {"query": "a dog", "filter": {"metadata": {"n": {"at_least": 3}}}},
+            "invalid_input",
+            "filter.metadata.n.conditions.at_least: Extra",
+        ),
+        ({"example": {}}, "invalid_input", "an image, or"),
+        ({"example": {"image": "&"}}, "invalid_input", "example.image"),
     ],
 )
 def test_search_names_what_is_wrong(site: Site, body: Any, code: str, says: str) -> None:
@@ -143,8 +154,23 @@ def test_json_under_another_name_is_told_the_right_one(site: Site, sent: str) ->
     assert "Content-Type: application/json" in answer.json()["detail"]
 
 
+def test_examples_that_are_not_there(site: Site) -> None:
+    for example, status, code in [
+        ({"image": base64.b64encode(b"no picture").decode()}, 415, "unsupported_media"),
+        ({"image": base64.b64encode(b"x" * ((3 << 20) + 1)).decode()}, 413, "upload_too_large"),
+        ({"video_id": "v0", "start": 0, "end": 1}, 404, "not_found"),
+    ]:
+        answer = site.ask("POST", "/v1/search", json={"example": example})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_deepest_page_there_is(site: Site) -> None:
+    answer = site.ask("POST", "/v1/search", json={"query": "a dog", "offset": 1000})
+    assert (answer.status_code, answer.json()["results"]) == (200, [])
+
+
 def test_search_body_that_is_too_long(site: Site) -> None:
-    answer = site.ask("POST", "/v1/search", json={"query": "x" * (2 << 20)})
+    answer = site.ask("POST", "/v1/search", json={"query": "x" * (8 << 20)})
     assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
 
 

@@ -5,12 +5,13 @@ import pkgutil
 from datetime import datetime
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from pydantic import BaseModel
 
+from qasir.filters import Filter
 from qasir.proto.v1 import retrieval_pb2 as pb
 from service.api import schemas
 from service.api.schemas.generations import (
@@ -25,6 +26,7 @@ from service.api.schemas.jobs import JobErrorOut, JobOut, JobPage, JobsIn
 from service.api.schemas.search import (
     EmbedIn,
     EmbedOut,
+    ExampleIn,
     MomentOut,
     Result,
     Searched,
@@ -40,6 +42,7 @@ TWINS: dict[type[BaseModel], Any] = {
     BuildIn: pb.BuildGenerationRequest,
     EmbedIn: pb.EmbedRequest,
     EmbedOut: pb.Embeddings,
+    ExampleIn: pb.Example,
     FineIn: pb.FineGeneration,
     GenerationOut: pb.Generation,
     GenerationsOut: pb.Generations,
@@ -75,6 +78,7 @@ NUMBERS = {
     float: (FieldDescriptor.TYPE_DOUBLE,),
     str: (FieldDescriptor.TYPE_STRING,),
     bool: (FieldDescriptor.TYPE_BOOL,),
+    bytes: (FieldDescriptor.TYPE_BYTES,),
 }
 
 
@@ -131,6 +135,8 @@ def holds(field: FieldDescriptor, kind: Any) -> bool:
 
 def of_type(field: FieldDescriptor, kind: Any) -> bool:
     origin = get_origin(kind)
+    if origin is Annotated:
+        return of_type(field, get_args(kind)[0])
     if origin is Literal:
         return field.type == FieldDescriptor.TYPE_STRING
     if kind in NUMBERS:
@@ -139,6 +145,6 @@ def of_type(field: FieldDescriptor, kind: Any) -> bool:
         return False
     if kind is datetime:
         return bool(field.message_type.full_name == "google.protobuf.Timestamp")
-    if origin is dict:
+    if origin is dict or kind is Filter:
         return bool(field.message_type.full_name == "google.protobuf.Struct")
     return kind in TWINS and field.message_type is TWINS[kind].DESCRIPTOR

@@ -3,6 +3,7 @@
 Messages are read by protobuf's own JSON form, not by the code that qasir reads them with.
 """
 
+import base64
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -96,6 +97,12 @@ REFUSED = [
     search(query=QUERY, mode="quick"),
     search(query=QUERY, group_by="day"),
     search(query=QUERY, grid_size=7),
+    search(query=QUERY, context_seconds=-1),
+    search(query=QUERY, filter={"length": {"gte": 1}}),
+    search(query=QUERY, filter={"metadata": {"a": {"gte": [1]}}}),
+    search(example={"video_id": "v0", "start": 0, "end": 1}),
+    search(example={"video_id": "v0", "start": 1}),
+    search(example={}),
     embed([]),
     embed(["a"] * 65),
     embed(["a", ""]),
@@ -200,11 +207,23 @@ def test_pages(running_service: RunningService, video_id: str, asked: dict[str, 
         {"mode": "fast"},
         {"grid_size": 2},
         {"group_by": "moment", "top_k": 5},
+        {"filter": {"duration": {"gte": 1}, "metadata": {"n": {"exists": False}}}},
+        {"context_seconds": 2.5},
     ],
     ids=str,
 )
 def test_searches(running_service: RunningService, video_id: str, asked: dict[str, Any]) -> None:
     assert_equal(running_service, search(query=QUERY, **asked))
+
+
+def test_examples(running_service: RunningService, video_id: str) -> None:
+    """A picture is bytes here and base64 there."""
+    assert_equal(running_service, search(example={"video_id": video_id, "start": 0, "end": 2}))
+    jpeg = running_service.http.get(f"/v1/videos/{video_id}/thumbnail").content
+    message = pb.SearchRequest(example=pb.Example(image=jpeg), mode="fast")
+    asked = {"example": {"image": base64.b64encode(jpeg).decode()}, "mode": "fast"}
+    twins = Twins("POST", "/v1/search", "Search", message, {"json": asked})
+    assert_equal(running_service, twins)
 
 
 def test_embeddings(running_service: RunningService) -> None:

@@ -86,7 +86,7 @@ def test_view_tells_what_was_searched(shop: Shop) -> None:
     shop.index("a", 1)
     shop.index("b", 2)
     view = shop.library.search(shop.manifest, shop.passport, shop.vector(1), want=1)
-    assert (view.videos, view.seconds, list(view.vectors)) == (2, 8.0, ["va"])
+    assert (view.videos, view.seconds, list(view.found)) == (2, 8.0, ["va"])
     assert view.change_number == shop.catalogue.change_number()
 
 

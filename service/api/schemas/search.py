@@ -1,26 +1,105 @@
 """Searches and embeddings over HTTP."""
 
-from typing import Annotated
+import base64
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    WithJsonSchema,
+    model_validator,
+)
 
+from qasir.filters import Filter
 from qasir.types import Moment
 from service.api.schemas.shared import Strict
-from service.engine.answers import Embeddings, GroupBy, Hit, Mode, SearchAnswer, SearchRequest
+from service.engine.answers import (
+    Embeddings,
+    Example,
+    GroupBy,
+    Hit,
+    Mode,
+    Picture,
+    SearchAnswer,
+    SearchRequest,
+    Segment,
+)
+
+SEGMENT = ("video_id", "start", "end")
+FILTER_EXAMPLE = {
+    "duration": {"gte": 60},
+    "title": {"contains": "talk"},
+    "uploaded": {"gte": "2026-01-01T00:00:00Z"},
+    "metadata": {"camera": "a", "rating": {"gte": 3}},
+}
+
+
+def _decoded(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    # Its own message would say nothing of base64; its lenient form would skip what is wrong.
+    return base64.b64decode(value, validate=True)
+
+
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_decoded),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+
+
+class ExampleIn(Strict):
+    """What to search by: a picture, or a stretch [start, end) of an indexed video in seconds.
+
+    `image` is a JPEG, PNG or WebP file, in base64.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["image"]}, {"required": [*SEGMENT]}]}
+    )
+
+    image: Base64 | None = None
+    video_id: Annotated[str, Field(max_length=64)] | None = None
+    start: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    end: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_example(self) -> Self:
+        self.example()
+        return self
+
+    def example(self) -> Example:
+        match self.image, self.video_id, self.start, self.end:
+            case bytes(image), None, None, None:
+                return Picture(image)
+            case None, str(video_id), float(start), float(end):
+                return Segment(video_id, start, end)
+        raise ValueError(f"give an image, or {', '.join(SEGMENT)}")
 
 
 class SearchIn(Strict):
-    """A search; `grid_size` left out means the served profile's first."""
+    """A search by words (`query`), by example, or by both.
 
-    query: str = Field(min_length=1, examples=["a dog runs on the beach"])
+    `grid_size` left out means the served profile's first; `context_seconds` is added on both
+    sides of every moment.
+    """
+
+    query: str | None = Field(default=None, min_length=1, examples=["a dog runs on the beach"])
     top_k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0)
     mode: Mode = "accurate"
     grid_size: int | None = None
     group_by: GroupBy = "video"
+    filter: Filter | None = Field(default=None, examples=[FILTER_EXAMPLE])
+    example: ExampleIn | None = None
+    context_seconds: FiniteFloat = Field(default=0.0, ge=0)
 
     def request(self) -> SearchRequest:
-        return SearchRequest(**self.__dict__)
+        example = None if self.example is None else self.example.example()
+        return SearchRequest(**{**self.__dict__, "example": example})
 
 
 class MomentOut(BaseModel):
@@ -49,7 +128,8 @@ class VideoRef(BaseModel):
 
 
 class Result(BaseModel):
-    """One result; `score` is a cosine, `score_z` its distance from this query's mean score."""
+    """One result; `score` is a cosine, `score_z` how many standard deviations recall's score of
+    the video lies above the mean of every video that was searched."""
 
     rank: int
     score: float
@@ -67,18 +147,22 @@ class Result(BaseModel):
 
 
 class Searched(BaseModel):
-    """What the search looked through."""
+    """What the search looked through: with a filter, what it let through."""
 
     videos: int
     seconds: float
 
 
 class SearchOut(BaseModel):
-    """Results in order; `generation` changes whenever the same search may answer otherwise."""
+    """Results in order; `generation` changes whenever the same search may answer otherwise.
+
+    `provisional`: a better order was not ready in time; ask again for it.
+    """
 
     results: list[Result]
     searched: Searched
     generation: str
+    provisional: bool
     mode: Mode
     grid_size: int
     timings_ms: dict[str, float]
@@ -89,6 +173,7 @@ class SearchOut(BaseModel):
             results=[Result.of(hit) for hit in answer.hits],
             searched=Searched(videos=answer.searched_videos, seconds=answer.searched_seconds),
             generation=answer.generation,
+            provisional=answer.provisional,
             mode=answer.mode,
             grid_size=answer.grid_size,
             timings_ms={stage: round(s * 1000, 3) for stage, s in answer.seconds.items()},

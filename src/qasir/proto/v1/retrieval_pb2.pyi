@@ -216,23 +216,41 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("query", "top_k", "offset", "mode", "grid_size", "group_by")
+    __slots__ = ("query", "top_k", "offset", "mode", "grid_size", "group_by", "filter", "example", "context_seconds")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
     GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     query: str
     top_k: int
     offset: int
     mode: str
     grid_size: int
     group_by: str
-    def __init__(self, query: _Optional[str] = ..., top_k: _Optional[int] = ..., offset: _Optional[int] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., group_by: _Optional[str] = ...) -> None: ...
+    filter: _struct_pb2.Struct
+    example: Example
+    context_seconds: float
+    def __init__(self, query: _Optional[str] = ..., top_k: _Optional[int] = ..., offset: _Optional[int] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., group_by: _Optional[str] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., example: _Optional[_Union[Example, _Mapping]] = ..., context_seconds: _Optional[float] = ...) -> None: ...
+
+class Example(_message.Message):
+    __slots__ = ("image", "video_id", "start", "end")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_ID_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    video_id: str
+    start: float
+    end: float
+    def __init__(self, image: _Optional[bytes] = ..., video_id: _Optional[str] = ..., start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("results", "searched", "generation", "mode", "grid_size", "timings_ms")
+    __slots__ = ("results", "searched", "generation", "mode", "grid_size", "timings_ms", "provisional")
     class TimingsMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -246,13 +264,15 @@ class SearchResponse(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_MS_FIELD_NUMBER: _ClassVar[int]
+    PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[Result]
     searched: Searched
     generation: str
     mode: str
     grid_size: int
     timings_ms: _containers.ScalarMap[str, float]
-    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., searched: _Optional[_Union[Searched, _Mapping]] = ..., generation: _Optional[str] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., timings_ms: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    provisional: bool
+    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., searched: _Optional[_Union[Searched, _Mapping]] = ..., generation: _Optional[str] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., timings_ms: _Optional[_Mapping[str, float]] = ..., provisional: _Optional[bool] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("rank", "score", "score_z", "video", "moments")

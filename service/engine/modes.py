@@ -1,0 +1,89 @@
+"""The modes of a search: each turns a recall into an order of its videos.
+
+A mode is a function of a view, the question and the model. One that may not be done in time
+gives the best order it has and marks it provisional.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from qasir.search import Recalled, ScorerInput, rerank, scorer_input
+from qasir.triton import VideoScores
+from qasir.types import Float32
+from service.engine.answers import Example
+from service.engine.deadline import Deadline
+from service.engine.library import View
+from service.settings import Settings
+from service.store.active_model import ActiveModel
+
+
+class Scorer(Protocol):
+    """The part of `qasir.triton.Triton` that scores candidates."""
+
+    def score(
+        self,
+        version: int,
+        query: Float32,
+        candidates: ScorerInput,
+        grid_size: int,
+        *,
+        deadline: float | None = None,
+    ) -> VideoScores:
+        """A query [D] against C videos in both branches."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: a unit vector [D] in the space of a model, the words and the example
+    that it was made from, and by when an answer is wanted."""
+
+    vector: Float32
+    text: str | None
+    example: Example | None
+    grid_size: int
+    deadline: Deadline
+
+
+@dataclass(frozen=True)
+class Order:
+    """Every recalled video, best first; `provisional`: a better order was not ready in time."""
+
+    videos: Recalled
+    provisional: bool = False
+
+
+RunMode = Callable[[View, Question, ActiveModel], Order]
+
+
+def fast(view: View, question: Question, model: ActiveModel) -> Order:  # noqa: ARG001 - a RunMode
+    """The order of recall."""
+    return Order(view.recalled)
+
+
+class Accurate:
+    """The best C videos as the attention scorer orders them, by both branches; then the rest."""
+
+    def __init__(self, scorer: Scorer, settings: Settings) -> None:
+        self._scorer = scorer
+        self._settings = settings
+
+    def __call__(self, view: View, question: Question, model: ActiveModel) -> Order:
+        """Ask the scorer once.
+
+        Raises:
+            ModelUnavailable, Overloaded: try again later.
+        """
+        limits, size = self._settings, question.grid_size
+        best = [view.found[i].vectors for i in view.recalled.ids[: limits.candidates]]
+        if not best:
+            return Order(view.recalled)
+        branches, counts = (
+            model.manifest.branches[size],
+            (limits.candidates, limits.candidate_units),
+        )
+        packed = scorer_input(question.vector, best, branches, *counts)
+        answer = self._scorer.score(
+            model.version, question.vector, packed, size, deadline=question.deadline.left()
+        )
+        return Order(rerank(view.recalled, answer.scores[: len(best)]))
