@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     switch_seconds: Seconds = 60.0
     upload_seconds: Seconds = 3600.0
     upload_expires_seconds: Seconds = 24 * 3600.0
+    withdraw_seconds: float = Field(default=1.0, ge=0)
+    drain_seconds: Seconds = 10.0
     request_stall_seconds: Seconds = 60.0
     triton_seconds: Seconds = 30.0
     triton_patience_seconds: Seconds = 120.0

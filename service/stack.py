@@ -23,7 +23,8 @@ from service.store.lock import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPORT = ROOT / "build" / "export"
-STOP_SECONDS = 20.0
+# Beside the time that the service gives its load balancer and its requests.
+STOP_SECONDS = 9.0
 
 Say = Callable[[str], None]
 
@@ -183,7 +184,7 @@ def _process(
         ready_url=ready_url,
         ports=ports,
         ready_seconds=settings.triton_patience_seconds,
-        stop_seconds=STOP_SECONDS,
+        stop_seconds=STOP_SECONDS + settings.withdraw_seconds + settings.drain_seconds,
         folder=settings.folders.run,
         variables=_variables(settings),
     )

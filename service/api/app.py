@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qasir import __version__
-from qasir.errors import Overloaded
+from qasir.errors import ModelUnavailable, Overloaded
 from service import metrics
 from service.api import generations, jobs, page, problems, search, uploads, videos, worker_page
 from service.api.context import Context, Given
@@ -100,11 +100,12 @@ class Counted:
         begin = time.perf_counter()
         settings = context.core.settings
         try:
-            with context.requests.place():
+            with context.requests.place(), context.ending.request():
                 await self._app(scope, _bounded(scope, receive, settings), answered)
-        except Overloaded as error:
+        except (Overloaded, ModelUnavailable) as error:
             scope[problems.CODE_KEY] = error.code
-            await problems.problem_response(error)(scope, receive, answered)
+            if not answered.status:
+                await problems.problem_response(error)(scope, receive, answered)
         finally:
             self._record(context, scope, answered.status, time.perf_counter() - begin)
 

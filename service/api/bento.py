@@ -4,6 +4,7 @@ BentoML imports this module in a supervising process too, so nothing is opened b
 worker makes its instance.
 """
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -65,6 +66,11 @@ class Qasir:
         """Listen for gRPC too, in the event loop that now runs."""
         self._grpc = GrpcServer(self._context)
         await self._grpc.start()
+        self._context.ending.install(self._end_grpc)
+
+    def _end_grpc(self) -> None:
+        # Beside HTTP, not after it: both have the same time to end what is under way.
+        self._grpc_ends = asyncio.create_task(self._grpc.stop())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, FastAPI, Request
 
 from qasir.errors import InvalidInput
+from service.api.ending import Ending
 from service.api.gate import Gate, Places
 from service.core import Core
 
@@ -26,6 +27,7 @@ class Context:
     uploads: Places
     streams: Places
     requests: Places
+    ending: Ending
 
     async def read(self, call: Callable[[], T]) -> T:
         """Run a short call in a thread."""
@@ -53,6 +55,7 @@ def open_context(core: Core) -> Context:
         uploads=Places("uploads", limits.parallel_uploads),
         streams=Places("streams of job events", limits.job_streams),
         requests=Places("requests", limits.max_requests),
+        ending=Ending(core.readiness, limits.withdraw_seconds, limits.drain_seconds),
     )
 
 

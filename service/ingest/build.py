@@ -22,6 +22,7 @@ from service.ingest.encode import Encoding, VideoEncoder, write_files
 from service.settings import Settings
 from service.store.active_model import ActiveModel
 from service.store.catalogue import Catalogue
+from service.store.checkpoints import Checkpoint
 from service.store.jobs import JobError
 from service.store.media import MediaStore
 from service.store.models import ModelStore
@@ -159,6 +160,7 @@ class Builder:
         if not self._encodings.commit(video_id, files):
             self._media.tidy(video_id, lambda: self._catalogue.vector_files(video_id))
             raise JobLost
+        Checkpoint(self._settings.folders, video_id).clear()
         for grid_size, vectors in encoded.vectors.items():
             self._telemetry.count(
                 metrics.SUPER_IMAGES, len(vectors.units), grid_size=str(grid_size)

@@ -36,6 +36,7 @@ class Course:
         self._expected = 1.0
         self._decoded = 0.0
         self._encoded = 0.0
+        self._restored = 0.0
 
     def expect(self, frames: float) -> None:
         """So many frames are to come, by what the container says."""
@@ -50,6 +51,11 @@ class Course:
         """So many more frames have been encoded."""
         self._encoded += frames
         self.decoded(self._encoded)
+
+    def restored(self, frames: float) -> None:
+        """So many more frames had been encoded before; they say nothing of the speed."""
+        self._restored += frames
+        self.encoded(frames)
 
     def enter(self, stage: Stage) -> None:
         """The next stage has begun, or goes on."""
@@ -78,5 +84,6 @@ class Course:
         encoded = min(1.0, self._encoded / self._expected)
         done = min(0.99, DECODE_SHARE * decoded + (1 - DECODE_SHARE) * encoded)
         elapsed = self._clock() - self._begin
-        eta = round(elapsed / done * (1 - done), 1) if done > 0.01 else None
+        fresh = done - (1 - DECODE_SHARE) * min(1.0, self._restored / self._expected)
+        eta = round(elapsed / fresh * (1 - done), 1) if fresh > 0.01 else None
         return Progress(self._stage, round(done, 4), eta)

@@ -29,6 +29,7 @@ from service.ingest.decode import (
 from service.ingest.decoder import Decoder
 from service.settings import Settings
 from service.store.active_model import ActiveModel
+from service.store.checkpoints import Checkpoint
 from service.store.media import MediaStore
 from service.store.videos import VectorFile
 from service.store.windows import StoredWindow, WindowStore
@@ -60,10 +61,10 @@ class _Parts:
     times: list[Float64] = field(default_factory=list)
     last: list[StoredWindow] = field(default_factory=list)
 
-    def add(self, units: Float32, window: DecodedWindow) -> None:
+    def add(self, units: Float16, window: DecodedWindow) -> None:
         first = sum(len(mask) for mask in self.masks)
         self.last[:] = [StoredWindow(window.batch.pixels, window.batch.mask, window.keep, first)]
-        self.units.append(units[window.keep].astype(np.float16))
+        self.units.append(units[window.keep])
         self.masks.append(window.batch.mask[window.keep])
         self.times.append(window.batch.times[window.keep])
 
@@ -105,7 +106,7 @@ class Encoding:
         self._drawn = drawn
 
     def run(self, video_id: str, course: Course) -> EncodedVideo:
-        """Decode a video and encode it window by window.
+        """Decode a video and encode it window by window, but for those encoded before a stop.
 
         Raises:
             QasirError: the file is at fault, or Triton stayed away for too long.
@@ -113,6 +114,7 @@ class Encoding:
         """
         parts = {n: _Parts() for n in self._passports}
         watches = {n: Stopwatch() for n in self._passports}
+        checkpoint = Checkpoint(self._settings.folders, video_id)
         with Decoder(self._plan(video_id), self._settings.decode_stall_seconds) as decoder:
             for message in decoder.messages(idle=course.check):
                 match message:
@@ -122,10 +124,16 @@ class Encoding:
                         course.decoded(message.frames)
                     case DecodedWindow():
                         size = message.grid_size
-                        with watches[size].stage("encode"):
-                            parts[size].add(self._units(message.batch, course), message)
-                        self._telemetry.count(metrics.WINDOWS, grid_size=str(size))
-                        course.encoded(message.batch.mask[message.keep].sum() / len(parts))
+                        frames = message.batch.mask[message.keep].sum() / len(parts)
+                        passport, batch = self._passports[size], message.batch
+                        if (units := checkpoint.read(passport, batch)) is not None:
+                            course.restored(frames)
+                        else:
+                            with watches[size].stage("encode"):
+                                units = self._units(batch, course)
+                            self._keep(checkpoint, passport, batch, units)
+                            course.encoded(frames)
+                        parts[size].add(units, message)
                     case Finished():
                         finished = message
         for n, p in parts.items():
@@ -155,7 +163,15 @@ class Encoding:
             memory_bytes=settings.decode_memory_bytes,
         )
 
-    def _units(self, batch: SuperImageBatch, course: Course) -> Float32:
+    def _keep(
+        self, checkpoint: Checkpoint, passport: Passport, batch: SuperImageBatch, units: Float16
+    ) -> None:
+        self._telemetry.count(metrics.WINDOWS, grid_size=str(passport.grid_size))
+        # A window that is not full is the last, and the commit is next.
+        if len(units) == self._model.manifest.window:
+            checkpoint.write(passport, batch, units)
+
+    def _units(self, batch: SuperImageBatch, course: Course) -> Float16:
         # A Triton that restarts costs patience, not the part of the video done so far.
         patiently = Retrying(
             retry=retry_if_exception_type((ModelUnavailable, Overloaded)),
@@ -165,7 +181,9 @@ class Encoding:
             before=lambda _: course.enter("encode"),
             reraise=True,
         )
-        return patiently(self._triton.encode_video, self._model.version, batch.pixels, batch.mask)
+        ask, version = self._triton.encode_video, self._model.version
+        units: Float32 = patiently(ask, version, batch.pixels, batch.mask)
+        return units.astype(np.float16)
 
 
 def write_files(encoded: EncodedVideo, video_id: str, media: MediaStore) -> tuple[VectorFile, ...]:

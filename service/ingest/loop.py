@@ -14,8 +14,10 @@ from service.ingest.build import Builder
 from service.ingest.course import Course, JobLost, Stopping
 from service.ingest.encode import EncodedVideo, Encoding, VideoEncoder, write_files
 from service.settings import Settings
+from service.store import checkpoints
 from service.store.active_model import FindActiveModel
 from service.store.catalogue import Catalogue
+from service.store.checkpoints import Checkpoint
 from service.store.jobs import Claim, JobError
 from service.store.media import MediaStore
 from service.telemetry import Stopwatch, Telemetry
@@ -58,6 +60,7 @@ class IngestLoop:
         """Take over from a dead worker: its jobs wait again, its half-written files go."""
         abandoned = self._catalogue.requeue_abandoned(self._owner)
         swept = self._media.sweep(self._catalogue.video_ids, self._catalogue.all_vector_files)
+        checkpoints.sweep(self._settings.folders)
         log.info("recovered", jobs=len(abandoned), files=swept)
 
     def run(self) -> None:
@@ -127,6 +130,7 @@ class IngestLoop:
         course.enter("commit")
         with watch.stage("commit"):
             self._commit(mine, encoded, passports)
+        self._checkpoint(mine).clear()
         self._record(encoded, watch)
 
     def _commit(self, mine: Claim, encoded: EncodedVideo, made: Sequence[Passport]) -> None:
@@ -142,6 +146,9 @@ class IngestLoop:
         self._tidy(mine)
         raise Stopping
 
+    def _checkpoint(self, mine: Claim) -> Checkpoint:
+        return Checkpoint(self._settings.folders, mine.job.video_id)
+
     def _put_off(self, mine: Claim, error: QasirError) -> str:
         self._catalogue.release(mine, self._delay)
         log.warning("waiting", code=error.code, detail=str(error), seconds=self._delay)
@@ -152,6 +159,7 @@ class IngestLoop:
 
     def _tidy(self, mine: Claim) -> None:
         video_id = mine.job.video_id
+        self._checkpoint(mine).clear()
         self._media.tidy(video_id, lambda: self._catalogue.vector_files(video_id))
 
     def _fail(self, mine: Claim, error: QasirError) -> str:

@@ -31,6 +31,10 @@ class StateFolders:
         return self.root / "canary"
 
     @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 
@@ -55,6 +59,7 @@ class StateFolders:
             self.media,
             self.vectors,
             self.canary,
+            self.checkpoints,
             self.run,
             self.bentoml,
         ):

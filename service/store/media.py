@@ -188,7 +188,8 @@ class MediaStore:
     @property
     def _parents(self) -> tuple[Path, ...]:
         """The folders in which a video may have one of its own."""
-        return self._folders.media, self._folders.vectors, self._folders.canary
+        folders = self._folders
+        return folders.media, folders.vectors, folders.canary, folders.checkpoints
 
     def _alone(self) -> AbstractContextManager[None]:
         return locked(self._folders.run / "media.lock")

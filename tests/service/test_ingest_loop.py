@@ -228,3 +228,71 @@ def test_video_deleted_in_the_middle_leaves_nothing(
     assert workshop.catalogue.video_ids() == {after.video.id}
     assert not (workshop.settings.folders.vectors / video_id).exists()
     assert b"qasir_job_failures_total{" not in workshop.telemetry.page()
+
+
+class Dying(Encoder):
+    """Answers some windows; at the next one the worker stops, or is killed."""
+
+    def __init__(self, answers: int, end: Callable[[], object]) -> None:
+        super().__init__()
+        self.answers = answers
+        self.end = end
+
+    def encode_video(self, version: int, pixels: Uint8, mask: Bool) -> Float32:
+        if len(self.windows) == self.answers:
+            self.end()
+        return super().encode_video(version, pixels, mask)
+
+
+class Killed(BaseException):
+    """What kill -9 leaves undone: everything."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupted_ingest_does_not_encode_again(
+    workshop: Workshop, painted_video: PaintedVideo, killed: bool
+) -> None:
+    path = painted_video(seconds=60)
+    accepted = workshop.add(path)
+    first = Dying(5, kill if killed else workshop.stop.set)
+    if killed:
+        with pytest.raises(Killed):
+            workshop.loop(first).run()
+    else:
+        workshop.loop(first).run()
+        workshop.stop.clear()
+    assert workshop.catalogue.vector_files(accepted.video.id) == []
+    again = workshop.loop(second := Encoder())
+    again.recover()
+    assert workshop.catalogue.job(accepted.job.id).state == "queued"
+    (job,) = workshop.run(second, accepted)
+    assert job.state == "ready"
+    # A window of 8 super images of which 2 overlap: 10 windows of N = 1, 3 of N = 2.
+    done = 5 if killed else 6
+    assert len(first.windows) == done
+    assert len(second.windows) == 13 - done
+    assert list(workshop.settings.folders.checkpoints.iterdir()) == []
+    for file in workshop.catalogue.vector_files(accepted.video.id):
+        images = list(tile(sample_frames(path, 1.0), file.grid_size, 64))
+        mask = np.stack([image.mask for image in images])
+        expected = colours(np.stack([image.pixels for image in images]), mask)
+        np.testing.assert_allclose(
+            read_vectors(workshop.media.vectors(file.path)).units, expected, atol=1e-3
+        )
+
+
+def test_cancelled_ingest_leaves_no_checkpoint(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    accepted = workshop.add(painted_video("a.mp4", seconds=60))
+    after = workshop.add(painted_video("b.mp4", seconds=4))
+    cancelling = Dying(5, lambda: workshop.catalogue.cancel(accepted.job.id))
+    (ready,) = workshop.run(cancelling, after)
+    assert ready.state == "ready"
+    assert workshop.catalogue.job(accepted.job.id).state == "cancelled"
+    assert list(workshop.settings.folders.checkpoints.iterdir()) == []
+    assert not (workshop.settings.folders.vectors / accepted.video.id).exists()

@@ -27,8 +27,6 @@ from service.api.grpc_server.servicer import Retrieval
 # A chunk of an upload is the longest message there is to receive.
 MAX_MESSAGE_BYTES = 4 << 20
 HEALTH_SECONDS = 1.0
-# How long calls under way may take to end once the process shall stop.
-GRACE_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -40,6 +38,7 @@ class GrpcServer:
         self, context: Context, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
     ) -> None:
         self._readiness = context.core.readiness
+        self._drain_seconds = context.core.settings.drain_seconds
         self._address = address(context.core.settings.host, context.core.settings.grpc_port)
         self._server = grpc.aio.server(
             interceptors=[*interceptors, Calls(context)],
@@ -81,7 +80,7 @@ class GrpcServer:
             self._follow.cancel()
             with suppress(asyncio.CancelledError):
                 await self._follow
-        await self._server.stop(GRACE_SECONDS)
+        await self._server.stop(self._drain_seconds)
 
     async def _follow_readiness(self) -> None:
         while True:
