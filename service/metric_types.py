@@ -46,6 +46,7 @@ class Metric:
     """One metric; `labels` lists every value each label can take.
 
     `at_scrape`: read from the state folder when asked, so it is the same from every process.
+    `from_zero`: exported at 0 before the first event, so that a rate sees the first one too.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Metric:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
     at_scrape: bool = False
+    from_zero: bool = False
     unit: Unit = field(kw_only=True)
 
     def values(self, given: Mapping[str, str]) -> dict[str, str]:

@@ -154,6 +154,7 @@ JOB_FAILURES = Metric(
     "counter",
     "Ingest jobs that failed, by error code.",
     {"code": error_codes()},
+    from_zero=True,
     unit="jobs",
 )
 BUILDS = Metric(
@@ -161,6 +162,7 @@ BUILDS = Metric(
     "counter",
     "Videos encoded beside ingestion, for a generation that lacked them, by how it ended.",
     {"result": ("built", "failed", "lost", "put off")},
+    from_zero=True,
     unit="videos",
 )
 GENERATION_VIDEOS = Metric(

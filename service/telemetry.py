@@ -6,6 +6,7 @@ mode, which BentoML switches on for its workers before they import anything); ga
 read from the catalogue at the time of asking.
 """
 
+import itertools
 import os
 import time
 from collections import defaultdict
@@ -77,7 +78,11 @@ class Telemetry:
         return generate_latest(registry) + generate_latest(gauges)
 
     def _counter(self, metric: Metric) -> Counter:
-        return Counter(metric.name, metric.help, list(metric.labels), registry=self._registry)
+        counter = Counter(metric.name, metric.help, list(metric.labels), registry=self._registry)
+        if metric.from_zero:
+            for values in itertools.product(*metric.labels.values()):
+                counter.labels(*values)
+        return counter
 
     def _histogram(self, metric: Metric) -> Histogram:
         return Histogram(

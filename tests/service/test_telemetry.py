@@ -43,6 +43,12 @@ def test_a_histogram_needs_no_labels() -> None:
     assert page["qasir_job_wait_seconds_bucket", (("le", "5.0"),)] == 1
 
 
+def test_failures_are_told_before_the_first() -> None:
+    page = samples(Telemetry(METRICS).page())
+    for code in metrics.JOB_FAILURES.labels["code"]:
+        assert page["qasir_job_failures_total", (("code", code),)] == 0
+
+
 def test_gauges_are_read_when_asked() -> None:
     telemetry = Telemetry(METRICS)
     for count in (1, 7):
