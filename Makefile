@@ -34,6 +34,9 @@ up: setup ## start triton, worker and service in the background; return when the
 down: ## stop them
 	@python -m service.stack down
 
+monitor: setup ## Prometheus with our rules beside the running stack, until Ctrl-C
+	@python -m monitoring.serve
+
 study: repro ## the trade-off study, resumable, outside dvc: results/, plots and docs/results.md
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m training.study # small matrices: threads only wait
 

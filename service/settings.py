@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     triton_http_port: Port = 8000
     triton_grpc_port: Port = 8001
     triton_metrics_port: Port = 8002
+    prometheus_port: Port = 9090
+    node_exporter_port: Port = 9100
     triton_home: Path = Path(".triton")
     triton_key: str | None = None
     state: Path = Path("state")

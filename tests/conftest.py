@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.fixtures.models",
     "tests.fixtures.triton",
     "tests.fixtures.service",
+    "tests.fixtures.monitoring",
     "tests.fixtures.retrieval",
     "tests.fixtures.browser",
 ]

@@ -1,0 +1,165 @@
+"""Prometheus with our configuration beside the running stack: `make monitor`.
+
+What is scraped where follows the settings; data and logs are in the state folder.
+"""
+
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from monitoring.queries import FOLDER
+from qasir.errors import MissingExtra, QasirError
+from service.processes import Port, Process, refuse_taken
+from service.settings import Settings, load_settings
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 20.0
+KEPT = "15d"
+
+Say = Callable[[str], None]
+
+
+def targets(settings: Settings, *, node: bool) -> list[dict[str, Any]]:
+    """Where this stack's processes are, as targets.yml says it; `node`: its exporter runs."""
+    host = settings.host
+    ports = {
+        "service": (host, settings.http_port),
+        "worker": (host, settings.worker_metrics_port),
+        "triton": (settings.triton_host, settings.triton_metrics_port),
+    }
+    if node:
+        ports["node"] = (host, settings.node_exporter_port)
+    return [
+        {"targets": [f"{where}:{port}"], "labels": {"job": job}}
+        for job, (where, port) in ports.items()
+    ]
+
+
+def configure(folder: Path, found: Sequence[dict[str, Any]], scrape: str | None = None) -> Path:
+    """Copy configuration and rules to a folder with these targets; the configuration's path.
+
+    `scrape` replaces the interval of scrapes and evaluations.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    if scrape is not None:
+        config["global"] = {"scrape_interval": scrape, "evaluation_interval": scrape}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    (folder / "targets.yml").write_text(yaml.safe_dump(list(found)))
+    shutil.copytree(FOLDER / "rules", folder / "rules", dirs_exist_ok=True)
+    return folder / "prometheus.yml"
+
+
+def prometheus(settings: Settings, config: Path) -> Process:
+    """Prometheus as a process of this state folder.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    binary = shutil.which("prometheus")
+    if binary is None:
+        raise MissingExtra(
+            "prometheus is not installed; on Debian or Ubuntu run `apt-get install prometheus "
+            "prometheus-node-exporter`, elsewhere put its binary on the PATH"
+        )
+    address = f"{settings.host}:{settings.prometheus_port}"
+    return _process(
+        settings,
+        "prometheus",
+        [
+            binary,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={config.parent / 'data'}",
+            f"--storage.tsdb.retention.time={KEPT}",
+            f"--web.listen-address={address}",
+        ],
+        f"http://{address}/-/ready",
+        Port(settings.host, settings.prometheus_port, "QASIR_PROMETHEUS_PORT"),
+    )
+
+
+def node_exporter(settings: Settings) -> Process | None:
+    """The exporter of the host's metrics; None where it is not installed."""
+    names = ("prometheus-node-exporter", "node_exporter")
+    binary = next((path for name in names if (path := shutil.which(name))), None)
+    if binary is None:
+        return None
+    address = f"{settings.host}:{settings.node_exporter_port}"
+    return _process(
+        settings,
+        "node-exporter",
+        [binary, f"--web.listen-address={address}"],
+        f"http://{address}/metrics",
+        Port(settings.host, settings.node_exporter_port, "QASIR_NODE_EXPORTER_PORT"),
+    )
+
+
+@contextmanager
+def monitored(settings: Settings, say: Say, scrape: str | None = None) -> Iterator[str]:
+    """Prometheus, and the host's exporter where there is one, while the block runs; its URL.
+
+    Raises:
+        MissingExtra: Prometheus is not installed.
+        QasirError: a port is taken, or a process does not come up.
+    """
+    node = node_exporter(settings)
+    if node is None:
+        say("no node_exporter here: the host's panels stay empty")
+    folder = settings.folders.root / "prometheus"
+    config = configure(folder, targets(settings, node=node is not None), scrape)
+    processes = [process for process in (node, prometheus(settings, config)) if process]
+    for process in processes:
+        # One that a killed `make monitor` left behind.
+        process.stop()
+    refuse_taken([port for process in processes for port in process.ports])
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.wait()
+        yield f"http://{settings.host}:{settings.prometheus_port}"
+    finally:
+        for process in reversed(processes):
+            process.stop()
+
+
+def _process(
+    settings: Settings, name: str, command: list[str], ready_url: str, port: Port
+) -> Process:
+    return Process(
+        name=name,
+        command=command,
+        ready_url=ready_url,
+        ports=[port],
+        ready_seconds=READY_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        folder=settings.folders.run,
+        variables={},
+    )
+
+
+def main() -> None:
+    """Serve until Ctrl-C or SIGTERM; one message and exit code 1 where something is wrong."""
+    say = Console(highlight=False, soft_wrap=True).print
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with monitored(load_settings(), say) as url:
+            say(f"Prometheus: {url} (alerts at {url}/alerts); press Ctrl-C to stop")
+            stop.wait()
+    except QasirError as error:
+        sys.exit(f"monitor: {error}")
+    say("stopped")
+
+
+if __name__ == "__main__":
+    main()

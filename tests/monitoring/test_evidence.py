@@ -1,0 +1,106 @@
+"""Evidence: what is missing or impossible is told; and on a real Prometheus nothing is."""
+
+import math
+import time
+from itertools import product
+
+import httpx
+import pytest
+from rich.console import Console
+
+from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
+from monitoring.queries import NamedQuery, absent_hardware, variable_queries
+from service.metrics import MODES
+from tests.fixtures.monitoring import GRID_SIZES, Watched
+from tests.fixtures.service import wait_for, write_sound
+
+NO_LABELS: Labels = frozenset()
+P50 = "histogram_quantile(0.5, sum by (le) (rate(a_bucket[1m])))"
+P95 = P50.replace("0.5", "0.95")
+
+
+def answer(*values: float, name: str = "a", expr: str = "a", unit: str = "s") -> Answer:
+    labels = [frozenset({("n", str(number))}) for number in range(len(values))]
+    return Answer(NamedQuery(name, expr, unit), dict(zip(labels, values, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (answer(), "a: no data"),
+        (answer(1.0, math.nan), "a: not a number"),
+        (answer(math.inf), "a: not a number, or infinite"),
+        (answer(-1.0), "a: negative"),
+        (answer(0.5, 1.1, unit="percentunit"), "a: a share above 1"),
+        (answer(1.1, name="rule a:ratio_rate5m"), "rule a:ratio_rate5m: a share above 1"),
+    ],
+)
+def test_what_cannot_be_is_told(given: Answer, words: str) -> None:
+    (fault,) = faults([given], set())
+    assert fault.startswith(words)
+
+
+def test_what_can_be_is_not() -> None:
+    well = [answer(0.0, 7.0), answer(1.0, unit="percentunit")]
+    prediction = answer(-1.0, expr="predict_linear(a[6h], 60)")
+    assert faults([*well, prediction, answer(name="gpu")], {"gpu"}) == []
+
+
+def test_quantiles_keep_their_order() -> None:
+    low = Answer(NamedQuery("low", P50), {NO_LABELS: 2.0})
+    high = Answer(NamedQuery("high", P95), {NO_LABELS: 1.0})
+    (fault,) = faults([high, low], set())
+    assert "out of order" in fault
+    assert faults([high, Answer(low.query, {NO_LABELS: 0.5})], set()) == []
+    recorded = {frozenset({("n", "2"), ("quantile", q)}): v for q, v in (("0.5", 3.0), ("0.99", 2))}
+    (fault,) = faults([Answer(NamedQuery("b", "b"), recorded)], set())
+    assert "out of order" in fault
+
+
+def drive(watched: Watched, seconds: float = 20) -> None:
+    """A working day in small: uploads good and bad, searches of every kind, old and new."""
+    service = watched.service
+    service.finished(service.upload(write_sound(service.folder / "sound.mp4")).json()["job_id"])
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        if number % 8 == 0:
+            service.ingested(seconds=20 + number)
+        for mode, grid_size in product(MODES, GRID_SIZES):
+            # Half of the texts are known already.
+            query = f"a red ball {number // 2} {grid_size}"
+            service.search(query, mode=mode, grid_size=grid_size)
+        service.http.post("/v1/search", json={"query": ""})
+        number += 1
+
+
+def test_every_query_of_every_panel_and_rule_has_an_answer(watched: Watched) -> None:
+    drive(watched)
+    absent = absent_hardware()
+    queries = every_query()
+    # Rules of rules take an evaluation each, a second apart.
+    time.sleep(3)
+    answers = ask(watched.prometheus, queries)
+    Console(width=140).print(table(answers, absent))
+    assert faults(answers, absent) == []
+    empty = {one.query.name for one in answers if not one.values}
+    assert empty <= absent
+    assert len(answers) > 100
+    by_grid = next(one for one in answers if one.query.name == "qasir-latency / Search / A")
+    assert {dict(labels)["grid_size"] for labels in by_grid.values} == {str(n) for n in GRID_SIZES}
+
+
+def test_prometheus_finds_its_rules_healthy_and_its_targets_up(watched: Watched) -> None:
+    groups = httpx.get(f"{watched.prometheus}/api/v1/rules").json()["data"]["groups"]
+    assert {
+        rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
+    } == set()
+    found = httpx.get(f"{watched.prometheus}/api/v1/targets").json()["data"]["activeTargets"]
+    assert {target["labels"]["job"] for target in found} == {"service", "worker", "triton", "node"}
+
+
+def test_every_variable_has_choices(watched: Watched) -> None:
+    for metric, label in set(variable_queries()):
+        asked = {"match[]": metric}
+        url = f"{watched.prometheus}/api/v1/label/{label}/values"
+        assert wait_for(lambda url=url, asked=asked: httpx.get(url, params=asked).json()["data"])
