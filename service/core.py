@@ -131,7 +131,7 @@ def open_core(settings: Settings) -> Core:
     telemetry = Telemetry(metrics.SERVICE_METRICS)
     triton, active = open_triton(settings), find_active_model(settings)
     library = Library(catalogue, media, settings.search_seconds)
-    engine = SearchEngine(settings, library, triton, active, telemetry)
+    engine = SearchEngine(settings, library, catalogue.encodings, media, triton, active, telemetry)
     readiness = Readiness(engine, triton, active)
     jobs = Jobs(settings, catalogue, stopping=lambda: readiness.withdrawn)
     store = ModelStore(settings.state)

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from qasir.errors import NotFound, QasirError
 from qasir.results import SearchResults, Upload
 from qasir.tables import clock
 from service import stack
+from service.models import open_tools
 from service.settings import Settings, load_settings
 
 DATASET = stack.ROOT / "data" / "dataset"
 SEARCHES = 3
 TOP = 5
+POLL_SECONDS = 0.5
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -60,6 +63,17 @@ def upload(client: Client, files: list[Path]) -> None:
     for one in track(sent, "indexing ", console=console, transient=True):
         client.wait(one.job_id)
     console.print(f"{len(files)} videos are searchable")
+
+
+def follow(settings: Settings) -> None:
+    """Wait until a new model, if there is one, answers: with every video, or not at all."""
+    with open_tools(settings) as tools:
+        while (version := tools.store.serving().then) is not None:
+            one = tools.generations.get(version)
+            if not one.videos.waiting and one.videos.failed:
+                console.print(f"the old model answers on: {one.error}")
+                return
+            time.sleep(POLL_SECONDS)
 
 
 def table(caption: Caption, found: SearchResults) -> Table:
@@ -102,6 +116,7 @@ def demo(settings: Settings, *, once: bool) -> None:
     files = [path for path in sorted((DATASET / "videos").iterdir()) if path.stem in wanted]
     with running(settings), Client(f"http://{settings.host}:{settings.http_port}") as client:
         upload(client, files)
+        follow(settings)
         for caption in captions:
             console.print(table(caption, client.search(caption.text, TOP)))
         if not once:

@@ -22,7 +22,7 @@ from service.store.jobs import JOB_STATES, STAGES
 SearchStage = Literal["queue", "tokenise", "encode", "recall", "score", "hydrate"]
 
 GRID_SIZES = tuple(str(n) for n in range(1, 9))
-MODES = ("fast", "accurate")
+MODES = ("fast", "accurate", "hybrid")
 RECALL_KS = ("1", "5", "10", "100")
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 SEARCH_STAGES: tuple[SearchStage, ...] = get_args(SearchStage)
@@ -165,6 +165,20 @@ BUILDS = Metric(
     from_zero=True,
     unit="videos",
 )
+HYBRID_VIDEOS = Metric(
+    "qasir_hybrid_videos_total",
+    "counter",
+    "The best videos of hybrid searches, by whether the fine model scored them in time.",
+    {"result": ("scored", "missing")},
+    unit="videos",
+)
+FINE_REQUESTS = Metric(
+    "qasir_fine_requests",
+    "gauge",
+    "Videos that hybrid searches have asked for and the worker has still to encode.",
+    at_scrape=True,
+    unit="videos",
+)
 GENERATION_VIDEOS = Metric(
     "qasir_generation_videos",
     "gauge",
@@ -299,6 +313,8 @@ SERVICE_METRICS = (
     CANARY_SUCCESS,
     CANARY_LAST_RUN,
     CANARY_SECONDS,
+    HYBRID_VIDEOS,
+    FINE_REQUESTS,
     BUILD_INFO,
 )
 WORKER_METRICS = (

@@ -27,6 +27,9 @@ def readings(
     yield Reading(metrics.MODEL_VERSION, model.version if model else 0)
     yield from _library(catalogue.totals(model.manifest.passports if model else ()))
     yield from _generations(generations)
+    fine = model.fine if model else None
+    waiting = catalogue.encodings.requested(fine.passport) if fine else 0
+    yield Reading(metrics.FINE_REQUESTS, waiting)
     yield from _disk(settings)
     yield from _recall(settings)
     yield from canary_readings(settings.folders.run)

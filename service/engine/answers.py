@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qasir.filters import Filter
+from qasir.manifest import Passport
 from qasir.types import Float32, Moment
 from service.store.videos import Video
 
-Mode = Literal["fast", "accurate"]
+Mode = Literal["fast", "accurate", "hybrid"]
 GroupBy = Literal["video", "moment"]
 
 
@@ -50,6 +51,15 @@ class SearchRequest:
 
 
 @dataclass(frozen=True)
+class FineScored:
+    """Mode hybrid: so many of the `asked` best videos were scored under the passport in time."""
+
+    passport: Passport
+    scored: int
+    asked: int
+
+
+@dataclass(frozen=True)
 class Hit:
     """One result: a video with its best moments, or one moment of a video."""
 
@@ -72,6 +82,7 @@ class SearchAnswer:
     grid_size: int
     mode: Mode
     provisional: bool
+    fine: FineScored | None
     searched_videos: int
     searched_seconds: float
     generation: str

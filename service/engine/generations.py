@@ -84,7 +84,9 @@ class Generations:
 
     def counts(self) -> Iterator[tuple[State, str, int]]:
         """Videos by a kept generation's state and by done, waiting, failed; for metrics."""
-        found = self.list()
+        serving = self._serving()
+        kept = [m for m in self._store.list() if serving and m.version in serving.kept]
+        found = [self._generation(model, serving) for model in kept]
         for state in KEPT:
             held = [one.videos for one in found if one.state == state]
             yield state, "done", sum(census.done for census in held)
@@ -147,6 +149,7 @@ class Generations:
         serving = self._store.change(lambda serving: _without(serving, version))
         kept = [one.manifest for one in self._store.list() if one.version in serving.versions]
         alive = [passport for manifest in kept for passport in manifest.passports]
+        alive += [manifest.fine_passport for manifest in kept if manifest.fine_passport]
         if serving.fine:
             fine = self._store.get(serving.fine.version).manifest
             alive.append(fine.passport(serving.fine.grid_size))

@@ -11,7 +11,7 @@ from typing import Protocol
 from qasir.search import Recalled, ScorerInput, rerank, scorer_input
 from qasir.triton import VideoScores
 from qasir.types import Float32
-from service.engine.answers import Example
+from service.engine.answers import Example, FineScored
 from service.engine.deadline import Deadline
 from service.engine.library import View
 from service.settings import Settings
@@ -51,6 +51,7 @@ class Order:
 
     videos: Recalled
     provisional: bool = False
+    fine: FineScored | None = None
 
 
 RunMode = Callable[[View, Question, ActiveModel], Order]

@@ -16,18 +16,23 @@ from service import metrics
 from service.engine.answers import Embeddings, Hit, Mode, SearchAnswer, SearchRequest
 from service.engine.deadline import Deadline
 from service.engine.examples import Examples, WindowEncoder
+from service.engine.fine_vectors import FineVectors
+from service.engine.hybrid import Hybrid
 from service.engine.library import Library, View
+from service.engine.match import Match, Matcher
 from service.engine.modes import Accurate, Order, Question, RunMode, Scorer, fast
 from service.engine.ranking import page, ranked, videos_wanted
 from service.engine.texts import TextEncoder, Texts
 from service.settings import Settings
 from service.store.active_model import ActiveModel, FindActiveModel
+from service.store.encodings import Encodings
+from service.store.media import MediaStore
 from service.telemetry import Stopwatch, Telemetry
 
 MAX_TEXTS = 64
 
 
-class SearchModels(TextEncoder, WindowEncoder, Scorer, Protocol):
+class SearchModels(TextEncoder, WindowEncoder, Scorer, Matcher, Protocol):
     """The parts of `qasir.triton.Triton` that a search needs."""
 
 
@@ -38,6 +43,8 @@ class SearchEngine:
         self,
         settings: Settings,
         library: Library,
+        encodings: Encodings,
+        media: MediaStore,
         triton: SearchModels,
         active_model: FindActiveModel,
         telemetry: Telemetry,
@@ -48,7 +55,18 @@ class SearchEngine:
         self._telemetry = telemetry
         self._texts = Texts(triton, telemetry, settings)
         self._examples = Examples(triton, library, settings)
-        self._modes: dict[Mode, RunMode] = {"fast": fast, "accurate": Accurate(triton, settings)}
+        accurate = Accurate(triton, settings)
+        hybrid = Hybrid(
+            settings,
+            accurate,
+            triton,
+            self._texts,
+            encodings,
+            FineVectors(encodings, media),
+            Match(settings, media, triton),
+            telemetry,
+        )
+        self._modes: dict[Mode, RunMode] = {"fast": fast, "accurate": accurate, "hybrid": hybrid}
 
     def search(
         self,
@@ -175,11 +193,20 @@ class SearchEngine:
             grid_size=passport.grid_size,
             mode=request.mode,
             provisional=order.provisional,
+            fine=order.fine,
             searched_videos=view.videos,
             searched_seconds=view.seconds,
-            generation=f"{passport.fingerprint}.{model.version}.{view.change_number}",
+            generation=_generation(passport, model, view, order),
             seconds={**watch.seconds, "total": total},
         )
+
+
+def _generation(passport: Passport, model: ActiveModel, view: View, order: Order) -> str:
+    known = f"{passport.fingerprint}.{model.version}.{view.change_number}"
+    if order.fine is None:
+        return known
+    # A provisional page and the next one, which is not, belong to two orders.
+    return f"{known}.{order.fine.passport.fingerprint}.{order.fine.scored}"
 
 
 def _passport(model: ActiveModel, grid_size: int | None) -> Passport:

@@ -1,8 +1,8 @@
 """What the worker encodes beside uploads: videos that a kept generation lacks.
 
-Nothing is queued. A step looks for the oldest ready video without vectors of the active
-generation, then of the one that is to follow it, then of the others; a worker that is killed
-therefore goes on with the video it was at.
+First what searches of mode hybrid have asked for. Then nothing is queued: a step looks for the
+oldest ready video without vectors of the active generation, then of the one that is to follow
+it, then of the others; a worker that is killed therefore goes on with the video it was at.
 """
 
 import threading
@@ -80,9 +80,13 @@ class Builder:
     def step(self) -> bool:
         """Encode one video; False: there is none to encode."""
         try:
-            now = self._store.serving(), self._catalogue.change_number()
+            active, serving = self._store.active(), self._store.serving()
         except NotFound:
             return False
+        if (build := self._requested(active)) is not None:
+            self._run(build)
+            return True
+        now = serving, self._catalogue.change_number()
         if now == self._seen and time.monotonic() < self._rest_until:
             return False
         build = next(self._builds(now[0]), None)
@@ -91,6 +95,15 @@ class Builder:
             return True
         self._seen, self._rest_until = now, time.monotonic() + REST_SECONDS
         return self._complete(now[0])
+
+    def _requested(self, active: ActiveModel) -> Build | None:
+        if active.fine is None:
+            return None
+        passport = active.fine.passport
+        video_id = self._encodings.next_requested(passport)
+        if video_id is None or not self._triton.ready(active.fine.model.version):
+            return None
+        return Build(video_id, active.fine.model, [passport])
 
     def _builds(self, serving: Serving) -> Iterator[Build]:
         first = (serving.active, *([serving.then] if serving.then else []))

@@ -4,16 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qasir.manifest import Manifest
+from qasir.manifest import Manifest, Passport
 
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """A Triton version, its manifest, and the folder of its tokenizer."""
+    """A Triton version, its manifest, the folder of its tokenizer, and what scores beside it in
+    mode hybrid."""
 
     version: int
     manifest: Manifest
     tokenizer: Path
+    fine: "FineModel | None" = None
+
+
+@dataclass(frozen=True)
+class FineModel:
+    """What scores the `k` best of a cheap ranking again: a model at one grid size."""
+
+    model: ActiveModel
+    passport: Passport
+    k: int
 
 
 # Asked before every search and every job, so that an activation counts at once.

@@ -6,23 +6,19 @@ seen the newest change number has seen everything.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from sqlalchemy import Connection, insert, select
 
 from qasir.errors import NotFound
 from qasir.manifest import Passport
 from qasir.types import VideoInfo
-from service.store import jobs, schema, videos
+from service.store import changes, jobs, schema, videos
+from service.store.changes import Changes
 from service.store.encodings import Encodings
 from service.store.jobs import Claim, Job, JobError, JobState, Progress
 from service.store.schema import reading, writing
 from service.store.videos import VectorFile, Video
-
-# Above this many changed videos, reading all rows is cheaper than naming each.
-RELOAD_ABOVE = 2000
 
 
 @dataclass(frozen=True)
@@ -32,23 +28,6 @@ class Accepted:
     video: Video
     job: Job
     is_new: bool
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a searcher must do to be as of change `number`.
-
-    `relevant` is the newest change that may concern the passport, the same for every searcher;
-    `files` are to be held, with the `videos` they are of, by id; `gone` are ids to be dropped.
-    `complete`: `files` are all there are, anything else held is to be dropped too.
-    """
-
-    number: int
-    relevant: int
-    files: Sequence[VectorFile]
-    videos: Mapping[str, Video]
-    gone: frozenset[str]
-    complete: bool
 
 
 @dataclass(frozen=True)
@@ -137,7 +116,7 @@ class Catalogue:
         with writing(self._engine) as connection:
             if not videos.remove(connection, video_id):
                 raise NotFound(f"no video '{video_id[:60]}'; it may have been deleted already")
-            connection.execute(insert(schema.changes).values(kind="deleted", video_id=video_id))
+            changes.add(connection, "deleted", video_id)
 
     def job(self, job_id: str) -> Job:
         """One job.
@@ -243,28 +222,18 @@ class Catalogue:
             videos.set_state(connection, video_id, "ready")
             for file in files:
                 videos.add_vectors(connection, file)
-            connection.execute(insert(schema.changes).values(kind="indexed", video_id=video_id))
+            changes.add(connection, "indexed", video_id)
             return True
 
     def change_number(self) -> int:
         """The number of the newest change; 0 where nothing ever happened."""
         with reading(self._engine) as connection:
-            return _newest(connection)
+            return changes.newest(connection)
 
     def changes(self, passport: Passport, since: int | None) -> Changes:
         """What happened to the videos of one passport after change `since`; None: everything."""
         with reading(self._engine) as connection:
-            number = _newest(connection)
-            relevant = _newest(connection, passport.fingerprint)
-            touched = _touched(connection, since)
-            if touched is None:
-                every = videos.vectors_with(connection, passport)
-                known = videos.indexed_with(connection, passport)
-                return Changes(number, relevant, every, known, frozenset(), complete=True)
-            files = videos.vectors_with(connection, passport, sorted(touched))
-            known = videos.among(connection, [file.video_id for file in files])
-            gone = touched - known.keys()
-            return Changes(number, relevant, files, known, frozenset(gone), complete=False)
+            return changes.since(connection, passport, since)
 
     def totals(self, passports: Sequence[Passport]) -> Totals:
         """Counts of jobs, and of what is searchable under these passports."""
@@ -274,7 +243,7 @@ class Catalogue:
             return Totals(
                 jobs=jobs.counts(connection),
                 oldest_queued_seconds=max(0.0, self._clock() - created) if created else 0.0,
-                change_number=_newest(connection),
+                change_number=changes.newest(connection),
                 searchable_videos=max((count for count, _ in held), default=0),
                 super_images={
                     passport.grid_size: number
@@ -282,20 +251,3 @@ class Catalogue:
                     if number
                 },
             )
-
-
-def _newest(connection: Connection, fingerprint: str | None = None) -> int:
-    """The newest change; given a fingerprint, the newest that is not another model's alone."""
-    number, of = schema.changes.c.number, schema.changes.c.fingerprint
-    query = select(number).order_by(number.desc()).limit(1)
-    if fingerprint is not None:
-        query = query.where(of.is_(None) | (of == fingerprint))
-    return connection.execute(query).scalar_one_or_none() or 0
-
-
-def _touched(connection: Connection, since: int | None) -> set[str] | None:
-    if since is None:
-        return None
-    later = select(schema.changes.c.video_id).distinct().where(schema.changes.c.number > since)
-    ids = set(connection.execute(later.limit(RELOAD_ABOVE + 1)).scalars())
-    return ids if len(ids) <= RELOAD_ABOVE else None

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from qasir.errors import DecoderCrashed
 from qasir.manifest import Passport
-from service.store import schema, videos
+from service.store import changes, schema, videos
 from service.store.jobs import JobError
 from service.store.schema import encodings, reading, vectors, writing
 from service.store.videos import VectorFile, of_passport
@@ -84,6 +84,39 @@ class Encodings:
             found: str | None = connection.execute(oldest).scalar_one_or_none()
             return found
 
+    def request(self, video_ids: Sequence[str], passport: Passport, limit: int) -> None:
+        """Ask for vectors of these videos, best first; at most `limit` may wait."""
+        with writing(self._engine) as connection:
+            room = limit - _requests(connection, passport)
+            known = videos.among(connection, video_ids)
+            for video_id in [i for i in video_ids if i in known][: max(0, room)]:
+                _add(connection, video_id, passport, self._clock())
+
+    def requested(self, passport: Passport) -> int:
+        """How many videos wait for vectors of this passport because they were asked for."""
+        with reading(self._engine) as connection:
+            return _requests(connection, passport)
+
+    def next_requested(self, passport: Passport) -> str | None:
+        """The video that was asked for first, and neither made nor failed since."""
+        with reading(self._engine) as connection:
+            query = select(encodings.c.video_id).where(_open(passport))
+            first = query.order_by(encodings.c.requested).limit(1)
+            found: str | None = connection.execute(first).scalar_one_or_none()
+            return found
+
+    def files(self, video_ids: Sequence[str], passport: Passport) -> dict[str, VectorFile]:
+        """Vector files of a passport, by video."""
+        with reading(self._engine) as connection:
+            held = videos.vectors_with(connection, passport, video_ids)
+            return {file.video_id: file for file in held}
+
+    def failed(self, video_ids: Sequence[str], passport: Passport) -> set[str]:
+        """Those that could not be encoded."""
+        with reading(self._engine) as connection:
+            query = _failed([passport]).where(encodings.c.video_id.in_(video_ids))
+            return set(connection.execute(query).scalars())
+
     def begin(self, video_id: str, passports: Sequence[Passport], attempts: int) -> bool:
         """Count an attempt before it is made, so that one that kills the worker is counted, too.
 
@@ -126,9 +159,8 @@ class Encodings:
                 videos.add_vectors(connection, file)
             passports = [file.passport for file in files]
             connection.execute(delete(encodings).where(_mine(video_id, passports)))
-            for fingerprint in {file.fingerprint for file in files}:
-                change = {"kind": "built", "video_id": video_id, "fingerprint": fingerprint}
-                connection.execute(insert(schema.changes).values(**change))
+            for passport in passports:
+                changes.add(connection, "built", video_id, passport)
             return True
 
     def error(self, passports: Sequence[Passport]) -> str | None:
@@ -198,8 +230,19 @@ def _mine(video_id: str, passports: Sequence[Passport]) -> ColumnElement[bool]:
     return and_(encodings.c.video_id == video_id, _of(encodings, passports))
 
 
-def _add(connection: Connection, video_id: str, passport: Passport) -> None:
-    row = {"video_id": video_id, **dict(passport)}
+def _open(passport: Passport) -> ColumnElement[bool]:
+    return and_(of_passport(encodings, passport), encodings.c.requested.is_not(None), ~_FAILED)
+
+
+def _requests(connection: Connection, passport: Passport) -> int:
+    query = select(func.count()).select_from(encodings).where(_open(passport))
+    return connection.execute(query).scalar_one()
+
+
+def _add(
+    connection: Connection, video_id: str, passport: Passport, requested: float | None = None
+) -> None:
+    row = {"video_id": video_id, **dict(passport), "requested": requested}
     connection.execute(insert(encodings).prefix_with("OR IGNORE").values(**row))
 
 

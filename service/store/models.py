@@ -7,6 +7,7 @@ is removed by the next `add`.
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -15,7 +16,7 @@ from qasir.artifacts import sync_folder, whole_file
 from qasir.errors import CorruptArtifact, NotFound
 from qasir.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
-from service.store.active_model import ActiveModel
+from service.store.active_model import ActiveModel, FineModel
 from service.store.folders import StateFolders
 from service.store.lock import locked
 from service.store.serving import SERVING_NAME, Serving
@@ -78,12 +79,14 @@ class ModelStore:
             raise CorruptArtifact(f"{path}: {error}; run `qasir models activate`") from error
 
     def active(self) -> ActiveModel:
-        """The active set.
+        """The active set, with what scores beside it in mode hybrid.
 
         Raises:
             NotFound: no model has been activated.
         """
-        return self.get(self.serving().active)
+        serving = self.serving()
+        model = self.get(serving.active)
+        return replace(model, fine=self._fine(serving, model))
 
     def startup(self) -> list[str]:
         """The Triton models to load at start, configs freshly written.
@@ -148,6 +151,16 @@ class ModelStore:
             except CorruptArtifact as error:
                 log.warning("model unreadable", version=version, detail=str(error))
         return found
+
+    def _fine(self, serving: Serving, active: ActiveModel) -> FineModel | None:
+        if serving.fine is not None:
+            model = self.get(serving.fine.version)
+            passport = model.manifest.passport(serving.fine.grid_size)
+            return FineModel(model, passport, serving.fine.k)
+        hybrid = active.manifest.profile.hybrid
+        if hybrid is None:
+            return None
+        return FineModel(active, active.manifest.passport(hybrid.grid_size), hybrid.k)
 
     def _serve(self, serving: Serving) -> Serving:
         # What another version of qasir wrote can be kept no longer; see `list`.

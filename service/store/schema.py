@@ -116,14 +116,14 @@ encodings = Table(
 )
 
 # A change outlives its video, so no foreign key; AUTOINCREMENT never gives a number twice.
-# `fingerprint`: whose vectors alone have changed; null where every model's have.
+# `passport`: whose vectors alone have changed; null where all of a video's have.
 changes = Table(
     "changes",
     tables,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("kind", String, nullable=False),
     Column("video_id", String, nullable=False),
-    Column("fingerprint", String),
+    Column("passport", String),
     sqlite_autoincrement=True,
 )
 

@@ -149,6 +149,12 @@ class Manifest(Strict):
         """One for every grid size that the profile indexes."""
         return tuple(self.passport(n) for n in self.profile.grid_sizes)
 
+    @property
+    def fine_passport(self) -> Passport | None:
+        """What mode hybrid scores with, where the profile has that mode."""
+        fine = self.profile.hybrid
+        return None if fine is None else self.passport(fine.grid_size)
+
     def check(self, passport: Passport) -> None:
         """Refuse an index that another model made, or made with other N, R or fps.
 

@@ -112,13 +112,28 @@ class Searched:
 
 
 @dataclass(frozen=True)
+class FineScored:
+    """Mode hybrid: the fine model, and how many of the `asked` best videos it scored in time."""
+
+    fingerprint: str
+    grid_size: int
+    scored: int
+    asked: int
+
+
+@dataclass(frozen=True)
 class SearchResults:
-    """Results, best first; `generation` changes when the same search may answer otherwise."""
+    """Results, best first; `generation` changes when the same search may answer otherwise.
+
+    `provisional`: a better order was not ready in time; ask again for it.
+    """
 
     results: list[Result]
     searched: Searched
     generation: str
     timings_ms: dict[str, float]
+    provisional: bool = False
+    fine: FineScored | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ is folded into one more: an attention-weighted sum can be cut anywhere, so `limi
 give exactly the score of all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -84,6 +84,20 @@ def rerank(recalled: Recalled, scores: Float32) -> Recalled:
     return Recalled(
         best.ids + recalled.ids[count:], np.concatenate([best.scores, recalled.scores[count:]])
     )
+
+
+def promoted(recalled: Recalled, scores: Mapping[str, float]) -> Recalled:
+    """The videos that have a new score by it, in front of the rest as it was.
+
+    >>> cheap = Recalled(("a", "b", "c"), np.array([0.9, 0.8, 0.7], np.float32))
+    >>> promoted(cheap, {"a": 0.1, "c": 0.2}).ids
+    ('c', 'a', 'b')
+    """
+    is_new = np.array([video_id in scores for video_id in recalled.ids], bool)
+    places = np.concatenate([np.flatnonzero(is_new), np.flatnonzero(~is_new)])
+    ids = tuple(recalled.ids[i] for i in places.tolist())
+    new = [scores[video_id] for video_id in ids[: int(is_new.sum())]]
+    return rerank(Recalled(ids, recalled.scores[places]), np.array(new, np.float32))
 
 
 def _ranked(ids: Sequence[str], scores: Float32) -> Recalled:

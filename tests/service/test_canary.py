@@ -76,6 +76,8 @@ class Aviary:
         engine = SearchEngine(
             self.settings,
             library,
+            self.catalogue.encodings,
+            self.media,
             self.triton,
             lambda: self.model,
             Telemetry(SERVICE_METRICS),

@@ -13,7 +13,8 @@ from qasir.errors import InvalidConfig, NotFound
 from qasir.manifest import Passport
 from qasir.types import VideoInfo
 from service.store import schema
-from service.store.catalogue import RELOAD_ABOVE, Catalogue
+from service.store.catalogue import Catalogue
+from service.store.changes import RELOAD_ABOVE
 from service.store.jobs import JOB_STATES, Claim, JobError, Progress
 from service.store.videos import VectorFile, Video
 

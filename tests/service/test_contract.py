@@ -117,7 +117,7 @@ def test_every_error_is_a_problem(
         ({"query": "a dog", "top_k": 101}, "invalid_input", "1 to 100"),
         ({"query": "a dog", "offset": 1001}, "invalid_input", "0 to 1000"),
         ({"query": "a dog", "grid_size": 7}, "unsupported_grid", "serves [2]"),
-        ({"query": "a dog", "mode": "quick"}, "invalid_input", "'fast' or 'accurate'"),
+        ({"query": "a dog", "mode": "quick"}, "invalid_input", "'fast', 'accurate' or 'hybrid'"),
         ({"query": "a dog", "topk": 3}, "invalid_input", "topk: Extra"),
         ({"query": "a dog", "context_seconds": 601}, "invalid_input", "0 to 600 s"),
         ({"query": "a dog", "filter": {"length": 3}}, "invalid_input", "filter.length: Extra"),

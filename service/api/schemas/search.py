@@ -19,6 +19,7 @@ from service.api.schemas.shared import Strict
 from service.engine.answers import (
     Embeddings,
     Example,
+    FineScored,
     GroupBy,
     Hit,
     Mode,
@@ -153,6 +154,22 @@ class Searched(BaseModel):
     seconds: float
 
 
+class FineOut(BaseModel):
+    """Mode hybrid: the fine model, and how many of the `asked` best videos it scored in time."""
+
+    fingerprint: str
+    grid_size: int
+    scored: int
+    asked: int
+
+    @classmethod
+    def of(cls, fine: FineScored) -> "FineOut":
+        known = {"scored": fine.scored, "asked": fine.asked}
+        return cls(
+            fingerprint=fine.passport.fingerprint, grid_size=fine.passport.grid_size, **known
+        )
+
+
 class SearchOut(BaseModel):
     """Results in order; `generation` changes whenever the same search may answer otherwise.
 
@@ -163,6 +180,7 @@ class SearchOut(BaseModel):
     searched: Searched
     generation: str
     provisional: bool
+    fine: FineOut | None
     mode: Mode
     grid_size: int
     timings_ms: dict[str, float]
@@ -174,6 +192,7 @@ class SearchOut(BaseModel):
             searched=Searched(videos=answer.searched_videos, seconds=answer.searched_seconds),
             generation=answer.generation,
             provisional=answer.provisional,
+            fine=FineOut.of(answer.fine) if answer.fine else None,
             mode=answer.mode,
             grid_size=answer.grid_size,
             timings_ms={stage: round(s * 1000, 3) for stage, s in answer.seconds.items()},

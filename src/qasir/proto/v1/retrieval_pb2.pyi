@@ -250,7 +250,7 @@ class Example(_message.Message):
     def __init__(self, image: _Optional[bytes] = ..., video_id: _Optional[str] = ..., start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("results", "searched", "generation", "mode", "grid_size", "timings_ms", "provisional")
+    __slots__ = ("results", "searched", "generation", "mode", "grid_size", "timings_ms", "provisional", "fine")
     class TimingsMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +265,7 @@ class SearchResponse(_message.Message):
     GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_MS_FIELD_NUMBER: _ClassVar[int]
     PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
+    FINE_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[Result]
     searched: Searched
     generation: str
@@ -272,7 +273,20 @@ class SearchResponse(_message.Message):
     grid_size: int
     timings_ms: _containers.ScalarMap[str, float]
     provisional: bool
-    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., searched: _Optional[_Union[Searched, _Mapping]] = ..., generation: _Optional[str] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., timings_ms: _Optional[_Mapping[str, float]] = ..., provisional: _Optional[bool] = ...) -> None: ...
+    fine: FineScored
+    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., searched: _Optional[_Union[Searched, _Mapping]] = ..., generation: _Optional[str] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., timings_ms: _Optional[_Mapping[str, float]] = ..., provisional: _Optional[bool] = ..., fine: _Optional[_Union[FineScored, _Mapping]] = ...) -> None: ...
+
+class FineScored(_message.Message):
+    __slots__ = ("fingerprint", "grid_size", "scored", "asked")
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
+    SCORED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: str
+    grid_size: int
+    scored: int
+    asked: int
+    def __init__(self, fingerprint: _Optional[str] = ..., grid_size: _Optional[int] = ..., scored: _Optional[int] = ..., asked: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("rank", "score", "score_z", "video", "moments")
