@@ -1,8 +1,9 @@
-"""Seconds to ingest an hour of video, for every grid of params and every offline backbone.
+"""Seconds to ingest an hour of video, for every backbone, N and R that the study measured.
 
 `qasir tune` reads these rows. Decoding and encoding overlap, as in the worker.
 """
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,23 +11,29 @@ from pathlib import Path
 from benchmarks.encoder import Encoder
 from benchmarks.ingestion import FPS, ingest, nothing, video_files
 from benchmarks.rows import Row, interleaved, machine
-from qasir.config import load_params
-from qasir.modeling.backbones import OFFLINE, Backbone, load_backbone
+from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.video import probe
 
 REPEATS = 3
 HOUR = 3600.0
+STUDY = Path("results/study.json")
 
 
 def run() -> list[Row]:
-    """A row per backbone and N; the baseline is decoding and tiling alone."""
+    """A row per backbone, N and R; the baseline is decoding and tiling alone."""
     files = video_files()
-    grids = load_params().grids
-    return [
-        timed(files, backbone, grid_size, grid.resolution)
-        for backbone in map(load_backbone, OFFLINE)
-        for grid_size, grid in grids.items()
-    ]
+    return [timed(files, load_backbone(name), n, r) for name, n, r in measured(STUDY)]
+
+
+def measured(study: Path) -> list[tuple[str, int, int]]:
+    """Backbone, N and R of every row that `qasir tune` could propose."""
+    return sorted(
+        {
+            (row["backbone"], row["grid_size"], row["resolution"])
+            for row in json.loads(study.read_bytes())
+            if (row["sampling"], row["recipe"]) == ("super-image", "")
+        }
+    )
 
 
 def timed(files: Sequence[Path], backbone: Backbone, grid_size: int, resolution: int) -> Row:

@@ -15,6 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from benchmarks.encoder import Encoder, grid_mask, session
 from benchmarks.rows import Row, interleaved, machine
+from qasir.config import load_params
 from qasir.modeling.backbones import load_backbone
 from qasir.modeling.backbones.hf import ImageTower
 from qasir.modeling.backbones.vit import reader_of
@@ -28,7 +29,6 @@ BATCH = 16
 FPS = 1.0
 REPEATS = 3
 CLIP_RESOLUTION = 224
-LITE_RESOLUTION = 256
 
 Encode = Callable[[Uint8, Bool], object]
 
@@ -38,16 +38,17 @@ def run() -> list[Row]:
     files = video_files()
     config = {"videos": len(files), "fps": FPS, "grid_size": 2, **machine()}
     clip = clip_encoder()
-    lite = Encoder(load_backbone("lite"), LITE_RESOLUTION).units
+    side = load_params().resolution(2)
+    lite = Encoder(load_backbone("lite"), side).units
     dense, ours, lite_seconds, ceiling = interleaved(
         REPEATS,
         lambda: ingest(files, 1, CLIP_RESOLUTION, clip),
         lambda: ingest(files, 2, CLIP_RESOLUTION, clip),
-        lambda: ingest(files, 2, LITE_RESOLUTION, lite),
-        lambda: ingest(files, 2, LITE_RESOLUTION, nothing),
+        lambda: ingest(files, 2, side, lite),
+        lambda: ingest(files, 2, side, nothing),
     )
     clip_config = {**config, "encoder": "CLIP ViT-B/32", "resolution": CLIP_RESOLUTION}
-    lite_config = {**config, "encoder": "lite", "resolution": LITE_RESOLUTION}
+    lite_config = {**config, "encoder": "lite", "resolution": side}
     return [
         Row("ingestion speed-up over dense frames", ours, "s", dense, dense / ours, clip_config),
         Row(

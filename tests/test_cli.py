@@ -199,7 +199,12 @@ def test_tune_marks_what_it_chose(results: Path) -> None:
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[:7] == [">", "lite", "fine-tuned", "accurate", "2", "256", "1"]
     assert cells[7:11] == ["27.5", "55.0", "65.0", "12.0"]
-    assert shown.output.splitlines()[-1] == "N = 2, R = 256, 1 fps, accurate, fine-tuned lite"
+    words, advice = shown.output.splitlines()[-2:]
+    assert words == (
+        "N = 2, R = 256, 1 fps, mode accurate, fine-tuned lite: "
+        "R@1 27.5 %, R@5 55.0 %, R@10 65.0 %, for 12 s per video-hour"
+    )
+    assert advice.startswith('in params.yaml: grids."2".resolution 256, encode.fps 1, serve.grid')
 
 
 def test_tune_as_json_holds_every_candidate(results: Path) -> None:

@@ -15,6 +15,9 @@ from qasir.tune import (
     Wish,
     choose,
     describe,
+    expected,
+    how_to_serve,
+    mode_of,
     pareto,
     parse_budget,
     read_candidates,
@@ -167,9 +170,23 @@ def test_the_best_within_the_budget_or_the_cheapest_that_suffices(
 
 def test_a_configuration_is_told_with_what_its_mode_needs(results: Path) -> None:
     told = {describe(candidate) for candidate in read_candidates(results)}
-    assert "N = 4, R = 256, 1 fps, hybrid of the best 10, hybrid lite" in told
-    assert "N = 2, R = 256, 1 fps, fast over cells, fine-tuned lite" in told
-    assert "N = 2, R = 256, 1 fps, accurate, zero-shot lite" in told
+    hybrid = "mode hybrid (best 10 again by lite2 at N = 2)"
+    assert f"N = 4, R = 256, 1 fps, {hybrid}, hybrid lite" in told
+    assert "N = 2, R = 256, 1 fps, mode fast over cells, fine-tuned lite" in told
+    assert "N = 2, R = 256, 1 fps, mode accurate, zero-shot lite" in told
+
+
+def test_what_is_expected_and_what_to_write_is_told() -> None:
+    cells = replace(CANDIDATE, r1=10.0, r5=20.0, r10=30.0, ingest_seconds=12.34)
+    assert expected(cells) == "R@1 10.0 %, R@5 20.0 %, R@10 30.0 %, for 12.3 s per video-hour"
+    assert how_to_serve(cells) == (
+        'in params.yaml: grids."2".resolution 256, encode.fps 1, serve.grid_sizes [2], '
+        "serve.index_unit cell; then `dvc repro`"
+    )
+    again = replace(CANDIDATE, index_unit=None, k=20, fine=("lite", 1, 224), query_seconds=0.512)
+    assert mode_of(again) == "fast (best 20 again by N = 1)"
+    assert expected(again).endswith("and 0.51 s a cold query")
+    assert "serve.hybrid {grid_size: 1, k: 20}" in how_to_serve(again)
 
 
 def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:

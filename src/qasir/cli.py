@@ -20,7 +20,16 @@ from qasir.errors import InvalidConfig, NotFound, QasirError
 from qasir.files import may_be_video
 from qasir.ingest import ingest_files
 from qasir.tables import candidates_table, results_table, videos_table
-from qasir.tune import Wish, choose, describe, parse_budget, read_candidates, shortlist
+from qasir.tune import (
+    Wish,
+    choose,
+    describe,
+    expected,
+    how_to_serve,
+    parse_budget,
+    read_candidates,
+    shortlist,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
 videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
@@ -154,7 +163,8 @@ def tune(
         print_json({"chosen": asdict(chosen), "candidates": [asdict(c) for c in candidates]})
         return
     console.print(candidates_table(shortlist(candidates, chosen), chosen))
-    console.print(describe(chosen))
+    console.print(f"{describe(chosen)}: {expected(chosen)}", soft_wrap=True)
+    console.print(escape(how_to_serve(chosen)), soft_wrap=True)
 
 
 @app.command()

@@ -30,7 +30,8 @@ class Candidate:
     """One measured way to index and search.
 
     index_unit: what recall holds, None where the profile's does; ingest_seconds: per hour of
-    video; query_seconds: what a cold query adds (hybrid encodes its best `k` again).
+    video; query_seconds: what a cold query adds, where hybrid encodes its best `k` again by
+    `fine`, a backbone, N and R.
     """
 
     backbone: str
@@ -46,6 +47,7 @@ class Candidate:
     ingest_seconds: float
     query_seconds: float = 0.0
     k: int | None = None
+    fine: tuple[str, int, int] | None = None
 
     def recall(self, at: int) -> float:
         """R@1, R@5 or R@10 in percent."""
@@ -201,6 +203,7 @@ def _hybrids(rows: Iterable[Mapping[str, Any]], seconds: Timings) -> Iterator[Ca
                 ingest_seconds=seconds[cheap],
                 query_seconds=again,
                 k=row["k"],
+                fine=fine[:3],
                 **_shared({**row, **place}),
             )
 
@@ -246,12 +249,33 @@ def _nothing_fits(candidates: Sequence[Candidate], wish: Wish) -> str:
 def describe(candidate: Candidate) -> str:
     """A configuration in words."""
     what = f"N = {candidate.grid_size}, R = {candidate.resolution}, {candidate.fps:g} fps"
-    return f"{what}, {mode_of(candidate)}, {candidate.variant} {candidate.backbone}"
+    return f"{what}, mode {mode_of(candidate)}, {candidate.variant} {candidate.backbone}"
+
+
+def expected(candidate: Candidate) -> str:
+    """What was measured of it, for people."""
+    recalls = f"R@1 {candidate.r1:.1f} %, R@5 {candidate.r5:.1f} %, R@10 {candidate.r10:.1f} %"
+    cold = f" and {candidate.query_seconds:.2g} s a cold query" if candidate.query_seconds else ""
+    return f"{recalls}, for {candidate.ingest_seconds:.3g} s per video-hour{cold}"
+
+
+def how_to_serve(candidate: Candidate) -> str:
+    """What to write into params.yaml."""
+    n, fine = candidate.grid_size, candidate.fine
+    grid = f'grids."{n}".resolution {candidate.resolution}, encode.fps {candidate.fps:g}'
+    serve = f"serve.grid_sizes [{n}]"
+    if candidate.index_unit:
+        serve += f", serve.index_unit {candidate.index_unit}"
+    if fine and fine[0] == candidate.backbone:
+        serve += f", serve.hybrid {{grid_size: {fine[1]}, k: {candidate.k}}}"
+    return f"in params.yaml: {grid}, {serve}; then `dvc repro`"
 
 
 def mode_of(candidate: Candidate) -> str:
-    """The mode with what it needs to know: the unit of its index, or how many it scores again."""
-    if candidate.k is not None:
-        return f"{candidate.mode} of the best {candidate.k}"
+    """The mode with what it needs to know: the unit of its index, or what scores again."""
+    if candidate.fine is not None:
+        backbone, n, _ = candidate.fine
+        again = f"N = {n}" if backbone == candidate.backbone else f"{backbone} at N = {n}"
+        return f"{candidate.mode} (best {candidate.k} again by {again})"
     unit = candidate.index_unit
     return candidate.mode if unit is None else f"{candidate.mode} over {unit}s"

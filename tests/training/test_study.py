@@ -10,9 +10,10 @@ from qasir.config import Params, load_params
 from training.intervals import Interval
 from training.study.bars import Wanted, _bar
 from training.study.plan import ABLATIONS, SEEDS, SERVED, SMALLER, Trial, image_set, trials
-from training.study.report import PAGE, page, table
+from training.study.report import PAGE, page
 from training.study.run import changed
 from training.study.store import Store
+from training.study.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = load_params(ROOT / "params.yaml")

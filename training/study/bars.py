@@ -47,7 +47,7 @@ def bars(outcome: Outcome) -> Iterator[Bar]:
     yield from _low_resolution(outcome)
     yield from _specialists(outcome)
     for row in hybrid_rows(outcome):
-        claim = f"hybrid, k = {row.k}, over its expensive half"
+        claim = f"hybrid of {row.pair}, k = {row.k}, over its expensive half"
         yield _bar(claim, row.cheap_grid_size, row.against_fine, "at least as good")
 
 

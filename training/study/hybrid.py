@@ -14,7 +14,7 @@ from training.measures import Measures, measure
 from training.rows import Variant
 from training.served import rerank_all
 from training.study.outcome import Outcome
-from training.study.plan import CHEAP, CHEAP_GRID, FINE, FINE_GRID, Images
+from training.study.plan import Pair, hybrids
 from training.study.run import encodes_name, scores_name, texts_of
 
 TOP = (5, 10, 20, 30, 40, 60)
@@ -22,13 +22,14 @@ TOP = (5, 10, 20, 30, 40, 60)
 
 @dataclass(frozen=True)
 class HybridRow:
-    """One k: what it finds, against the expensive model alone, and what it costs.
+    """One pair and k: what it finds, against the expensive model alone, and what it costs.
 
     encodings, gmacs: of the whole library by the cheap model and k videos by the expensive one;
     fine_encodings, fine_gmacs: of the whole library by the expensive one.
     """
 
     variant: Variant
+    pair: str
     cheap_backbone: str
     cheap_grid_size: int
     cheap_resolution: int
@@ -49,15 +50,15 @@ class HybridRow:
 
 
 def hybrid_rows(outcome: Outcome) -> Iterator[HybridRow]:
-    """A row for every k, evaluated by the function that serves it (`qasir.search.rerank`)."""
+    """A row for every pair and k, by the function that serves it (`qasir.search.rerank`)."""
     grids = {n: g.resolution for n, g in outcome.shop.params.grids.items()}
-    cheap = Images(CHEAP, CHEAP_GRID, grids[CHEAP_GRID])
-    fine = Images(FINE, FINE_GRID, grids[FINE_GRID])
-    for k in TOP:
-        yield _row(outcome, cheap, fine, k)
+    for pair in hybrids(grids):
+        for k in TOP:
+            yield _row(outcome, pair, k)
 
 
-def _row(outcome: Outcome, cheap: Images, fine: Images, k: int) -> HybridRow:
+def _row(outcome: Outcome, pair: Pair, k: int) -> HybridRow:
+    cheap, fine = pair.cheap, pair.fine
     trials = [outcome.served("fine-tuned", images) for images in (cheap, fine)]
     first, second = (
         outcome.of_trial(trial)[scores_name(images)]
@@ -76,6 +77,7 @@ def _row(outcome: Outcome, cheap: Images, fine: Images, k: int) -> HybridRow:
     videos = len(ids)
     return HybridRow(
         variant="hybrid",
+        pair=str(pair),
         cheap_backbone=cheap.backbone,
         cheap_grid_size=cheap.grid_size,
         cheap_resolution=cheap.resolution,

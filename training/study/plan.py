@@ -14,7 +14,7 @@ SEEDS = (0, 1, 2)
 # The recipe of what is served: nothing is different.
 SERVED = ""
 CHEAP, FINE = "lite", "lite2"
-CHEAP_GRID, FINE_GRID = 4, 2
+FINE_GRID = 2
 
 # R for each N, with cells aligned to a feature map of stride 32: less compute than served, and
 # more, where that is still less than frames one by one take.
@@ -33,6 +33,18 @@ class Images:
     @property
     def name(self) -> str:
         return f"{self.backbone}-n{self.grid_size}-r{self.resolution}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A hybrid: cheap images of which everything is indexed, fine ones of the best k."""
+
+    cheap: Images
+    fine: Images
+
+    def __str__(self) -> str:
+        halves = (f"{i.backbone} N = {i.grid_size}" for i in (self.cheap, self.fine))
+        return ", then ".join(halves)
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,14 @@ def trials(grids: Mapping[int, int]) -> Iterator[Trial]:
         resized = image_set(CHEAP, {**grids, **other})
         if changed := tuple(i for i in resized if i not in served):
             yield Trial(SERVED, "fine-tuned", resized, changed)
+
+
+def hybrids(grids: Mapping[int, int]) -> Iterator[Pair]:
+    """Two models; then one model at two grid sizes, which one checkpoint serves."""
+    cheap = {n: Images(CHEAP, n, r) for n, r in grids.items()}
+    yield Pair(cheap[4], Images(FINE, FINE_GRID, grids[FINE_GRID]))
+    yield Pair(cheap[4], cheap[1])
+    yield Pair(cheap[2], cheap[1])
 
 
 def _zero_shot(grids: Mapping[int, int], served: tuple[Images, ...]) -> Iterator[Trial]:

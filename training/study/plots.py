@@ -167,30 +167,29 @@ def _draw_ablation(axes: Axes, rows: Sequence[Row], recipes: Sequence[str], colo
 
 
 def plot_hybrid(rows: Sequence[Row], study: Sequence[Row], path: Path) -> None:
-    """A cheap model ranks all, an expensive one its best k: by k, and by cost of a cold query."""
-    ordered = sorted(rows, key=lambda r: int(r["k"]))
+    """A cheap model ranks all, an expensive one its best k: a panel a pair, with the cost."""
+    pairs = list(dict.fromkeys(r["pair"] for r in rows))
     with styled():
-        figure = Figure(figsize=(10.5, 4), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, x in zip(panels, ("k", "gmacs"), strict=True):
-            places, heights = [r[x] for r in ordered], [r["objective"] for r in ordered]
+        figure = Figure(figsize=(4.2 * len(pairs), 4.2), layout="constrained")
+        panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
+        for axes, pair in zip(panels, pairs, strict=True):
+            own = sorted((r for r in rows if r["pair"] == pair), key=lambda r: int(r["k"]))
+            places, heights = range(len(own)), [r["objective"] for r in own]
             axes.errorbar(
-                places, heights, _errors(ordered), marker="o", color=COLORS[0], label="hybrid"
+                places, heights, _errors(own), marker="o", color=COLORS[0], label="hybrid"
             )
+            _draw_halves(axes, own[0], study)
+            costs = (f"{r['k']}\n{100 * r['gmacs'] / r['fine_gmacs']:.0f} %" for r in own)
+            axes.set_xticks(places, list(costs))
+            axes.set_title(pair, loc="left")
             axes.set_ylim(bottom=0)
-        _draw_halves(panels[0], ordered[0], study)
-        panels[0].set_xlabel("k videos scored again")
-        panels[1].plot(
-            [ordered[0]["fine_gmacs"]],
-            [_half(ordered[0], "fine", study)["objective"]],
-            "D",
-            color=COLORS[1],
-        )
-        panels[1].set_xlabel("GMACs of a cold query over the library")
-        panels[1].set_xlim(left=0)
-        plain_ticks(panels[0], [r["k"] for r in ordered])
         panels[0].set_ylabel(OBJECTIVE)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+        figure.supxlabel(
+            "k videos scored again, and GMACs of a cold query in percent of the finer half's over "
+            "the library",
+            fontsize=9,
+        )
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         headline(figure, "Hybrid search, 95 % intervals")
     save(figure, path)
 
@@ -199,7 +198,7 @@ def _draw_halves(axes: Axes, row: Row, study: Sequence[Row]) -> None:
     """Either model alone, as a line across."""
     for half, color in (("fine", COLORS[1]), ("cheap", COLORS[2])):
         alone = _half(row, half, study)
-        name = f"{alone['backbone']}, N = {alone['grid_size']}, alone"
+        name = "its finer half alone" if half == "fine" else "its cheaper half alone"
         axes.axhline(alone["objective"], color=color, label=name, linewidth=1.5)
         axes.axhspan(alone["objective_low"], alone["objective_high"], color=color, alpha=0.12)
 
