@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qasir.metrics import ranks
-from qasir.types import Int64
+from qasir.types import Float64, Int64
 from training.batches import Captioned
 from training.intervals import gains
 from training.learner import Learner
@@ -48,20 +48,28 @@ def validate(learner: Learner, split: Captioned, grid_sizes: Sequence[int]) -> V
 
 @torch.inference_mode()
 def choose_weights(learner: Learner, split: Captioned, grid_sizes: Sequence[int]) -> None:
-    """Set the weight of the super images at every grid size to the best on validation.
+    """Set the weight of the super images at every grid size to `best_weight` on validation.
 
-    Train cannot tell, since there both branches are fitted equally well. Of equals, the one
-    nearest to what was learned.
+    Train cannot tell, since there both branches are fitted equally well.
     """
     learner.eval()
     for grid_size in grid_sizes:
         whole, cells = _tables(learner, split, grid_size)
-        learned = learner.branches.super_image_weight(grid_size).item()
-        objectives = {
-            weight: gains(_ranks(weight * whole + (1 - weight) * cells, split)).mean()
-            for weight in sorted(WEIGHTS, key=lambda weight: abs(weight - learned))
-        }
-        learner.branches.set_weight(grid_size, max(objectives, key=objectives.__getitem__))
+        found = {w: gains(_ranks(w * whole + (1 - w) * cells, split)) for w in WEIGHTS}
+        learner.branches.set_weight(grid_size, best_weight(found))
+
+
+def best_weight(found: Mapping[float, Float64]) -> float:
+    """The weight with the best mean of gains [Q], if both branches beat the better one by more
+    than a standard error; otherwise that branch alone.
+
+    Of a few hundred captions one of eleven weights is always best by chance: the rule of
+    Breiman et al. (1984), where the simpler model is one branch.
+    """
+    alone = max((0.0, 1.0), key=lambda weight: found[weight].mean())
+    best = max(sorted(found, key=lambda w: abs(w - 0.5)), key=lambda weight: found[weight].mean())
+    better = found[best] - found[alone]
+    return best if better.mean() > better.std() / len(better) ** 0.5 else alone
 
 
 def _tables(learner: Learner, split: Captioned, grid_size: int) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,13 @@ from qasir.scoring import score_direct
 from qasir.types import Float32, Int64
 from tests.fixtures.planted import PlantedBackbone, finetune_params, passport, planted
 from training.apply import encode_queries, encode_units
+from training.intervals import gains
 from training.learner import Learner, fold
 from training.trainer import TrainingData
 from training.validation import (
     Validation,
     best_ratio,
+    best_weight,
     choose_weights,
     try_residual_ratios,
     validate,
@@ -101,18 +103,29 @@ def test_folding_keeps_order_and_adds_nothing_but_zeros(count: int, window: int)
     assert not flat[:, count:].any()
 
 
-def test_the_weight_that_is_best_on_validation_is_set() -> None:
+def test_the_best_weight_on_validation_is_set() -> None:
     data = planted(train=2, val=8)
     learner = noisy_learner(data)
-    tried = {}
+    found = {}
     for weight in (step / 10 for step in range(11)):
         learner.branches.set_weight(2, weight)
-        tried[weight] = validate(learner, data.val, (2,)).objective
-    learner.branches.set_weight(2, 0.44)
+        found[weight] = gains(validate(learner, data.val, (2,)).ranks[2])
     choose_weights(learner, data.val, (2,))
     chosen = learner.branches.at(2).super_image_weight
-    best = [weight for weight, value in tried.items() if value == max(tried.values())]
-    assert chosen == pytest.approx(min(best, key=lambda weight: abs(weight - 0.44)), abs=1e-6)
+    assert chosen == pytest.approx(best_weight(found), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "best"), [(0, 0, 0.0), (2, 1, 0.0), (0, 3, 0.0), (9, 1, 0.3)]
+)
+def test_both_branches_have_to_beat_one_by_more_than_a_standard_error(
+    won: int, lost: int, best: float
+) -> None:
+    """Of a hundred queries, two won and one lost are a gain of 3 with an error of 5."""
+    place = np.arange(100)
+    cells = np.where(place < 50, 300.0, 0.0)
+    both = np.where((place >= lost) & (place < 50 + won), 300.0, 0.0)
+    assert best_weight({0.0: cells, 0.3: both, 0.8: cells, 1.0: np.zeros(100)}) == best
 
 
 def ranked(share: float) -> Int64:

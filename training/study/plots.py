@@ -79,7 +79,7 @@ def _draw_cost(axes: Axes, rows: Sequence[Row], cost: str) -> None:
 def _name(axes: Axes, row: Row, cost: str) -> None:
     """Write N and R above and left of a point of the front, where no point can be."""
     axes.annotate(
-        f"N={row['grid_size']}, R={row['resolution']}",
+        f"{row['grid_size']}, {row['resolution']}",
         (row[cost], row["objective"]),
         xytext=(-4, 4),
         textcoords="offset points",
@@ -182,15 +182,14 @@ def plot_hybrid(rows: Sequence[Row], study: Sequence[Row], path: Path) -> None:
             costs = (f"{r['k']}\n{100 * r['gmacs'] / r['fine_gmacs']:.0f} %" for r in own)
             axes.set_xticks(places, list(costs))
             axes.set_title(pair, loc="left")
-            axes.set_ylim(bottom=0)
+            axes.set_xlabel("k videos scored again, GMACs")
+        # Once all is drawn: the panels share it.
+        panels[0].set_ylim(bottom=0)
         panels[0].set_ylabel(OBJECTIVE)
-        figure.supxlabel(
-            "k videos scored again, and GMACs of a cold query in percent of the finer half's over "
-            "the library",
-            fontsize=9,
-        )
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        headline(figure, "Hybrid search, 95 % intervals")
+        headline(
+            figure, "Hybrid search, 95 % intervals; GMACs in percent of the finer half's over all"
+        )
     save(figure, path)
 
 
