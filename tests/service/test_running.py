@@ -128,7 +128,7 @@ def test_media_comes_back_whole_and_in_ranges(running_service: RunningService) -
 def bad_file(kind: str, folder: Path, painted_video: PaintedVideo) -> Path:
     path = folder / "bad.mp4"
     if kind == "unsupported_media":
-        path.write_text("a dog runs on the beach")
+        path.write_text("words that no other test uploads")
     elif kind == "no_video_stream":
         write_sound(path)
     elif kind == "no_frames":

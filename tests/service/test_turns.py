@@ -113,12 +113,13 @@ def told(running: RunningService, check: str) -> float | None:
 def test_a_running_service_tells_sound_from_broken(running_service: RunningService) -> None:
     """Both processes had a turn, with what the worker stored; then a known pair goes wrong."""
     settings = running_service.settings
-    video_id = running_service.ingested()
+    running_service.ingested()
     wait_for(lambda: len(read_reports(settings.folders.run).reports) == settings.workers)
     wait_for(lambda: told(running_service, "image") == 1)
     assert told(running_service, "text") == 1
     try:
-        settings.canary_path.write_text(f"pairs: [{{query: a dog, video: {video_id}, within: 20}}]")
+        best = running_service.search("a dog")["results"][0]["video"]["id"]
+        settings.canary_path.write_text(f"pairs: [{{query: a dog, video: {best}, within: 20}}]")
         wait_for(lambda: told(running_service, "pair") == 1)
         settings.canary_path.write_text("pairs: [{query: a dog, video: vnobody}]")
         wait_for(lambda: told(running_service, "pair") == 0)
