@@ -138,6 +138,32 @@ DURATION = Row(
         ),
     ),
 )
+HYBRID = Row(
+    "Mode hybrid",
+    (
+        Panel(
+            "Scored in time",
+            "Share of the best videos of hybrid searches that the fine model scored before the "
+            "answer was due; the others left the answer provisional.",
+            RATIO,
+            (
+                Query(
+                    ratio(
+                        f'sum(rate(qasir_hybrid_videos_total{{{WHERE}, result="scored"}}{RATE}))',
+                        f"sum(rate(qasir_hybrid_videos_total{{{WHERE}}}{RATE}))",
+                    ),
+                    "scored",
+                ),
+            ),
+        ),
+        Panel(
+            "Waiting for the fine model",
+            "Videos that hybrid searches have asked for and the worker has still to encode.",
+            COUNT,
+            (Query(f"max(qasir_fine_requests{{{WHERE}}})", "videos"),),
+        ),
+    ),
+)
 GRID_SIZES = Row(
     "By grid size",
     (
@@ -147,8 +173,9 @@ GRID_SIZES = Row(
             SECONDS,
             (
                 Query(
-                    'grid_size:qasir_search_seconds:quantile5m{grid_size=~"$grid_size"}',
-                    "N {{grid_size}} p{{quantile}}",
+                    "grid_size_mode:qasir_search_seconds:quantile5m"
+                    '{grid_size=~"$grid_size", mode=~"$mode"}',
+                    "N {{grid_size}} {{mode}} p{{quantile}}",
                 ),
             ),
         ),
@@ -171,5 +198,5 @@ BOARD = Board(
     "qasir: overview",
     "Rate, errors and duration of searches, and the error budget.",
     (INSTANCE, MODE, GRID_SIZE),
-    (HEALTH, TRAFFIC, DURATION, GRID_SIZES),
+    (HEALTH, TRAFFIC, DURATION, GRID_SIZES, HYBRID),
 )
