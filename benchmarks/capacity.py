@@ -22,6 +22,7 @@ from benchmarks.search import served, settings_in
 from monitoring.serve import monitored
 from qasir.client import Client
 from qasir.manifest import Manifest, read_manifest, write_manifest
+from service.metrics import MODES
 from service.processes import free_ports
 from service.stack import EXPORT, ROOT
 
@@ -31,7 +32,6 @@ CAPTIONS = 60
 VIDEOS = 30
 SCRAPE = "1s"
 WINDOW = "15m"
-MODES = ("fast", "accurate")
 
 
 def run() -> list[Row]:

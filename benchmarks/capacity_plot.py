@@ -28,10 +28,10 @@ class GridCapacity:
 def plot(found: Sequence[GridCapacity], manifest: Manifest, path: Path) -> None:
     """Three panels over N: search, encoding, recall."""
     with styled():
-        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
+        figure = Figure(figsize=(10.5, 4.6), layout="constrained")
         searching, encoding, quality = figure.subplots(1, 3)
         sizes = [one.grid_size for one in found]
-        for mode, color in zip(("accurate", "fast"), COLORS, strict=False):
+        for mode, color in zip(found[0].p50, COLORS, strict=False):
             slow = [(one.grid_size, MILLI * one.p95[mode]) for one in found]
             usual = [(one.grid_size, MILLI * one.p50[mode]) for one in found]
             line(searching, slow, f"{mode} p95", color)
@@ -46,6 +46,6 @@ def plot(found: Sequence[GridCapacity], manifest: Manifest, path: Path) -> None:
             axes.set_ylim(0, axes.dataLim.y1 * 1.15)
             plain_ticks(axes, sizes, [f"{one.grid_size}\n{one.resolution} px" for one in found])
             axes.set_xlabel("grid size N, side R")
-            axes.legend()
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2)
         headline(figure, f"{manifest.name}, {manifest.variant}: as Prometheus scraped it")
     save(figure, path)
