@@ -236,6 +236,9 @@ def test_codes_and_statuses_of_others(scripted: Open) -> None:
     assert type(caught.value) is QasirError
     with pytest.raises(QasirError, match="UNIMPLEMENTED"):
         client.job("j")
+    full, _ = scripted(fails(BUSY, "Concurrent RPC limit exceeded!"))
+    with pytest.raises(Overloaded, match="try again"):
+        full.search("a dog")
     slow, _ = scripted(lambda _: time.sleep(0.5), timeout=0.1)
     with pytest.raises(ModelUnavailable, match="in time"):
         slow.search("a dog")

@@ -22,6 +22,7 @@ from qasir.errors import (
     MissingExtra,
     ModelUnavailable,
     NotFound,
+    Overloaded,
     QasirError,
     error_of,
 )
@@ -41,6 +42,8 @@ except ModuleNotFoundError as missing:
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 CHUNK_BYTES = 1 << 20
+# A page of videos with all the metadata they may have is more than gRPC's own 4 MB.
+MAX_ANSWER_BYTES = 64 << 20
 # Between two looks at a job whose stream broke off.
 PAUSE_SECONDS = 0.5
 FINAL = ("ready", "failed", "cancelled")
@@ -81,7 +84,10 @@ class GrpcClient:
     def __init__(self, target: str = DEFAULT_TARGET, timeout: float = 30.0) -> None:
         self.target = target
         self._timeout = timeout
-        options = [("grpc.service_config", json.dumps(RETRIES))]
+        options = [
+            ("grpc.service_config", json.dumps(RETRIES)),
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+        ]
         self._channel = grpc.insecure_channel(target, options)
         self._stub: Any = RetrievalStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
@@ -238,6 +244,8 @@ class GrpcClient:
                 f"no answer from a qasir service at {self.target} ({detail}); start one with "
                 f"`qasir up`, or name another"
             )
+        if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "limit exceeded" in detail:
+            return Overloaded(f"{self.target}: {detail}; try again later")
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ModelUnavailable(f"no answer from {self.target} in time; try again later")
         return QasirError(f"{self.target} answered {status.name}: {detail[:200]}")

@@ -21,7 +21,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from qasir.errors import Conflict
 from qasir.proto.v1 import retrieval_pb2 as pb
 from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
+from service import metrics
 from service.api.context import Context, open_context
+from service.api.grpc_server.calls import OPERATIONS
 from service.api.grpc_server.server import MAX_MESSAGE_BYTES, GrpcServer
 from service.core import Core, open_core
 from service.settings import Settings
@@ -282,6 +284,12 @@ def test_calls_count_as_their_http_twins(core: Core) -> None:
         ("job_events", "not_found"),
     ]:
         assert f'qasir_requests_total{{code="{code}",operation="{operation}"}} 1.0' in page
+
+
+def test_every_call_has_a_name_the_metrics_know() -> None:
+    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
+    assert set(OPERATIONS) == calls
+    assert set(OPERATIONS.values()) <= set(metrics.OPERATIONS)
 
 
 def test_a_bug_is_told_as_one(core: Core, capfd: pytest.CaptureFixture[str]) -> None:

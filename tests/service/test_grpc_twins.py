@@ -5,15 +5,18 @@ Messages are read by protobuf's own JSON form, not by the code that qasir reads 
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from httpx_sse import connect_sse
 
 from qasir.proto.v1 import retrieval_pb2 as pb
 from service.api.status import STATUSES
@@ -187,6 +190,34 @@ def test_a_failed_job_and_its_retry(running_service: RunningService, stub: Any) 
     other = running_service.http.post(f"/v1/jobs/{again['id']}/retry").json()
     assert again.keys() >= {key for key, value in comparable(other).items() if value is not None}
     assert (again["state"], again["attempts"]) == (other["state"], other["attempts"])
+
+
+def test_the_events_of_a_job(running_service: RunningService) -> None:
+    job_id = running_service.upload(running_service.new_video(90)).json()["job_id"]
+
+    def by_http() -> list[Any]:
+        url = f"/v1/jobs/{job_id}/events"
+        with (
+            httpx.Client(base_url=running_service.http.base_url, timeout=30) as http,
+            connect_sse(http, "GET", url) as source,
+        ):
+            return [comparable(event.json()) for event in source.iter_sse()]
+
+    def by_grpc() -> list[Any]:
+        with new_stub(running_service) as stub:
+            stream = stub.WatchJob(pb.WatchJobRequest(job_id=job_id))
+            return [comparable(from_message(message)) for message in stream]
+
+    with ThreadPoolExecutor(2) as threads:
+        events, messages = (each.result() for each in map(threads.submit, (by_http, by_grpc)))
+    assert events[-1] == messages[-1]
+    assert events[-1]["state"] == "ready"
+    # Each looks when it does; what both saw, they saw alike.
+    states = ["queued", "running", "ready"]
+    for seen in (events, messages):
+        assert sorted(seen, key=lambda job: (states.index(job["state"]), job["progress"])) == seen
+        assert len(seen) > 1
+    assert [by_http(), by_grpc()] == [events[-1:], messages[-1:]]
 
 
 @pytest.mark.parametrize("asked", [{}, {"limit": 1}, {"offset": 1, "limit": 1}])

@@ -27,6 +27,7 @@ from service.api.grpc_server.servicer import Retrieval
 # A chunk of an upload is the longest message there is to receive.
 MAX_MESSAGE_BYTES = 4 << 20
 HEALTH_SECONDS = 1.0
+KEEPALIVE_MS = 60_000
 
 log = structlog.get_logger()
 
@@ -45,6 +46,9 @@ class GrpcServer:
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                # Who went away without a word gives back a stream's place.
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 3),
             ],
             # Health checks and reflection count here too, so this bound is the wider one.
             maximum_concurrent_rpcs=2 * context.core.settings.max_requests,
