@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 
 from qasir import Client, GrpcClient
 from qasir.errors import (
+    Conflict,
     InvalidInput,
     ModelUnavailable,
     NotFound,
@@ -29,7 +31,7 @@ from qasir.proto.v1.retrieval_pb2_grpc import (
 )
 from qasir.results import Job
 from service.processes import free_ports
-from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService
+from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService, wait_for
 
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -68,6 +70,50 @@ def test_a_video_from_upload_to_delete(
     client.delete(upload.video_id)
     with pytest.raises(NotFound, match="no video"):
         client.video(upload.video_id)
+
+
+def test_examples_and_filters(running_service: RunningService, client: GrpcClient) -> None:
+    path = running_service.new_video(20)
+    upload = client.upload(path, metadata={"camera": 7, "place": {"name": "sea"}})
+    client.wait(upload.job_id)
+    example = {"video_id": upload.video_id, "start": 0, "end": 4}
+    wanted = {"metadata": {"camera": {"gte": 7}}, "duration": {"gt": 19.5}}
+    found = client.search(None, example=example, filter=wanted, mode="fast", context_seconds=1)
+    assert [hit.video.id for hit in found.results] == [upload.video_id]
+    assert client.search("a dog", filter={"metadata": {"camera": 8}}).results == []
+
+
+def test_generations(client: GrpcClient) -> None:
+    (generation,) = client.generations()
+    assert (generation.id, generation.state, generation.grid_sizes) == (1, "active", [2])
+    assert generation.videos.total >= generation.videos.done
+    again = client.activate_generation(1, max_missing=1000)
+    assert (again.id, again.state) == (1, "active")
+    with pytest.raises(NotFound):
+        client.build_generation(99)
+    with pytest.raises(Conflict):
+        client.retire_generation(1)
+
+
+def test_a_process_that_is_killed_is_not_noticed(
+    running_service: RunningService, client: GrpcClient
+) -> None:
+    """Its connection moves to the other process, or to the one that takes its place."""
+    client.search("a dog")
+    port = running_service.settings.grpc_port
+
+    def listeners(status: str) -> set[int]:
+        return {
+            member.pid
+            for member in running_service.service.members()
+            for connection in member.net_connections(kind="tcp")
+            if connection.status == status and connection.laddr.port == port
+        }
+
+    (mine,) = listeners(psutil.CONN_ESTABLISHED)
+    psutil.Process(mine).kill()
+    assert client.search("a cat").searched.videos >= 0
+    wait_for(lambda: len(listeners(psutil.CONN_LISTEN) - {mine}) == 2)
 
 
 def test_embeddings(client: GrpcClient) -> None:

@@ -6,66 +6,30 @@
 ...     print(client.search("a dog runs").results[0].video.title)
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from qasir.errors import (
-    InvalidInput,
-    MissingExtra,
-    ModelUnavailable,
-    NotFound,
-    Overloaded,
-    QasirError,
-    error_of,
-)
-from qasir.results import Embeddings, Job, SearchResults, Upload, VideoDetail, Videos
+from qasir.errors import InvalidInput, ModelUnavailable, NotFound, QasirError, error_of
+from qasir.grpc_channel import errors_of, open_channel
+from qasir.proto.plain import plain
+from qasir.proto.v1 import retrieval_pb2 as pb
+from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
+from qasir.results import Embeddings, Generation, Job, SearchResults, Upload, VideoDetail, Videos
 
-try:
-    import grpc
+if TYPE_CHECKING:
     from google.protobuf.message import Message
-
-    from qasir.proto.plain import plain
-    from qasir.proto.v1 import retrieval_pb2 as pb
-    from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
-except ModuleNotFoundError as missing:
-    raise MissingExtra(
-        "qasir.GrpcClient needs the package grpcio; run: pip install 'qasir[grpc]'"
-    ) from missing
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 CHUNK_BYTES = 1 << 20
-# A page of videos with all the metadata they may have is more than gRPC's own 4 MB.
-MAX_ANSWER_BYTES = 64 << 20
 # Between two looks at a job whose stream broke off.
 PAUSE_SECONDS = 0.5
 FINAL = ("ready", "failed", "cancelled")
-# What may be sent twice; gRPC does so itself, and waits as long as the service tells it to.
-IDEMPOTENT = (
-    *("ListVideos", "GetVideo", "ListJobs", "GetJob", "WatchJob", "CancelJob"),
-    *("Search", "Embed", "ListGenerations", "ActivateGeneration"),
-)
-RETRIES = {
-    "methodConfig": [
-        {
-            "name": [{"service": "qasir.v1.Retrieval", "method": name} for name in IDEMPOTENT],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-            },
-        }
-    ]
-}
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Message")
@@ -84,11 +48,7 @@ class GrpcClient:
     def __init__(self, target: str = DEFAULT_TARGET, timeout: float = 30.0) -> None:
         self.target = target
         self._timeout = timeout
-        options = [
-            ("grpc.service_config", json.dumps(RETRIES)),
-            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-        ]
-        self._channel = grpc.insecure_channel(target, options)
+        self._channel = open_channel(target)
         self._stub: Any = RetrievalStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def __enter__(self) -> "GrpcClient":
@@ -150,7 +110,7 @@ class GrpcClient:
 
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
         """The job as it is now, then each time that it changed, up to its end."""
-        with self._errors():
+        with errors_of(self.target):
             for message in self._stub.WatchJob(pb.WatchJobRequest(job_id=job_id), timeout=timeout):
                 yield self._read(Job, message)
 
@@ -182,20 +142,42 @@ class GrpcClient:
 
     def delete(self, video_id: str) -> None:
         """Remove a video with everything made of it; the next search does not find it."""
-        with self._errors():
+        with errors_of(self.target):
             self._stub.DeleteVideo(pb.DeleteVideoRequest(video_id=video_id), timeout=self._timeout)
 
-    def search(self, query: str, top_k: int = 10, **options: Any) -> SearchResults:
-        """Videos that answer a text; `options` as in the service's `SearchRequest`."""
+    def search(self, query: str | None, top_k: int = 10, **options: Any) -> SearchResults:
+        """Videos that answer a text, an `example` or both; `options` as in `SearchRequest`."""
         asked = _message(pb.SearchRequest, query=query, top_k=top_k, **options)
         return self._call(SearchResults, self._stub.Search, asked)
 
     def embed(self, texts: list[str]) -> Embeddings:
         """Unit vectors of texts, in the space in which videos are searched."""
-        with self._errors():
+        with errors_of(self.target):
             found = self._stub.Embed(_message(pb.EmbedRequest, texts=texts), timeout=self._timeout)
         vectors = [list(vector.values) for vector in found.vectors]
         return Embeddings(vectors, found.dim, found.fingerprint)
+
+    def generations(self) -> list[Generation]:
+        """Every model set of the store, oldest first, and how much of the library each holds."""
+        asked = pb.ListGenerationsRequest()
+        return self._call(_Generations, self._stub.ListGenerations, asked).generations
+
+    def build_generation(self, id: int, *, activate: bool = False) -> Generation:
+        """Encode every video with a model set; `activate`: as soon as it holds them all."""
+        asked = _message(pb.BuildGenerationRequest, id=id, activate=activate)
+        return self._call(Generation, self._stub.BuildGeneration, asked)
+
+    def activate_generation(self, id: int, **options: Any) -> Generation:
+        """Answer every search with a generation; `options` as in `ActivateGenerationRequest`."""
+        asked = _message(pb.ActivateGenerationRequest, id=id, **options)
+        return self._call(Generation, self._stub.ActivateGeneration, asked)
+
+    def retire_generation(self, id: int) -> None:
+        """Remove a generation's vectors; its model set stays in the store."""
+        with errors_of(self.target):
+            self._stub.RetireGeneration(
+                _message(pb.RetireGenerationRequest, id=id), timeout=self._timeout
+            )
 
     def _ended(self, job_id: str, on_job: Callable[[Job], None], deadline: float) -> Job | None:
         """The job as it was last seen: at its end, or at the deadline."""
@@ -213,12 +195,14 @@ class GrpcClient:
             time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
         return job
 
-    def _call(self, kind: type[T], call: Callable[..., Message], request: Any, **options: Any) -> T:
-        with self._errors():
+    def _call(
+        self, kind: type[T], call: "Callable[..., Message]", request: Any, **options: Any
+    ) -> T:
+        with errors_of(self.target):
             answer = call(request, **{"timeout": self._timeout, **options})
         return self._read(kind, answer)
 
-    def _read(self, kind: type[T], message: Message) -> T:
+    def _read(self, kind: type[T], message: "Message") -> T:
         try:
             return TypeAdapter(kind).validate_python(plain(message, whole=True))
         except ValidationError as error:
@@ -227,33 +211,15 @@ class GrpcClient:
                 f"use the same version of qasir on both sides"
             ) from error
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise self._error(error) from error
-
-    def _error(self, error: Any) -> QasirError:
-        told = {each.key: each.value for each in error.trailing_metadata() or ()}
-        status, detail = error.code(), error.details() or ""
-        if "qasir-code" in told:
-            return error_of(told["qasir-code"], detail)
-        if status is grpc.StatusCode.UNAVAILABLE:
-            return ModelUnavailable(
-                f"no answer from a qasir service at {self.target} ({detail}); start one with "
-                f"`qasir up`, or name another"
-            )
-        if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "limit exceeded" in detail:
-            return Overloaded(f"{self.target}: {detail}; try again later")
-        if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ModelUnavailable(f"no answer from {self.target} in time; try again later")
-        return QasirError(f"{self.target} answered {status.name}: {detail[:200]}")
-
 
 @dataclass(frozen=True)
 class _Jobs:
     jobs: list[Job]
+
+
+@dataclass(frozen=True)
+class _Generations:
+    generations: list[Generation]
 
 
 def _message(kind: type[M], **fields: Any) -> M:

@@ -143,3 +143,28 @@ class Embeddings:
     vectors: list[list[float]]
     dim: int
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class HeldVideos:
+    """Videos of the library: those a generation holds, and those it could not take."""
+
+    total: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A model set and the vectors made by it: stored | building | ready | active | previous."""
+
+    id: int
+    state: str
+    model: str
+    variant: str
+    fingerprint: str
+    grid_sizes: list[int]
+    fps: float
+    videos: HeldVideos
+    created: datetime | None
+    error: str | None

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import grpc
@@ -22,11 +24,13 @@ from qasir.errors import Conflict
 from qasir.proto.v1 import retrieval_pb2 as pb
 from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
 from service import metrics
-from service.api.context import Context, open_context
+from service.api.context import open_context
 from service.api.grpc_server.calls import OPERATIONS
-from service.api.grpc_server.server import MAX_MESSAGE_BYTES, GrpcServer
+from service.api.grpc_server.server import GrpcServer
 from service.core import Core, open_core
+from service.processes import free_ports
 from service.settings import Settings
+from tests.fixtures.retrieval import outcome, serve
 from tests.fixtures.service import RunningService, wait_for
 from tests.fixtures.triton import RunningTriton
 from tests.service.test_contract import limited
@@ -35,10 +39,7 @@ __all__ = ["limited"]
 
 SERVICE = "qasir.v1.Retrieval"
 SERVING = health_pb2.HealthCheckResponse.SERVING
-HEADER = pb.UploadVideoRequest(header=pb.UploadHeader(filename="a.mp4"))
 CHUNK = pb.UploadVideoRequest(chunk=b"x")
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -46,32 +47,6 @@ def core(limited: Settings) -> Iterator[Core]:
     opened = open_core(limited)
     yield opened
     opened.close()
-
-
-def serve(context: Context, ask: Callable[[Any], Awaitable[T]]) -> T:
-    """What `ask` finds with a stub of a server in this process."""
-
-    async def run() -> T:
-        server = GrpcServer(context)
-        await server.start()
-        port = context.core.settings.grpc_port
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                return await ask(RetrievalStub(channel))  # type: ignore[no-untyped-call]
-        finally:
-            await server.stop()
-
-    return anyio.run(run)
-
-
-async def outcome(call: Awaitable[Any]) -> tuple[str, str, dict[str, str]]:
-    """Status, code and metadata of a call; OK where it succeeded."""
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        told = {key: str(value) for key, value in error.trailing_metadata()}
-        return error.code().name, told.get("qasir-code", ""), told
-    return "OK", "ok", {}
 
 
 @contextlib.contextmanager
@@ -134,6 +109,22 @@ def test_a_taken_port_is_named(core: Core) -> None:
                 await run()
 
     anyio.run(hold)
+
+
+def test_a_second_service_may_not_join_in(running_service: RunningService) -> None:
+    """Processes that share a port would share each other's callers."""
+    (http_port,) = free_ports(1)
+    environment = {**os.environ, **running_service.service.variables}
+    second = subprocess.run(
+        running_service.service.command,
+        env={**environment, "QASIR_HTTP_PORT": str(http_port)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert second.returncode == 2
+    assert "set QASIR_GRPC_PORT" in second.stderr
 
 
 def test_the_callers_deadline_reaches_triton(core: Core, triton_server: RunningTriton) -> None:
@@ -204,67 +195,6 @@ def test_calls_under_way_are_bounded_with_those_of_http(limited: Settings) -> No
     (_, first, _), (_, second, _) = serve(context, ask)
     core.close()
     assert (first, second) == ("overloaded", "not_found")
-
-
-@pytest.mark.parametrize(
-    ("messages", "code"),
-    [
-        ([], "invalid_input"),
-        ([CHUNK], "invalid_input"),
-        ([pb.UploadVideoRequest()], "invalid_input"),
-        ([HEADER], "invalid_input"),
-        ([HEADER, HEADER], "invalid_input"),
-        ([HEADER, CHUNK, pb.UploadVideoRequest()], "invalid_input"),
-        (
-            [pb.UploadVideoRequest(header=pb.UploadHeader(expected_bytes=1 << 40))],
-            "upload_too_large",
-        ),
-        ([pb.UploadVideoRequest(header=pb.UploadHeader(expected_bytes=-1)), CHUNK], "ok"),
-    ],
-    ids=["nothing", "no header", "no part", "no bytes", "two headers", "odd", "huge", "negative"],
-)
-def test_uploads_that_are_none(
-    core: Core, messages: list[pb.UploadVideoRequest], code: str
-) -> None:
-    async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
-        return await outcome(stub.UploadVideo(iter(messages)))
-
-    _, said, _ = serve(open_context(core), ask)
-    assert said == code
-    assert list(core.settings.folders.uploads.glob("*.part")) == []
-
-
-@pytest.mark.parametrize(
-    ("limits", "sent"),
-    [({"request_stall_seconds": 0.1}, "once"), ({"upload_seconds": 0.2}, "slowly")],
-)
-def test_an_upload_that_stops_coming_is_given_up(
-    limited: Settings, limits: dict[str, float], sent: str
-) -> None:
-    core = open_core(limited.model_copy(update=limits))
-
-    async def messages() -> AsyncIterator[pb.UploadVideoRequest]:
-        yield HEADER
-        while True:
-            yield CHUNK
-            await asyncio.sleep(30 if sent == "once" else 0.05)
-
-    async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
-        return await outcome(stub.UploadVideo(messages()))
-
-    status, code, _ = serve(open_context(core), ask)
-    core.close()
-    assert (status, code) == ("DEADLINE_EXCEEDED", "request_timeout")
-    assert list(limited.folders.uploads.glob("*.part")) == []
-
-
-def test_a_message_is_bounded(core: Core) -> None:
-    longer = pb.UploadVideoRequest(chunk=bytes(MAX_MESSAGE_BYTES))
-
-    async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
-        return await outcome(stub.UploadVideo(iter([HEADER, longer])))
-
-    assert serve(open_context(core), ask)[0] == "RESOURCE_EXHAUSTED"
 
 
 def test_calls_count_as_their_http_twins(core: Core) -> None:
