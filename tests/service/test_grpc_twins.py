@@ -5,6 +5,7 @@ Messages are read by protobuf's own JSON form, not by the code that qasir reads 
 
 import base64
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,7 @@ from qasir.proto.v1 import retrieval_pb2 as pb
 from service.api.status import STATUSES
 from tests.fixtures.retrieval import new_stub, refused
 from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService, wait_for
+from tests.fixtures.triton import RunningTriton
 
 QUERY = "a green ball on the house"
 METADATA = {"year": 2020, "ratio": 0.25, "tags": ["sea", 3, None, {"deep": True}], "note": "é"}
@@ -192,9 +194,7 @@ def test_a_failed_job_and_its_retry(running_service: RunningService, stub: Any) 
     assert (again["state"], again["attempts"]) == (other["state"], other["attempts"])
 
 
-def test_the_events_of_a_job(running_service: RunningService) -> None:
-    job_id = running_service.upload(running_service.new_video(90)).json()["job_id"]
-
+def test_the_events_of_a_job(running_service: RunningService, triton_server: RunningTriton) -> None:
     def by_http() -> list[Any]:
         url = f"/v1/jobs/{job_id}/events"
         with (
@@ -209,7 +209,11 @@ def test_the_events_of_a_job(running_service: RunningService) -> None:
             return [comparable(from_message(message)) for message in stream]
 
     with ThreadPoolExecutor(2) as threads:
-        events, messages = (each.result() for each in map(threads.submit, (by_http, by_grpc)))
+        with triton_server.paused():
+            job_id = running_service.upload(running_service.new_video(90)).json()["job_id"]
+            watching = [threads.submit(each) for each in (by_http, by_grpc)]
+            time.sleep(1)
+        events, messages = (each.result() for each in watching)
     assert events[-1] == messages[-1]
     assert events[-1]["state"] == "ready"
     # Each looks when it does; what both saw, they saw alike.
