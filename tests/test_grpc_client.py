@@ -14,7 +14,6 @@ import pytest
 
 from qasir import Client, GrpcClient
 from qasir.errors import (
-    Conflict,
     InvalidInput,
     ModelUnavailable,
     NotFound,
@@ -46,6 +45,13 @@ def client(running_service: RunningService) -> Iterator[GrpcClient]:
 def by_http(running_service: RunningService) -> Iterator[Client]:
     with Client(f"http://127.0.0.1:{running_service.settings.http_port}") as made:
         yield made
+
+
+def test_it_has_the_methods_of_client() -> None:
+    def methods(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert methods(Client) <= methods(GrpcClient)
 
 
 def test_a_video_from_upload_to_delete(
@@ -87,12 +93,10 @@ def test_generations(client: GrpcClient) -> None:
     (generation,) = client.generations()
     assert (generation.id, generation.state, generation.grid_sizes) == (1, "active", [2])
     assert generation.videos.total >= generation.videos.done
-    again = client.activate_generation(1, max_missing=1000)
+    again = client.activate(1, max_missing=1000)
     assert (again.id, again.state) == (1, "active")
     with pytest.raises(NotFound):
-        client.build_generation(99)
-    with pytest.raises(Conflict):
-        client.retire_generation(1)
+        client.activate(99)
 
 
 def test_a_process_that_is_killed_is_not_noticed(
@@ -149,10 +153,10 @@ def test_upload_of_nothing_asks_nobody(tmp_path: Path) -> None:
 
 def test_unknown_options_are_named() -> None:
     with GrpcClient("127.0.0.1:1") as client:
-        with pytest.raises(InvalidInput, match=r"topk.*SearchRequest"):
-            client.search("a dog", topk=3)
-        with pytest.raises(InvalidInput, match="SearchRequest"):
-            client.search("a dog", mode=3)
+        with pytest.raises(InvalidInput, match=r"words.*SearchRequest"):
+            client.search(example={"words": "a dog"})
+        with pytest.raises(InvalidInput, match=r"missing.*ActivateGenerationRequest"):
+            client.activate(1, missing=3)
 
 
 def test_no_service_is_said_with_the_next_step() -> None:

@@ -118,9 +118,9 @@ class GrpcClient:
         """One job as it is now."""
         return self._call(Job, self._stub.GetJob, pb.GetJobRequest(job_id=job_id))
 
-    def jobs(self, offset: int = 0, limit: int = 50) -> list[Job]:
-        """Jobs, newest first."""
-        asked = _message(pb.ListJobsRequest, offset=offset, limit=limit)
+    def jobs(self, offset: int = 0, limit: int = 50, state: str | None = None) -> list[Job]:
+        """Jobs, newest first; of one state, or of all."""
+        asked = _message(pb.ListJobsRequest, offset=offset, limit=limit, state=state)
         return self._call(_Jobs, self._stub.ListJobs, asked).jobs
 
     def cancel(self, job_id: str) -> Job:
@@ -145,9 +145,35 @@ class GrpcClient:
         with errors_of(self.target):
             self._stub.DeleteVideo(pb.DeleteVideoRequest(video_id=video_id), timeout=self._timeout)
 
-    def search(self, query: str | None, top_k: int = 10, **options: Any) -> SearchResults:
-        """Videos that answer a text, an `example` or both; `options` as in `SearchRequest`."""
-        asked = _message(pb.SearchRequest, query=query, top_k=top_k, **options)
+    def search(
+        self,
+        query: str | None = None,
+        top_k: int = 10,
+        *,
+        mode: str | None = None,
+        grid_size: int | None = None,
+        group_by: str | None = None,
+        offset: int | None = None,
+        filter: Mapping[str, Any] | None = None,
+        example: Mapping[str, Any] | None = None,
+        context_seconds: float | None = None,
+    ) -> SearchResults:
+        """Videos that answer a text, an example, or both; see the service's `Search`.
+
+        `example` is {"image": the bytes of a picture} or {"video_id", "start", "end"}.
+        """
+        asked = _message(
+            pb.SearchRequest,
+            query=query,
+            top_k=top_k,
+            mode=mode,
+            grid_size=grid_size,
+            group_by=group_by,
+            offset=offset,
+            filter=None if filter is None else dict(filter),
+            example=None if example is None else dict(example),
+            context_seconds=context_seconds,
+        )
         return self._call(SearchResults, self._stub.Search, asked)
 
     def embed(self, texts: list[str]) -> Embeddings:
@@ -162,22 +188,10 @@ class GrpcClient:
         asked = pb.ListGenerationsRequest()
         return self._call(_Generations, self._stub.ListGenerations, asked).generations
 
-    def build_generation(self, id: int, *, activate: bool = False) -> Generation:
-        """Encode every video with a model set; `activate`: as soon as it holds them all."""
-        asked = _message(pb.BuildGenerationRequest, id=id, activate=activate)
-        return self._call(Generation, self._stub.BuildGeneration, asked)
-
-    def activate_generation(self, id: int, **options: Any) -> Generation:
-        """Answer every search with a generation; `options` as in `ActivateGenerationRequest`."""
-        asked = _message(pb.ActivateGenerationRequest, id=id, **options)
+    def activate(self, generation_id: int, **options: Any) -> Generation:
+        """Answer every search from now on with a generation; `options` as in the message."""
+        asked = _message(pb.ActivateGenerationRequest, id=generation_id, **options)
         return self._call(Generation, self._stub.ActivateGeneration, asked)
-
-    def retire_generation(self, id: int) -> None:
-        """Remove a generation's vectors; its model set stays in the store."""
-        with errors_of(self.target):
-            self._stub.RetireGeneration(
-                _message(pb.RetireGenerationRequest, id=id), timeout=self._timeout
-            )
 
     def _ended(self, job_id: str, on_job: Callable[[Job], None], deadline: float) -> Job | None:
         """The job as it was last seen: at its end, or at the deadline."""

@@ -156,15 +156,19 @@ class HeldVideos:
 
 @dataclass(frozen=True)
 class Generation:
-    """A model set and the vectors made by it: stored | building | ready | active | previous."""
+    """A model set and the vectors made by it.
+
+    state: stored | building | ready | active | previous.
+    """
 
     id: int
     state: str
     model: str
+    backbone: str
     variant: str
     fingerprint: str
     grid_sizes: list[int]
     fps: float
     videos: HeldVideos
-    created: datetime | None
-    error: str | None
+    created: datetime | None = None
+    error: str | None = None
