@@ -27,9 +27,12 @@ def attention(similarities: Float32, tau: float) -> Float32:
     >>> attention(np.array([0.0, 0.0], np.float32), tau=0.1).tolist()
     [0.5, 0.5]
     """
-    logits = similarities / np.float32(tau)
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(weights / weights.sum(-1, keepdims=True), np.float32)
+    # In place: recall does this for every video of a library.
+    weights = np.asarray(similarities / np.float32(tau), np.float32)
+    weights -= weights.max(-1, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(-1, keepdims=True)
+    return weights
 
 
 def unit_weights(similarities: Float32, tau: float, pooling: Pooling) -> Float32:

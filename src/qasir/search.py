@@ -103,9 +103,9 @@ def promoted(recalled: Recalled, scores: Mapping[str, float]) -> Recalled:
 def _ranked(ids: Sequence[str], scores: Float32) -> Recalled:
     # Processes that were filled in another order differ in the last bits: not in the ranking.
     rounded = np.round(scores, SCORE_DECIMALS)
-    order = np.argsort(-rounded, kind="stable")
-    ranked, ranked_scores = [ids[i] for i in order.tolist()], rounded[order]
-    # Few scores tie, so names are compared only there.
+    order = np.argsort(-rounded)
+    ranked, ranked_scores = list(map(ids.__getitem__, order.tolist())), rounded[order]
+    # Few scores tie, so names are compared only there, and the sort need not be stable.
     for begin, end in _runs(ranked_scores[1:] == ranked_scores[:-1]):
         ranked[begin : end + 1] = sorted(ranked[begin : end + 1])
     return Recalled(tuple(ranked), ranked_scores)
