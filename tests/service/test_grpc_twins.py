@@ -182,7 +182,7 @@ def test_a_video_and_its_job(running_service: RunningService, video_id: str) -> 
 
 def test_a_failed_job_and_its_retry(running_service: RunningService, stub: Any) -> None:
     path = running_service.folder / "words.mp4"
-    path.write_text("a dog runs on the beach")
+    path.write_text("words in the place of a video")
     job_id = running_service.upload(path).json()["job_id"]
     assert running_service.finished(job_id)["state"] == "failed"
     message = pb.GetJobRequest(job_id=job_id)
