@@ -1,6 +1,7 @@
 """Model sets and generations from the command line: `python -m service.models COMMAND`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from rich.table import Column, Table
 
 from qasir.errors import QasirError
 from qasir.triton import Triton
+from service.api.schemas.generations import GenerationOut
 from service.connect import open_triton
 from service.engine.generations import Activation, Generation, Generations
 from service.settings import Settings, load_settings
@@ -100,7 +102,8 @@ def parser() -> argparse.ArgumentParser:
     """`list`, `add FOLDER`, and `build`, `activate`, `retire` of a version."""
     result = argparse.ArgumentParser(prog="qasir models", description="Models and generations.")
     commands = result.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="every version, and how many videos it holds")
+    listing = commands.add_parser("list", help="every version, and how many videos it holds")
+    listing.add_argument("--json", action="store_true", help="print JSON")
     adding = commands.add_parser("add", help="copy a verified export into the store")
     adding.add_argument("export", type=Path)
     building = commands.add_parser("build", help="encode every video with a version")
@@ -128,7 +131,12 @@ def run(given: argparse.Namespace, tools: Tools) -> str | Table:
         case "retire":
             return retire(tools, given.version)
         case _:
-            return table(tools)
+            return _json(tools) if given.json else table(tools)
+
+
+def _json(tools: Tools) -> str:
+    said = [GenerationOut.of(one).model_dump(mode="json") for one in tools.generations.list()]
+    return json.dumps(said, indent=2)
 
 
 def _fine(given: argparse.Namespace) -> Fine | None:

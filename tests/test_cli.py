@@ -10,9 +10,10 @@ from typer.testing import CliRunner, Result
 
 from qasir import cli, ingest
 from qasir.cli import app, files_of
-from qasir.errors import InvalidConfig, ModelUnavailable, NotFound
+from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
 from qasir.results import Video
 from qasir.tables import clock, length_of
+from qasir.terminal import console, default_url
 from service.processes import free_ports
 from tests.fixtures.triton import ROOT
 from tests.test_client import FOUND, JOB, VIDEO, Answers, answers, problem
@@ -29,7 +30,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.console, "width", 120)
+    monkeypatch.setattr(console, "width", 120)
 
 
 def test_search_prints_a_table(answers: Answers) -> None:
@@ -78,6 +79,41 @@ def test_videos_list_show_and_delete(answers: Answers) -> None:
     shown = json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)
     assert (shown["codec"], shown["job"]["error"]["detail"]) == ("h264", "not one frame decodes")
     assert run("videos", "delete", "v1", "--url", answers.url).output == "deleted v1\n"
+
+
+def test_jobs_are_shown_in_a_table(answers: Answers) -> None:
+    running = {**JOB, "state": "running", "stage": "encode", "progress": 0.42, "eta_seconds": 7.0}
+    answers.to("GET /v1/jobs", {"jobs": [running], "offset": 0, "limit": 50})
+    shown = run("jobs", "list", "--url", answers.url).output
+    (row,) = [line for line in shown.splitlines() if "j1" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["j1", "v1", "running, encode", "42%", "7 s", ""]
+    answers.to("POST /v1/jobs/j1/cancel", {**JOB, "state": "cancelled"})
+    assert "cancelled" in run("jobs", "cancel", "j1", "--url", answers.url).output
+
+
+def test_search_passes_its_options_on(answers: Answers, tmp_path: Path) -> None:
+    answers.to("POST /v1/search", FOUND)
+    (tmp_path / "dog.jpg").write_bytes(b"picture")
+    options = ["--mode", "hybrid", "--grid-size", "3", "--group-by", "moment", "--context", "2"]
+    more = ["--filter", '{"title": {"contains": "dog"}}', "--image", str(tmp_path / "dog.jpg")]
+    assert run("search", *options, *more, "--url", answers.url).exit_code == 0
+    assert json.loads(answers.asked[0][1]) == {
+        "top_k": 10,
+        "mode": "hybrid",
+        "grid_size": 3,
+        "group_by": "moment",
+        "filter": {"title": {"contains": "dog"}},
+        "example": {"image": "cGljdHVyZQ=="},
+        "context_seconds": 2.0,
+    }
+    refused = run("search", "a dog", "--filter", "[1]", "--url", answers.url)
+    assert isinstance(refused.exception, InvalidInput)
+
+
+def test_doctor_as_json_is_json_alone() -> None:
+    findings = json.loads(run("doctor", "--json").stdout)
+    assert {"name", "ok", "found", "fix"} <= findings[0].keys()
 
 
 def test_ingest_takes_a_folder_and_waits(answers: Answers, tmp_path: Path) -> None:
@@ -174,7 +210,7 @@ def test_an_error_is_one_message_and_exit_code_1(
 def test_the_url_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QASIR_HTTP_PORT", "4711")
     monkeypatch.delenv("QASIR_HOST", raising=False)
-    assert cli.default_url() == "http://127.0.0.1:4711"
+    assert default_url() == "http://127.0.0.1:4711"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qasir import transport
 from qasir.client import Client
 from qasir.errors import (
     DecoderCrashed,
@@ -83,6 +85,7 @@ class Answers:
     url: str
     say: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
     def to(self, request: str, *answers: Any, status: int = 200) -> None:
         self.say[request] = [(status, answer) for answer in answers]
@@ -105,6 +108,10 @@ def answers() -> Iterator[Answers]:
             content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if self.path.endswith("/events"):
+                self.send_header("Content-Type", "text/event-stream")
+            for name, value in said.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
@@ -157,9 +164,20 @@ def test_upload_of_nothing_asks_nobody(answers: Answers, client: Client, tmp_pat
     assert answers.asked == []
 
 
+def events(*jobs: dict[str, Any]) -> str:
+    """What the service streams: a heartbeat, and an event for each change."""
+    told = [f"event: job\nid: {job['state']}\ndata: {json.dumps(job)}\n\n" for job in jobs]
+    return ": ping\n\n" + "".join(told)
+
+
 def test_wait_follows_a_job_to_its_end(answers: Answers, client: Client) -> None:
     running = {**JOB, "state": "running", "stage": "encode", "progress": 0.5, "eta_seconds": 2.0}
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "queued"}, running, JOB)
+    # The stream breaks off once, as at a service that starts again.
+    answers.to(
+        "GET /v1/jobs/j1/events",
+        events({**JOB, "state": "queued"}, running),
+        events(running, JOB),
+    )
     seen: list[Job] = []
     assert client.wait("j1", seen.append).state == "ready"
     assert [job.state for job in seen] == ["queued", "running", "ready"]
@@ -168,15 +186,41 @@ def test_wait_follows_a_job_to_its_end(answers: Answers, client: Client) -> None
 
 def test_wait_raises_the_error_of_a_failed_job(answers: Answers, client: Client) -> None:
     error = {"code": "decoder_crashed", "detail": "frame 7", "retryable": False}
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
+    answers.to("GET /v1/jobs/j1/events", events({**JOB, "state": "failed", "error": error}))
     with pytest.raises(DecoderCrashed, match="frame 7"):
         client.wait("j1")
 
 
 def test_wait_ends(answers: Answers, client: Client) -> None:
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "running"})
+    answers.to("GET /v1/jobs/j1/events", events({**JOB, "state": "running"}))
     with pytest.raises(ModelUnavailable, match=r"is running after 0\.1 s"):
         client.wait("j1", timeout=0.1)
+
+
+def test_what_may_be_sent_twice_waits_for_a_busy_service(
+    answers: Answers, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "FIRST_PAUSE_SECONDS", 0.01)
+    busy = problem("overloaded", "64 searches wait")
+    answers.say["POST /v1/search"] = [(429, busy), (503, busy), (200, FOUND)]
+    assert client.search("a dog").results
+    assert len(answers.asked) == 3
+    answers.say["POST /v1/search"] = [(429, busy)]
+    with pytest.raises(Overloaded, match="64 searches wait"):
+        client.search("a dog")
+    assert len(answers.asked) == 3 + transport.TRIES
+    answers.say["POST /v1/jobs/j1/retry"] = [(429, busy), (202, JOB)]
+    with pytest.raises(Overloaded):
+        client.retry("j1")
+
+
+def test_retry_after_is_obeyed(answers: Answers, client: Client) -> None:
+    busy = problem("overloaded", "64 searches wait")
+    answers.say["POST /v1/search"] = [(429, busy), (200, FOUND)]
+    answers.headers["Retry-After"] = "1"
+    begin = time.monotonic()
+    client.search("a dog")
+    assert 1.0 <= time.monotonic() - begin < 2.0
 
 
 def test_search_reads_results_and_passes_options(answers: Answers, client: Client) -> None:

@@ -1,25 +1,24 @@
 """`qasir`: run the stack, fill the library, search it."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from qasir import doctor as doctors
-from qasir.client import Client
-from qasir.errors import InvalidConfig, NotFound, QasirError
+from qasir.cli_library import jobs_app, videos_app
+from qasir.errors import InvalidConfig, InvalidInput, NotFound, QasirError
 from qasir.files import may_be_video
 from qasir.ingest import ingest_files
-from qasir.tables import candidates_table, results_table, videos_table
+from qasir.tables import candidates_table, results_table
+from qasir.terminal import AsJson, Url, complaints, console, open_client, print_json
 from qasir.tune import (
     Wish,
     choose,
@@ -32,24 +31,8 @@ from qasir.tune import (
 )
 
 app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
-videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
 app.add_typer(videos_app, name="videos")
-
-console = Console(highlight=False)
-complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-
-
-def default_url() -> str:
-    """The service of this machine, where the environment puts it."""
-    host, port = (
-        os.environ.get("QASIR_HOST", "127.0.0.1"),
-        os.environ.get("QASIR_HTTP_PORT", "3000"),
-    )
-    return f"http://{host}:{port}"
-
-
-Url = Annotated[str, typer.Option("--url", help="URL of the service.", default_factory=default_url)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(jobs_app, name="jobs")
 
 
 @app.command()
@@ -75,27 +58,51 @@ def models(context: typer.Context) -> None:
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")], url: Url
+    paths: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")],
+    url: Url,
+    as_json: AsJson = False,
 ) -> None:
-    """Upload videos and wait until they are searchable."""
-    with Client(url) as client:
-        failed = ingest_files(client, list(files_of(paths)), console)
-    for path, reason in failed.items():
-        complaints.print(f"{path}: {reason}")
+    """Upload videos and wait until they are searchable; again, to go on after an interruption."""
+    with open_client(url) as client:
+        done = ingest_files(client, list(files_of(paths)), complaints if as_json else console)
+    if as_json:
+        print_json([asdict(one) for one in done])
+    failed = [one for one in done if one.error is not None]
+    for one in failed:
+        complaints.print(f"{one.path}: {one.error}")
     if failed:
         raise typer.Exit(1)
 
 
 @app.command()
 def search(
-    text: str,
     url: Url,
+    text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     top: Annotated[int, typer.Option(help="How many results.")] = 10,
+    offset: Annotated[int, typer.Option(help="How many better ones to leave out.")] = 0,
+    mode: Annotated[str | None, typer.Option(help="fast | accurate | hybrid.")] = None,
+    grid_size: Annotated[int | None, typer.Option(help="N, of those that are served.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="video | moment.")] = None,
+    where: Annotated[
+        str | None, typer.Option("--filter", help="A JSON object; docs/search.md.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Search by this picture too.")] = None,
+    context: Annotated[float | None, typer.Option(help="Seconds around each moment.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the videos, and the moments in them, that a text describes."""
-    with Client(url) as client:
-        found = client.search(text, top)
+    """Find the videos, and the moments in them, that a text describes or a picture shows."""
+    with open_client(url) as client:
+        found = client.search(
+            text,
+            top,
+            mode=mode,
+            grid_size=grid_size,
+            group_by=group_by,
+            offset=offset or None,
+            filter=None if where is None else read_filter(where),
+            example=None if image is None else {"image": read_picture(image)},
+            context_seconds=context,
+        )
     if as_json:
         print_json(asdict(found))
         return
@@ -106,38 +113,6 @@ def search(
     milliseconds = found.timings_ms.get("total", 0.0)
     hours = found.searched.seconds / 3600
     console.print(f"{found.searched.videos} videos, {hours:.2f} h, {milliseconds:.0f} ms")
-
-
-@videos_app.command("list")
-def list_videos(
-    url: Url,
-    limit: Annotated[int, typer.Option(help="How many.")] = 50,
-    offset: Annotated[int, typer.Option(help="How many newer ones to leave out.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """The library, newest first."""
-    with Client(url) as client:
-        page = client.videos(offset, limit)
-    if as_json:
-        print_json(asdict(page))
-        return
-    console.print(videos_table(page.videos))
-    console.print(f"{len(page.videos)} of {page.total} videos")
-
-
-@videos_app.command("show")
-def show_video(video_id: str, url: Url) -> None:
-    """All that is known of one video, as JSON."""
-    with Client(url) as client:
-        print_json(asdict(client.video(video_id)))
-
-
-@videos_app.command("delete")
-def delete_video(video_id: str, url: Url) -> None:
-    """Remove a video and everything made of it."""
-    with Client(url) as client:
-        client.delete(video_id)
-    console.print(f"deleted {video_id}")
 
 
 @app.command()
@@ -168,10 +143,12 @@ def tune(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: AsJson = False) -> None:
     """What this machine lacks for running qasir, and the fix."""
     findings = doctors.diagnose(doctors.this_machine())
-    for finding in findings:
+    if as_json:
+        print_json([{**asdict(finding), "ok": finding.ok} for finding in findings])
+    for finding in [] if as_json else findings:
         verdict = "[green]ok[/]     " if finding.ok else "[red]problem[/]"
         console.print(f"{verdict} {finding.name}: {escape(finding.found)}", soft_wrap=True)
         if not finding.ok:
@@ -180,9 +157,30 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def print_json(value: object) -> None:
-    """One JSON document on standard output, whatever its width."""
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+def read_filter(text: str) -> dict[str, Any]:
+    """The value of --filter.
+
+    Raises:
+        InvalidInput: it is no JSON object.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--filter is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f'--filter is {text[:40]}; send {{"duration": {{"gte": 60}}}}')
+    return value
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a picture.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    if not path.is_file():
+        raise NotFound(f"no picture at {path}")
+    return path.read_bytes()
 
 
 def files_of(paths: Sequence[Path]) -> Iterator[Path]:

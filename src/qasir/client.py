@@ -6,39 +6,59 @@
 ...     print(client.search("a dog runs").results[0].video.title)
 """
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
-import httpx
-from pydantic import TypeAdapter, ValidationError
+import httpx_sse
 
 from qasir.errors import ModelUnavailable, NotFound, QasirError, error_of
-from qasir.results import Job, SearchResults, Upload, VideoDetail, Videos
+from qasir.results import (
+    Embeddings,
+    Generation,
+    Job,
+    SearchResults,
+    Upload,
+    VideoDetail,
+    Videos,
+)
+from qasir.resumable import Memory, send_file
+from qasir.transport import Transport
 
 DEFAULT_URL = "http://127.0.0.1:3000"
-POLL_SECONDS = 0.25
+# From this size on a file is sent by tus, so that a broken connection costs little.
+RESUMABLE_BYTES = 32 << 20
 FINAL = ("ready", "failed", "cancelled")
-
-T = TypeVar("T")
+# Events have a heartbeat of 10 s.
+SILENCE_SECONDS = 30.0
+# Between two looks at a job whose stream broke off, and how long that may go on.
+PAUSE_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0
 
 
 class Client:
     """A service by its URL; safe to share between threads.
+
+    `timeout` in seconds is for one answer. `memory` is a folder in which unfinished uploads of
+    large files are remembered, so that another run goes on with them. What may be sent twice
+    is sent again where the service answers "later".
 
     Raises, from every call:
         QasirError: the class that has the answer's `code`, with the service's own message.
         ModelUnavailable: no service answers at this URL.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, timeout: float = 30.0) -> None:
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout)
+    def __init__(
+        self, url: str = DEFAULT_URL, timeout: float = 30.0, memory: Path | None = None
+    ) -> None:
+        self._transport = Transport(url, timeout)
+        self._memory = memory
+        self.url = self._transport.url
 
     def __enter__(self) -> "Client":
         return self
@@ -53,7 +73,7 @@ class Client:
 
     def close(self) -> None:
         """Give up the connections."""
-        self._http.close()
+        self._transport.close()
 
     def upload(
         self,
@@ -62,18 +82,22 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> Upload:
-        """Send a file; `on_bytes` hears of every piece that goes out."""
+        """Send a file; `on_bytes` hears of every piece that goes out.
+
+        A large one goes by tus: after a broken connection, or a service that started again, it
+        goes on with what has not arrived; `on_bytes` then hears a negative number first.
+        """
         fields = {} if title is None else {"title": title}
         if metadata is not None:
             fields["metadata"] = json.dumps(metadata)
-        try:
-            with path.open("rb") as file:
-                video = (path.name, _Counted(file, on_bytes), "application/octet-stream")
-                return self._call(
-                    Upload, "POST", "/v1/videos", data=fields, files={"video": video}, timeout=None
-                )
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise NotFound(f"no file at {path}; give the path of a video") from error
+        if not path.is_file():
+            raise NotFound(f"no file at {path}; give the path of a video")
+        if path.stat().st_size < RESUMABLE_BYTES:
+            return self._upload_whole(path, fields, on_bytes)
+        memory = Memory(self._memory, self.url, path)
+        said = {"filename": path.name, **fields}
+        video_id, job_id = send_file(self._transport, path, said, on_bytes, memory)
+        return Upload(video_id, job_id, self.video(video_id).state)
 
     def wait(
         self,
@@ -86,76 +110,142 @@ class Client:
         Raises:
             ModelUnavailable: it has not ended after `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout
-        while (job := self.job(job_id)).state not in FINAL:
-            on_job(job)
-            if time.monotonic() > deadline:
-                raise ModelUnavailable(
-                    f"job {job_id} is {job.state} after {timeout:g} s; wait longer, and see "
-                    f"that the worker runs: `qasir doctor`"
-                )
-            time.sleep(POLL_SECONDS)
-        on_job(job)
+        job = self._ended(job_id, on_job, time.monotonic() + timeout)
+        if job is None or job.state not in FINAL:
+            state = "not heard of" if job is None else job.state
+            raise ModelUnavailable(
+                f"job {job_id} is {state} after {timeout:g} s; wait longer, and see "
+                f"that the worker runs: `qasir doctor`"
+            )
         if job.error is not None:
             raise error_of(job.error.code, job.error.detail)
         return job
 
+    def watch(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
+        """The job as it is now, then each time that it changed, up to its end.
+
+        Raises:
+            ModelUnavailable: nothing was heard for `timeout` seconds.
+        """
+        path = f"/v1/jobs/{job_id}/events"
+        silence = SILENCE_SECONDS if timeout is None else timeout
+        with self._transport.stream("GET", path, timeout=silence) as answer:
+            for event in httpx_sse.EventSource(answer).iter_sse():
+                yield self._transport.read(Job, event.data)
+
     def job(self, job_id: str) -> Job:
         """One job as it is now."""
-        return self._call(Job, "GET", f"/v1/jobs/{job_id}")
+        return self._transport.call(Job, "GET", f"/v1/jobs/{job_id}")
 
-    def jobs(self, offset: int = 0, limit: int = 50) -> list[Job]:
-        """Jobs, newest first."""
-        return self._call(_Jobs, "GET", "/v1/jobs", params={"offset": offset, "limit": limit}).jobs
+    def jobs(self, offset: int = 0, limit: int = 50, state: str | None = None) -> list[Job]:
+        """Jobs, newest first; of one state, or of all."""
+        asked = _given(offset=offset, limit=limit, state=state)
+        return self._transport.call(_Jobs, "GET", "/v1/jobs", params=asked).jobs
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended."""
+        return self._transport.call(Job, "POST", f"/v1/jobs/{job_id}/cancel", again=True)
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a new job for the video of one that failed or was cancelled."""
+        return self._transport.call(Job, "POST", f"/v1/jobs/{job_id}/retry")
 
     def videos(self, offset: int = 0, limit: int = 50) -> Videos:
         """A page of the library."""
-        return self._call(Videos, "GET", "/v1/videos", params={"offset": offset, "limit": limit})
+        asked = {"offset": offset, "limit": limit}
+        return self._transport.call(Videos, "GET", "/v1/videos", params=asked)
 
     def video(self, video_id: str) -> VideoDetail:
         """One video with its newest job."""
-        return self._call(VideoDetail, "GET", f"/v1/videos/{video_id}")
+        return self._transport.call(VideoDetail, "GET", f"/v1/videos/{video_id}")
 
     def delete(self, video_id: str) -> None:
         """Remove a video with everything made of it; the next search does not find it."""
-        self._send("DELETE", f"/v1/videos/{video_id}")
+        self._transport.send("DELETE", f"/v1/videos/{video_id}")
 
-    def search(self, query: str, top_k: int = 10, **options: Any) -> SearchResults:
-        """Videos that answer a text; `options` as in the service's `POST /v1/search`."""
-        body = {"query": query, "top_k": top_k, **options}
-        return self._call(SearchResults, "POST", "/v1/search", json=body)
+    def search(
+        self,
+        query: str | None = None,
+        top_k: int = 10,
+        *,
+        mode: str | None = None,
+        grid_size: int | None = None,
+        group_by: str | None = None,
+        offset: int | None = None,
+        filter: Mapping[str, Any] | None = None,
+        example: Mapping[str, Any] | None = None,
+        context_seconds: float | None = None,
+    ) -> SearchResults:
+        """Videos that answer a text, an example, or both; see the service's `POST /v1/search`.
 
-    def _call(self, kind: type[T], method: str, path: str, **request: Any) -> T:
-        answer = self._send(method, path, **request)
-        try:
-            return TypeAdapter(kind).validate_json(answer.content)
-        except ValidationError as error:
-            raise QasirError(
-                f"{method} {self.url}{path} answered what this client does not read: {error}; "
-                f"use the same version of qasir on both sides"
-            ) from error
+        `example` is {"image": the bytes of a picture} or {"video_id", "start", "end"}.
+        """
+        asked = _given(
+            query=query,
+            top_k=top_k,
+            mode=mode,
+            grid_size=grid_size,
+            group_by=group_by,
+            offset=offset,
+            filter=filter,
+            example=None if example is None else _plain(example),
+            context_seconds=context_seconds,
+        )
+        return self._transport.call(SearchResults, "POST", "/v1/search", json=asked, again=True)
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        with self._reachable():
-            answer = self._http.request(method, path, **request)
-        if answer.is_error:
-            raise _problem(answer)
-        return answer
+    def embed(self, texts: list[str]) -> Embeddings:
+        """Unit vectors of texts, in the space in which videos are searched."""
+        asked = {"texts": texts}
+        return self._transport.call(Embeddings, "POST", "/v1/embed", json=asked, again=True)
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.HTTPError as error:
-            raise ModelUnavailable(
-                f"no answer from a qasir service at {self.url} ({error}); start one with "
-                f"`qasir up`, or name another with --url"
-            ) from error
+    def generations(self) -> list[Generation]:
+        """Every model set of the store, and how much of the library each holds."""
+        return self._transport.call(_Generations, "GET", "/v1/generations").generations
+
+    def activate(self, generation_id: int, **options: Any) -> Generation:
+        """Answer every search from now on with a generation; `options` as in the route's body."""
+        path = f"/v1/generations/{generation_id}/activate"
+        return self._transport.call(Generation, "POST", path, json=options, again=True)
+
+    def _upload_whole(
+        self, path: Path, fields: Mapping[str, str], on_bytes: Callable[[int], None]
+    ) -> Upload:
+        with path.open("rb") as file:
+            video = (path.name, _Counted(file, on_bytes), "application/octet-stream")
+            return self._transport.call(
+                Upload, "POST", "/v1/videos", data=fields, files={"video": video}, timeout=None
+            )
+
+    def _ended(self, job_id: str, on_job: Callable[[Job], None], deadline: float) -> Job | None:
+        """The job as it was last seen: at its end, or at the deadline."""
+        job: Job | None = None
+        heard = time.monotonic()
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                # Less than the heartbeat, so that nothing but changes keeps us past the deadline.
+                for now in self.watch(job_id, min(left, SILENCE_SECONDS / 4)):
+                    heard = time.monotonic()
+                    if now != job:
+                        on_job(now)
+                    job = now
+                    if job.state in FINAL:
+                        return job
+            except QasirError as error:
+                # A quiet job, or a service that starts again; the job goes on meanwhile.
+                if not error.retryable or time.monotonic() - heard > PATIENCE_SECONDS:
+                    raise
+            time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+        return job
 
 
 @dataclass(frozen=True)
 class _Jobs:
     jobs: list[Job]
+
+
+@dataclass(frozen=True)
+class _Generations:
+    generations: list[Generation]
 
 
 class _Counted:
@@ -174,10 +264,10 @@ class _Counted:
         return getattr(self._file, name)
 
 
-def _problem(answer: httpx.Response) -> QasirError:
-    try:
-        problem = answer.json()
-        return error_of(problem["code"], problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        words = answer.text.strip()[:200] or answer.reason_phrase
-        return QasirError(f"{answer.request.url} answered {answer.status_code}: {words}")
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(example: Mapping[str, Any]) -> dict[str, Any]:
+    image = example.get("image")
+    return {**example, "image": base64.b64encode(image).decode()} if image else dict(example)

@@ -2,66 +2,81 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from qasir.client import FINAL, POLL_SECONDS, Client
+from qasir.client import FINAL, Client
 from qasir.errors import Overloaded, QasirError
 from qasir.results import Job
 
 # Of a bar: sending the bytes, and then the job.
 SENT_SHARE = 0.2
 BUSY_SECONDS = 2.0
+POLL_SECONDS = 0.25
 
 
-def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> dict[Path, str]:
-    """Upload all, then wait for all; what failed, and why. One failure stops no other."""
+@dataclass
+class Ingested:
+    """What became of one file; `error` says why it is not searchable."""
+
+    path: Path
+    video_id: str | None = None
+    job_id: str | None = None
+    state: str = "refused"
+    error: str | None = None
+
+
+def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> list[Ingested]:
+    """Upload all, then wait for all. One failure stops no other."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        files = [Ingested(path) for path in paths]
         bars = {path: progress.add_task(path.name, total=1.0, state="waiting") for path in paths}
-        jobs: dict[Path, str] = {}
-        failed: dict[Path, str] = {}
-        for path in paths:
+        for file in files:
             try:
-                jobs[path] = _send(client, path, progress, bars[path])
+                _send(client, file, progress, bars[file.path])
             except QasirError as error:
-                failed[path] = str(error)
-                progress.update(bars[path], state="refused")
-        return failed | _follow(client, jobs, progress, bars)
+                file.error = str(error)
+                progress.update(bars[file.path], state="refused")
+        _follow(client, files, progress, bars)
+        return files
 
 
-def _send(client: Client, path: Path, progress: Progress, bar: TaskID) -> str:
-    size = max(path.stat().st_size, 1)
+def _send(client: Client, file: Ingested, progress: Progress, bar: TaskID) -> None:
+    size = max(file.path.stat().st_size, 1)
     while True:
         progress.update(bar, state="sending")
         try:
-            return client.upload(
-                path, on_bytes=lambda count: progress.advance(bar, SENT_SHARE * count / size)
-            ).job_id
+            upload = client.upload(
+                file.path, on_bytes=lambda count: progress.advance(bar, SENT_SHARE * count / size)
+            )
         except Overloaded:
             # The queue is bounded and moves on: a large folder waits its turn.
             progress.update(bar, completed=0, state="waiting for a place")
             time.sleep(BUSY_SECONDS)
+        else:
+            file.video_id, file.job_id, file.state = upload.video_id, upload.job_id, upload.state
+            return
 
 
 def _follow(
-    client: Client, jobs: dict[Path, str], progress: Progress, bars: dict[Path, TaskID]
-) -> dict[Path, str]:
-    failed: dict[Path, str] = {}
-    waiting = dict(jobs)
+    client: Client, files: Sequence[Ingested], progress: Progress, bars: dict[Path, TaskID]
+) -> None:
+    # By asking: a stream for each of a thousand files is more than a service holds open.
+    waiting = [file for file in files if file.job_id]
     while waiting:
-        for path, job_id in list(waiting.items()):
-            job = client.job(job_id)
-            _show(job, progress, bars[path])
-            if job.state in FINAL:
-                del waiting[path]
+        for file in waiting:
+            job = client.job(str(file.job_id))
+            _show(job, progress, bars[file.path])
+            file.state = job.state
             if job.state in FINAL and job.state != "ready":
-                failed[path] = job.error.detail if job.error else job.state
+                file.error = job.error.detail if job.error else job.state
+        waiting = [file for file in waiting if file.state not in FINAL]
         if waiting:
             time.sleep(POLL_SECONDS)
-    return failed
 
 
 def _show(job: Job, progress: Progress, bar: TaskID) -> None:

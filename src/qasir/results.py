@@ -25,6 +25,7 @@ class Job:
     progress: float
     eta_seconds: float | None
     error: JobFailure | None
+    attempts: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ class SearchResults:
     searched: Searched
     generation: str
     timings_ms: dict[str, float]
+    mode: str = ""
+    grid_size: int = 0
     provisional: bool = False
     fine: FineScored | None = None
 

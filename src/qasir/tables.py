@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Column, Table
 
-from qasir.results import Result, Video
+from qasir.results import Job, Result, Video
 from qasir.tune import Candidate, mode_of
 
 # Ids are there to be copied: never cut, never wrapped.
@@ -28,6 +28,17 @@ def videos_table(videos: Sequence[Video]) -> Table:
     for video in videos:
         size = f"{video.width}x{video.height}" if video.width else ""
         table.add_row(video.id, video.state, length_of(video), size, video.title)
+    return table
+
+
+def jobs_table(jobs: Sequence[Job]) -> Table:
+    """Id, video, state, how far, and what went wrong of each job."""
+    table = Table(Column("job", no_wrap=True), ID_COLUMN, "state", "done", "left", "error")
+    for job in jobs:
+        left = "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s"
+        state = f"{job.state}, {job.stage}" if job.state == "running" and job.stage else job.state
+        error = "" if job.error is None else f"{job.error.code}: {job.error.detail}"
+        table.add_row(job.id, job.video_id, state, f"{job.progress:.0%}", left, error)
     return table
 
 

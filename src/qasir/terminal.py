@@ -1,0 +1,38 @@
+"""What every command of `qasir` shares: where the service is, how answers are printed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from qasir.client import Client
+
+console = Console(highlight=False)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def default_url() -> str:
+    """The service of this machine, where the environment puts it."""
+    host, port = (
+        os.environ.get("QASIR_HOST", "127.0.0.1"),
+        os.environ.get("QASIR_HTTP_PORT", "3000"),
+    )
+    return f"http://{host}:{port}"
+
+
+Url = Annotated[str, typer.Option("--url", help="URL of the service.", default_factory=default_url)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def open_client(url: str) -> Client:
+    """A client that goes on with large uploads that an earlier command left unfinished."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Client(url, memory=Path(cache) / "qasir" / "uploads")
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output, whatever its width."""
+    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
