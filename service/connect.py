@@ -10,6 +10,7 @@ from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.store.serving import SERVING_NAME
 from service.store.uploads import UploadStore
+from service.tracing import triton_call
 
 TRITON_KEY_FILE = "triton.key"
 
@@ -43,7 +44,7 @@ def find_active_model(settings: Settings) -> FindActiveModel:
 
 def open_triton(settings: Settings) -> Triton:
     """A client of the configured Triton that asks models, and may change nothing."""
-    return Triton(settings.triton_url, deadline=settings.triton_seconds)
+    return Triton(settings.triton_url, deadline=settings.triton_seconds, around=triton_call)
 
 
 def open_triton_control(settings: Settings) -> Triton:

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qasir.errors import InvalidConfig
 from service.store.folders import StateFolders
+from service.tracing import CONSOLE, traces_url
 
 PREFIX = "QASIR_"
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,8 +92,16 @@ class Settings(BaseSettings):
     decode_memory_bytes: Count = 8 << 30
     job_attempts: Count = 3
     poll_seconds: Seconds = 0.5
+    trace_endpoint: str | None = None
     canary_seconds: float = Field(default=60.0, ge=0)
     canary_file: Path | None = None
+
+    @field_validator("trace_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, said: str | None) -> str | None:
+        if said not in (None, CONSOLE):
+            traces_url(said)
+        return said
 
     @cached_property
     def folders(self) -> StateFolders:

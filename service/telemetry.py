@@ -27,6 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from service.metric_types import Metric
+from service.tracing import span
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Creation times would double the series of every counter and histogram.
@@ -110,7 +111,7 @@ class _Gauges(Collector):
 
 
 class Stopwatch:
-    """Seconds by stage, added up where a stage happens more than once."""
+    """Seconds by stage, added up where a stage happens more than once; each time is a span."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -127,6 +128,7 @@ class Stopwatch:
         """Time the block as one more part of the stage."""
         begin = self._clock()
         try:
-            yield
+            with span(name):
+                yield
         finally:
             self.seconds[name] += self._clock() - begin

@@ -18,12 +18,15 @@ from qasir.triton import KEY_HEADER
 from qasir.triton_home import TritonHome, libpython_folder
 from service.settings import Settings, load_settings
 from service.store.models import ModelStore
+from service.tracing import CONSOLE, traces_url
 
 VARIANT = "wheel"
 RESTRICTED = "shared-memory,model-config,model-repository,statistics,trace,logging"
 # Room for a window of 64 super images comes by growth, in few steps; /dev/shm is often small.
 SHARED_MEMORY = {"shm-default-byte-size": 4 << 20, "shm-growth-byte-size": 8 << 20}
 EXIT_SECONDS = 10
+# Requests that carry a trace are always traced; of the others, one in so many.
+UNTRACED_RATE = 1_000_000_000
 
 
 def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
@@ -50,7 +53,22 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
         f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
         f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
         f"--exit-timeout-secs={EXIT_SECONDS}",
+        *_tracing(settings.trace_endpoint),
     ]
+
+
+def _tracing(endpoint: str | None) -> list[str]:
+    """Spans of its own for the requests that carry a trace; Triton has no console for them."""
+    if endpoint in (None, CONSOLE):
+        return []
+    options = (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={UNTRACED_RATE}",
+        f"opentelemetry,url={traces_url(endpoint)}",
+        "opentelemetry,resource=service.name=qasir-triton",
+    )
+    return [f"--trace-config={option}" for option in options]
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

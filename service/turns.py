@@ -21,6 +21,7 @@ from service import metrics
 from service.engine.canary import CHECKS, Canary, Finding
 from service.store.lock import only_one
 from service.telemetry import Reading
+from service.tracing import job_span
 
 REPORTS_NAME = "canary.json"
 # How often in an interval a process looks whether it is its turn.
@@ -135,7 +136,8 @@ class Turns:
 
     def _report(self) -> None:
         began, begin = self._clock(), time.perf_counter()
-        findings = self._canary.run()
+        with job_span("canary", None):
+            findings = self._canary.run()
         seconds = time.perf_counter() - begin
         mine = Report(process=os.getpid(), time=began, seconds=seconds, findings=tuple(findings))
         others = [

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from http import HTTPStatus
 from typing import Any
 
@@ -14,10 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qasir import __version__
 from qasir.errors import ModelUnavailable, Overloaded
-from service import metrics
 from service.api import generations, jobs, page, problems, search, uploads, videos, worker_page
 from service.api.context import Context, Given
 from service.api.schemas.shared import Problem
+from service.api.served import REQUEST_ID, Served, served
 from service.metric_types import OTHER
 from service.settings import Settings
 from service.telemetry import CONTENT_TYPE
@@ -96,30 +95,20 @@ class Counted:
             await self._app(scope, receive, send)
             return
         context: Context = self._state.context
-        answered = _Answered(send)
-        begin = time.perf_counter()
-        settings = context.core.settings
-        try:
-            with context.requests.place(), context.ending.request():
-                await self._app(scope, _bounded(scope, receive, settings), answered)
-        except (Overloaded, ModelUnavailable) as error:
-            scope[problems.CODE_KEY] = error.code
-            if not answered.status:
-                await problems.problem_response(error)(scope, receive, answered)
-        finally:
-            self._record(context, scope, answered.status, time.perf_counter() - begin)
-
-    def _record(self, context: Context, scope: Scope, status: int, seconds: float) -> None:
-        operation = getattr(scope.get("route"), "name", OTHER)
-        code = scope.get(problems.CODE_KEY, "ok")
-        context.core.telemetry.count(metrics.REQUESTS, operation=operation, code=code)
-        log.info(
-            "request",
-            operation=operation,
-            status=int(status),
-            code=code,
-            milliseconds=round(seconds * 1000, 2),
-        )
+        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        with served(context.core.telemetry, "http", headers) as request:
+            answered = _Answered(send, request)
+            settings = context.core.settings
+            try:
+                with context.requests.place(), context.ending.request():
+                    await self._app(scope, _bounded(scope, receive, settings), answered)
+            except (Overloaded, ModelUnavailable) as error:
+                scope[problems.CODE_KEY] = error.code
+                if request.status is None:
+                    await problems.problem_response(error)(scope, receive, answered)
+            finally:
+                request.operation = getattr(scope.get("route"), "name", None) or OTHER
+                request.code = scope.get(problems.CODE_KEY, "ok")
 
 
 def _most_bytes(scope: Scope, settings: Settings) -> float:
@@ -158,13 +147,15 @@ def _is_streamed(scope: Scope) -> bool:
 
 
 class _Answered:
-    """Remembers the status that goes out."""
+    """Remembers the status that goes out, and sends the request's id with it."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, request: Served) -> None:
         self._send = send
-        self.status = 0
+        self._request = request
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self._request.status = int(message["status"])
+            sent = (REQUEST_ID.encode(), self._request.request_id.encode())
+            message = {**message, "headers": [*message.get("headers", ()), sent]}
         await self._send(message)

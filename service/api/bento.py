@@ -22,10 +22,12 @@ from service.api.grpc_server.server import GrpcServer
 from service.api.problems import problem_response
 from service.api.schemas.search import EmbedIn, EmbedOut, ExampleIn, SearchIn, SearchOut
 from service.api.search import answer_embed, answer_search
+from service.api.served import served
 from service.core import open_core
 from service.engine.answers import GroupBy, Mode
 from service.logs import configure_logs
 from service.settings import load_settings
+from service.tracing import close_tracing, configure_tracing
 
 # BentoML's timeout counts the upload; deadlines of routes are their own.
 MARGIN_SECONDS = 60
@@ -35,6 +37,8 @@ T = TypeVar("T")
 
 settings = load_settings()
 app = create_app()
+# Here, after BentoML has set its own up: what the supervising process says is JSON, too.
+configure_logs("service")
 
 
 @bentoml.service(
@@ -50,7 +54,7 @@ class Qasir:
 
     def __init__(self) -> None:
         _end_with_parent()
-        configure_logs("service")
+        configure_tracing(settings.trace_endpoint, "service")
         core = open_core(settings)
         core.readiness.load()
         core.follower.start()
@@ -77,6 +81,7 @@ class Qasir:
         """Give back what the process holds."""
         await self._grpc.stop()
         self._context.core.close()
+        close_tracing()
 
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def search(
@@ -103,21 +108,24 @@ class Qasir:
             example=example,
             context_seconds=context_seconds,
         )
-        return await _or_problem(answer_search(asked, self._context))
+        return await self._answer("search", answer_search(asked, self._context))
 
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def embed(self, texts: list[str]) -> EmbedOut:
         """As POST /v1/embed, for BentoML's own client."""
-        return await _or_problem(answer_embed(EmbedIn(texts=texts), self._context))
+        return await self._answer("embed", answer_embed(EmbedIn(texts=texts), self._context))
 
-
-async def _or_problem(answer: Awaitable[T]) -> T:
-    try:
-        return await answer
-    except QasirError as error:
-        # BentoML would hide the message of a 503 and know no Retry-After.
-        # What is a response already, it sends as it is.
-        return cast(T, problem_response(error))
+    async def _answer(self, operation: str, answer: Awaitable[T]) -> T:
+        headers = {name.lower(): value for name, value in bentoml.Context().request.headers.items()}
+        with served(self._context.core.telemetry, "bentoml", headers) as request:
+            request.operation = operation
+            try:
+                return await answer
+            except QasirError as error:
+                request.code = error.code
+                # BentoML would hide the message of a 503 and know no Retry-After.
+                # What is a response already, it sends as it is.
+                return cast(T, problem_response(error))
 
 
 def _end_with_parent() -> None:

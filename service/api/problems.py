@@ -14,6 +14,7 @@ from qasir.errors import InvalidInput, QasirError
 from service.api.faults import field_errors, refusal
 from service.api.schemas.shared import FieldError, Problem
 from service.api.status import status_of
+from service.tracing import trace_id
 
 MEDIA_TYPE = "application/problem+json"
 # Faults of the request line itself, which no error of ours describes.
@@ -98,6 +99,7 @@ def _response(
         detail=detail,
         retryable=retryable,
         errors=list(fields),
+        trace_id=trace_id(),
     )
-    body: dict[str, Any] = problem.model_dump(mode="json", exclude_defaults=False)
+    body: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(body, status, dict(headers), MEDIA_TYPE)

@@ -28,6 +28,7 @@ from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.store.serving import Serving
 from service.telemetry import Telemetry
+from service.tracing import job_span
 
 # Where there is nothing to do, and nothing has changed, it is not looked for all the time.
 REST_SECONDS = 2.0
@@ -122,15 +123,18 @@ class Builder:
         begin = time.perf_counter()
         if not self._encodings.begin(build.video_id, build.passports, self._settings.job_attempts):
             return
-        outcome = self._outcome(build)
-        self._telemetry.count(metrics.BUILDS, result=outcome)
-        log.info(
-            "build",
-            video_id=build.video_id,
-            version=build.model.version,
-            outcome=outcome,
-            seconds=round(time.perf_counter() - begin, 3),
-        )
+        with job_span("build", None) as span:
+            outcome = self._outcome(build)
+            span.tell(outcome=outcome, video_id=build.video_id)
+            self._telemetry.count(metrics.BUILDS, result=outcome)
+            log.info(
+                "job",
+                operation="build",
+                video_id=build.video_id,
+                version=build.model.version,
+                outcome=outcome,
+                milliseconds=round((time.perf_counter() - begin) * 1000, 2),
+            )
 
     def _outcome(self, build: Build) -> str:
         try:

@@ -12,6 +12,7 @@ import os
 import queue
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,14 +22,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from qasir.errors import QasirError
 from qasir.super_images import SuperImageBatch, tile, windows
 from qasir.types import Frame, VideoInfo
 from qasir.video import Limits, probe, sample_frames
+from service.logs import configure_logs
 from service.store.sheets import write_sheets
 from service.telemetry import Stopwatch
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 FRAMES_AHEAD = 4
 # Searches share these cores and are waited for; an ingest is not.
@@ -115,6 +121,11 @@ def decode(plan: DecodePlan, connection: Connection) -> None:
         _decode(plan, send)
     except QasirError as error:
         send(Refused(type(error)(_without_path(str(error), plan.path))))
+    except Exception:
+        # As the worker logs, whose log this is; multiprocessing would print a plain traceback.
+        configure_logs("worker")
+        log.exception("decode process failed")
+        sys.exit(1)
 
 
 def _without_path(text: str, path: Path) -> str:

@@ -1,6 +1,7 @@
 """One video from its file to its vectors: windows in, Triton's units out, commit."""
 
 import threading
+import time
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from service.store.media import MediaStore
 from service.store.videos import VectorFile
 from service.store.windows import StoredWindow, WindowStore
 from service.telemetry import Stopwatch, Telemetry
+from service.tracing import past_span
 
 
 class VideoEncoder(Protocol):
@@ -115,6 +117,7 @@ class Encoding:
         parts = {n: _Parts() for n in self._passports}
         watches = {n: Stopwatch() for n in self._passports}
         checkpoint = Checkpoint(self._settings.folders, video_id)
+        began = time.time()
         with Decoder(self._plan(video_id), self._settings.decode_stall_seconds) as decoder:
             for message in decoder.messages(idle=course.check):
                 match message:
@@ -136,6 +139,7 @@ class Encoding:
                         parts[size].add(units, message)
                     case Finished():
                         finished = message
+                        past_span("decode", began, **_decoded(message))
         for n, p in parts.items():
             self._windows.keep(video_id, self._model.manifest, self._passports[n], p.last[-1])
         return EncodedVideo(
@@ -184,6 +188,16 @@ class Encoding:
         ask, version = self._triton.encode_video, self._model.version
         units: Float32 = patiently(ask, version, batch.pixels, batch.mask)
         return units.astype(np.float16)
+
+
+def _decoded(finished: Finished) -> dict[str, float]:
+    """What another process has measured; it has no spans of its own."""
+    return {
+        "frames": finished.frames,
+        "probe_seconds": finished.probe_seconds,
+        "decode_seconds": finished.decode_seconds,
+        "tile_seconds": sum(finished.tile_seconds.values()),
+    }
 
 
 def write_files(encoded: EncodedVideo, video_id: str, media: MediaStore) -> tuple[VectorFile, ...]:

@@ -21,6 +21,7 @@ from service.store.checkpoints import Checkpoint
 from service.store.jobs import Claim, JobError
 from service.store.media import MediaStore
 from service.telemetry import Stopwatch, Telemetry
+from service.tracing import job_span
 
 # How long a job rests that met a closed door: no Triton, no model, no disk.
 FIRST_DELAY_SECONDS = 1.0
@@ -81,15 +82,18 @@ class IngestLoop:
         if mine.job.attempts == 1 and mine.job.started is not None:
             waited = mine.job.started - mine.job.created
             self._telemetry.observe(metrics.JOB_WAIT_SECONDS, max(0.0, waited))
-        outcome = self._outcome(mine)
-        log.info(
-            "job",
-            job_id=mine.job.id,
-            video_id=mine.job.video_id,
-            outcome=outcome,
-            attempt=mine.job.attempts,
-            seconds=round(time.perf_counter() - begin, 3),
-        )
+        with job_span("ingest", mine.traceparent) as span:
+            outcome = self._outcome(mine)
+            span.tell(outcome=outcome, job_id=mine.job.id, video_id=mine.job.video_id)
+            log.info(
+                "job",
+                operation="ingest",
+                job_id=mine.job.id,
+                video_id=mine.job.video_id,
+                outcome=outcome,
+                attempt=mine.job.attempts,
+                milliseconds=round((time.perf_counter() - begin) * 1000, 2),
+            )
 
     def _outcome(self, mine: Claim) -> str:
         try:

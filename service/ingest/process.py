@@ -19,6 +19,7 @@ from service.store.lock import only_one
 from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.telemetry import CONTENT_TYPE, Telemetry
+from service.tracing import close_tracing, configure_tracing
 
 
 def run_worker() -> None:
@@ -30,6 +31,7 @@ def run_worker() -> None:
     """
     settings = load_settings()
     configure_logs("worker")
+    configure_tracing(settings.trace_endpoint, "worker")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -47,6 +49,7 @@ def run_worker() -> None:
         open_uploads(settings, media).sweep()
         with metrics_page(settings, telemetry):
             loop.run()
+    close_tracing()
 
 
 @contextmanager

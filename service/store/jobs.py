@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from qasir.errors import Conflict, NotFound
 from service.store import schema
+from service.tracing import traceparent
 
 JobState = Literal["queued", "running", "ready", "failed", "cancelled"]
 Stage = Literal["probe", "decode", "tile", "encode", "commit"]
@@ -54,10 +55,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job in the hands of one worker run."""
+    """A job in the hands of one worker run; `traceparent` is of the request that made it."""
 
     job: Job
     owner: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,13 @@ def add(connection: Connection, video_id: str, now: float) -> Job:
     """Queue an ingest."""
     job_id = f"j{uuid.uuid4().hex[:20]}"
     connection.execute(
-        insert(schema.jobs).values(id=job_id, video_id=video_id, state="queued", created=now)
+        insert(schema.jobs).values(
+            id=job_id,
+            video_id=video_id,
+            state="queued",
+            created=now,
+            traceparent=traceparent(),
+        )
     )
     return get(connection, job_id)
 
@@ -132,7 +140,7 @@ def claim(connection: Connection, owner: str, now: float) -> Claim | None:
         .where(schema.jobs.c.number == row.number)
         .values(**_AFRESH | taken, attempts=row.attempts + 1)
     )
-    return Claim(get(connection, row.id), owner)
+    return Claim(get(connection, row.id), owner, row.traceparent)
 
 
 def requeue_abandoned(connection: Connection, owner: str) -> list[str]:

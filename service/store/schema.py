@@ -79,6 +79,7 @@ jobs = Table(
     Column("error_code", String),
     Column("error_detail", String),
     Column("error_retryable", Boolean),
+    Column("traceparent", String),
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),

@@ -5,8 +5,8 @@ cannot meet: a version that is not loaded is an error, never another version's a
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -39,6 +39,8 @@ ENSEMBLES = ("encode_video", "rank", "match")
 KEY_HEADER = "qasir-key"
 SCORES = ("scores", "attention", "cell_attention")
 
+# What happens around an inference, by model: a context that gives headers to send with it.
+Around: TypeAlias = Callable[[str], AbstractContextManager[Mapping[str, str]]]
 Inputs: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 
 CHANNEL = [
@@ -48,6 +50,10 @@ CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+
+
+def _nothing_around(_model: str) -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
 
 
 def ensemble_name(ensemble: str, version: int) -> str:
@@ -92,9 +98,16 @@ class Triton:
         InvalidInput: Triton refuses the shapes or values.
     """
 
-    def __init__(self, url: str, key: str | None = None, deadline: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        deadline: float = 30.0,
+        around: Around = _nothing_around,
+    ) -> None:
         self.url = url
         self.deadline = deadline
+        self._around = around
         self._headers = {f"triton-grpc-protocol-{KEY_HEADER}": key} if key else None
         self._client = protocol.InferenceServerClient(url, channel_args=CHANNEL)
 
@@ -213,7 +226,7 @@ class Triton:
         deadline: float | None,
     ) -> list[Float32]:
         seconds = self.deadline if deadline is None else deadline
-        with self._errors(model, seconds):
+        with self._around(model) as headers, self._errors(model, seconds):
             result = self._client.infer(
                 model,
                 [_tensor(name, array) for name, array in inputs.items()],
@@ -222,6 +235,7 @@ class Triton:
                 # In Triton's queue, too: work whose caller has given up is dropped unstarted.
                 timeout=int(seconds * 1e6),
                 client_timeout=seconds,
+                headers=dict(headers),
             )
         return [result.as_numpy(name) for name in outputs]
 

@@ -1,7 +1,6 @@
 """Around every call: bounds how many are under way, turns errors into statuses, counts, logs."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -11,10 +10,11 @@ import structlog
 
 from qasir.errors import QasirError
 from qasir.proto.v1 import retrieval_pb2 as pb
-from service import metrics
 from service.api.context import Context
 from service.api.problems import unexpected
+from service.api.served import served
 from service.api.status import status_of
+from service.tracing import trace_id
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Retrieval"].full_name
 # The metrics know an operation by one name, whichever transport it came by.
@@ -83,33 +83,35 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]  #
 
     @asynccontextmanager
     async def _call(self, operation: str, call: Call) -> AsyncIterator[None]:
-        code, begin = "ok", time.perf_counter()
-        try:
-            with self._context.requests.place():
-                yield
-        except QasirError as error:
-            code = error.code
-            await abort(call, error)
-        except asyncio.CancelledError:
-            code = CANCELLED
-            raise
-        except Exception:
-            code = QasirError.code
-            log.exception("bug", operation=operation)
-            await abort(call, unexpected())
-        finally:
-            self._record(operation, code, time.perf_counter() - begin)
+        with served(self._context.core.telemetry, "grpc", _headers(call)) as request:
+            request.operation = operation
+            try:
+                with self._context.requests.place():
+                    yield
+            except QasirError as error:
+                request.code = error.code
+                await abort(call, error)
+            except asyncio.CancelledError:
+                request.code = CANCELLED
+                raise
+            except Exception:
+                request.code = QasirError.code
+                log.exception("bug", operation=operation)
+                await abort(call, unexpected())
 
-    def _record(self, operation: str, code: str, seconds: float) -> None:
-        self._context.core.telemetry.count(metrics.REQUESTS, operation=operation, code=code)
-        milliseconds = round(seconds * 1000, 2)
-        log.info("call", operation=operation, code=code, milliseconds=milliseconds)
+
+def _headers(call: Call) -> dict[str, str]:
+    """A call's metadata but for what is binary."""
+    sent = call.invocation_metadata() or ()
+    return {key: value for key, value in sent if isinstance(value, str)}
 
 
 async def abort(call: Call, error: QasirError) -> None:
     """End a call with an error: its status, and the code that says more than the status."""
     status = status_of(type(error))
     told = [("qasir-code", error.code), ("qasir-retryable", str(error.retryable).lower())]
+    if (trace := trace_id()) is not None:
+        told.append(("qasir-trace-id", trace))
     if status.retry_after is not None:
         told += [
             ("retry-after", str(status.retry_after)),

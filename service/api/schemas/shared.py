@@ -26,7 +26,10 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error; `code` is stable, `retryable` says whether the same request may succeed later."""
+    """An error; `code` is stable, `retryable` says whether the same request may succeed later.
+
+    `trace_id` is there where the service sends traces.
+    """
 
     type: str
     title: str
@@ -35,6 +38,7 @@ class Problem(BaseModel):
     detail: str
     retryable: bool
     errors: list[FieldError]
+    trace_id: str | None = None
 
 
 def time_of(seconds: float | None) -> datetime | None:
