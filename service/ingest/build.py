@@ -191,6 +191,7 @@ class Builder:
             return "lost"
         reason = JobError(error.code, str(error), error.retryable)
         self._encodings.fail(build.video_id, build.passports, reason)
+        self._media.tidy(build.video_id, lambda: self._catalogue.vector_files(build.video_id))
         return "failed"
 
     def _complete(self, serving: Serving) -> bool:

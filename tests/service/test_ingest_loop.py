@@ -298,3 +298,40 @@ def test_cancelled_ingest_leaves_no_checkpoint(
     assert workshop.catalogue.job(accepted.job.id).state == "cancelled"
     assert list(workshop.settings.folders.checkpoints.iterdir()) == []
     assert not (workshop.settings.folders.vectors / accepted.video.id).exists()
+
+
+def test_an_activation_in_the_middle_begins_the_job_again(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    """What the old model encoded is committed nowhere: the video comes into the new index."""
+    accepted = workshop.add(painted_video(seconds=20))
+    profile = Profile(grid_sizes=(2,), fps=1.0, index_unit="super-image")
+    manifest = workshop.model.manifest.model_copy(update={"profile": profile})
+    other = ActiveModel(1, manifest, Path())
+
+    def activate() -> None:
+        workshop.model = other
+
+    (job,) = workshop.run(Encoder(before=activate), accepted)
+    assert (job.state, job.attempts) == ("ready", 1)
+    (file,) = workshop.catalogue.vector_files(accepted.video.id)
+    assert file.passport == manifest.passport(2)
+    folder = workshop.settings.folders.vectors / accepted.video.id
+    assert [path.name for path in folder.iterdir()] == [Path(file.path).name]
+
+
+def test_builds_get_their_share_while_uploads_wait(
+    workshop: Workshop, painted_video: PaintedVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [workshop.add(painted_video(f"{n}.mp4", seconds=3 + n)) for n in range(6)]
+    queued: list[int] = []
+
+    def step(builder: Builder) -> bool:
+        queued.append(workshop.catalogue.queued_jobs())
+        return False
+
+    monkeypatch.setattr(Builder, "step", step)
+    workshop.run(Encoder(), *waiting)
+    # One after four uploads, then one whenever none waits.
+    assert queued[0] == 2
+    assert set(queued[1:]) <= {0}
