@@ -14,6 +14,7 @@ from qasir.errors import Conflict, QasirError
 from qasir.triton import Triton
 from service.engine import loading
 from service.engine.search import SearchEngine
+from service.store.active_model import ActiveModel
 from service.store.models import ModelStore
 from service.store.presence import Presence
 from service.store.serving import Serving
@@ -36,6 +37,8 @@ class Follower:
         self._control = control
         self._presence = presence
         self._stop = threading.Event()
+        self._models: list[ActiveModel] = []
+        self._read_for: Serving | None = None
         self._seen: Serving | None = None
         self._ticks = 0
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -67,9 +70,11 @@ class Follower:
 
     def _read(self) -> None:
         serving = self._store.serving()
-        wanted = [serving.active, *([serving.next] if serving.next else [])]
-        self._engine.hold([self._store.get(version) for version in wanted])
-        self._presence.say(wanted)
+        if serving != self._read_for:
+            wanted = [serving.active, *([serving.next] if serving.next else [])]
+            self._models, self._read_for = [self._store.get(v) for v in wanted], serving
+        self._engine.hold(self._models)
+        self._presence.say(model.version for model in self._models)
 
     def _load(self) -> None:
         serving = self._store.serving()

@@ -13,14 +13,14 @@ from typing import Protocol
 
 import structlog
 
-from qasir.errors import NotFound, QasirError
+from qasir.errors import QasirError
 from qasir.manifest import Passport
 from service import metrics
 from service.engine.generations import Activation, Generations
 from service.ingest.course import Course, JobLost, Stopping
 from service.ingest.encode import Encoding, VideoEncoder, write_files
 from service.settings import Settings
-from service.store.active_model import ActiveModel
+from service.store.active_model import ActiveModel, FindActiveModel
 from service.store.catalogue import Catalogue
 from service.store.checkpoints import Checkpoint
 from service.store.jobs import JobError
@@ -62,6 +62,7 @@ class Builder:
         media: MediaStore,
         triton: BuildEncoder,
         store: ModelStore,
+        active_model: FindActiveModel,
         generations: Generations,
         telemetry: Telemetry,
         stop: threading.Event,
@@ -72,6 +73,7 @@ class Builder:
         self._media = media
         self._triton = triton
         self._store = store
+        self._active_model = active_model
         self._generations = generations
         self._telemetry = telemetry
         self._stop = stop
@@ -81,13 +83,14 @@ class Builder:
     def step(self) -> bool:
         """Encode one video; False: there is none to encode."""
         try:
-            active, serving = self._store.active(), self._store.serving()
-        except NotFound:
+            active = self._active_model()
+        except QasirError:
+            # None is active, or another version of qasir wrote it; either way searches say so.
             return False
         if (build := self._requested(active)) is not None:
             self._run(build)
             return True
-        now = serving, self._catalogue.change_number()
+        now = self._store.serving(), self._catalogue.change_number()
         if now == self._seen and time.monotonic() < self._rest_until:
             return False
         build = next(self._builds(now[0]), None)

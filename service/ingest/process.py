@@ -41,8 +41,10 @@ def run_worker() -> None:
         catalogue = Catalogue(settings.folders.catalogue)
         triton, store = open_triton(settings), ModelStore(settings.state)
         generations = Generations(settings, catalogue, media, store, triton)
-        builder = Builder(settings, catalogue, media, triton, store, generations, telemetry, stop)
         active = find_active_model(settings)
+        builder = Builder(
+            settings, catalogue, media, triton, store, active, generations, telemetry, stop
+        )
         loop = IngestLoop(settings, catalogue, media, triton, active, telemetry, stop, builder)
         # Before the page, so that whoever waits for the page finds everything recovered.
         loop.recover()

@@ -12,6 +12,7 @@ from qasir.errors import DecoderCrashed, ModelUnavailable
 from qasir.manifest import read_manifest
 from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8, VideoInfo
+from service.connect import find_active_model
 from service.engine.generations import Generations
 from service.ingest.build import Builder
 from service.metrics import WORKER_METRICS
@@ -94,6 +95,7 @@ class Workshop:
             self.media,
             encoder,
             self.store,
+            find_active_model(self.settings),
             self.generations,
             self.telemetry,
             self.stop,

@@ -14,6 +14,7 @@ from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8
 from qasir.vectors import read_vectors
 from qasir.video import sample_frames
+from service.connect import find_active_model
 from service.engine.generations import Generations
 from service.ingest.build import Builder
 from service.ingest.loop import IngestLoop
@@ -101,6 +102,7 @@ class Workshop:
             self.media,
             encoder,
             store,
+            find_active_model(self.settings),
             generations,
             self.telemetry,
             self.stop,
