@@ -22,6 +22,8 @@ from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.store.serving import Fine
 
+UNBROKEN = ("state", "videos", "name", "fingerprint")
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -71,18 +73,17 @@ def retire(tools: Tools, version: int) -> str:
 
 def table(tools: Tools) -> Table:
     """Every version with its generation."""
-    whole = Column("fingerprint", no_wrap=True)
-    result = Table("version", "state", "videos", "name", "backbone", "variant", "D", "N", whole)
+    names = ("version", "state", "videos", "name", "backbone", "variant", "N", "fingerprint")
+    result = Table(*(Column(name, no_wrap=name in UNBROKEN) for name in names))
     for one in tools.generations.list():
         manifest = one.manifest
         result.add_row(
             str(one.id),
             one.state,
-            "" if one.state == "stored" else _progress(one),
+            "" if one.state == "stored" else f"{one.videos.done}/{one.videos.total}",
             manifest.name,
             manifest.backbone,
             manifest.variant,
-            str(manifest.dim),
             " ".join(map(str, manifest.profile.grid_sizes)),
             manifest.fingerprint,
         )

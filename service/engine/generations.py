@@ -135,7 +135,6 @@ class Generations:
             if self._serving() is None:
                 self._store.activate(wanted.id)
             self._switch(wanted, model.manifest.passports)
-        log.info("activated", version=wanted.id, fingerprint=model.manifest.fingerprint)
         return self.get(wanted.id)
 
     def retire(self, version: int) -> None:

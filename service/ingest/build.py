@@ -209,4 +209,5 @@ class Builder:
         except QasirError as error:
             log.info("not activated", version=serving.then, code=error.code, detail=str(error))
             return False
+        log.info("activated", version=serving.then)
         return True

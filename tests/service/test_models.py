@@ -276,7 +276,7 @@ def test_the_command_adds_lists_and_activates(
     assert "stored" in run("list")
     assert "from the next start on" in run("activate", "1")
     assert "active" in run("list")
-    assert "0 of 0 videos" in run("list")
+    assert "0/0" in run("list")
     assert fingerprint in run("list")
     with pytest.raises(SystemExit, match="models activate: no model version 5"):
         run("activate", "5")
