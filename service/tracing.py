@@ -10,6 +10,7 @@ provider of their own, so neither counts twice; a context is taken from a caller
 and given to Triton in the call's, as W3C says.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 CONSOLE = "console"
 TRACES_PATH = "/v1/traces"
+# How long a collector has to take a batch; spans it does not take are dropped.
+SEND_SECONDS = 2.0
 # The one header of the W3C that says which trace goes on.
 TRACEPARENT = "traceparent"
 
@@ -109,17 +112,19 @@ def configure_tracing(endpoint: str | None, process: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create({"service.name": f"qasir-{process}", "service.version": __version__})
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _tracing = _Tracing(provider)
 
 
 def close_tracing() -> None:
-    """Send what is left, and be off."""
+    """Send what is left, and be off; a collector that is away or hangs holds no process up."""
     global _tracing
     if _tracing is not None:
-        _tracing.provider.shutdown()
+        sending = threading.Thread(target=_tracing.provider.shutdown, daemon=True)
         _tracing = None
+        sending.start()
+        sending.join(SEND_SECONDS)
 
 
 def span(name: str, **attributes: Value) -> AbstractContextManager[AnySpan]:
@@ -206,7 +211,7 @@ def _exporter(endpoint: str) -> "SpanExporter":
     url = traces_url(endpoint)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(endpoint=url)
+    return OTLPSpanExporter(endpoint=url, timeout=SEND_SECONDS)
 
 
 def _headers() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Spans of a real stack, as a collector gets them: one tree for what belongs together."""
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,7 +20,16 @@ from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
 from service.settings import Settings, load_settings
 from service.stack import processes
 from service.store.models import ModelStore
-from service.tracing import span, trace_id, traceparent, traces_url, triton_call
+from service.tracing import (
+    SEND_SECONDS,
+    close_tracing,
+    configure_tracing,
+    span,
+    trace_id,
+    traceparent,
+    traces_url,
+    triton_call,
+)
 from tests.fixtures.collector import Collector, Sent, running_collector
 from tests.fixtures.retrieval import refused
 from tests.fixtures.service import wait_for
@@ -220,6 +230,19 @@ def test_off_is_off_and_costs_next_to_nothing() -> None:
             pass
     # A search has about ten; a microsecond each is what is expected, fifty a broken promise.
     assert (time.perf_counter() - begin) / 10_000 < 50e-6
+
+
+def test_a_collector_that_hangs_holds_no_process_up() -> None:
+    """It takes connections, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        configure_tracing(url, "test")
+        with span("recall"):
+            assert trace_id() is not None
+        begin = time.monotonic()
+        close_tracing()
+        assert time.monotonic() - begin < SEND_SECONDS + 1
+    assert trace_id() is None
 
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:4318", "grpc://host:4317", "http://", "yes"])
