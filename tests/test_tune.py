@@ -69,7 +69,8 @@ STUDY = [
     study_row(2, 256, 45.0, unit="super-image"),
     study_row(2, 256, 20.0, variant="zero-shot"),
     study_row(4, 256, 40.0),
-    # None of these is what a service would run, and one was never timed.
+    # None of these is what a service would run, one was never timed, one is there already.
+    study_row(1, 224, 60.0, unit="cell"),
     study_row(2, 256, 99.0, pooling="max"),
     study_row(2, 224, 99.0, sampling="sparse"),
     study_row(2, 256, 99.0, recipe="without temporal encoder"),
@@ -250,4 +251,12 @@ def test_the_chosen_one_is_always_listed() -> None:
     cheap = replace(CANDIDATE, ingest_seconds=1.0, r10=90.0)
     chosen = replace(CANDIDATE, ingest_seconds=2.0, r5=50.0)
     assert choose([cheap, chosen], Wish(min_recall=40.0)) == chosen
-    assert shortlist([cheap, chosen], chosen) == [cheap, chosen]
+    assert shortlist([cheap, chosen], chosen, Wish(min_recall=40.0)) == [cheap, chosen]
+
+
+def test_what_a_query_takes_too_long_for_is_not_compared() -> None:
+    slow = replace(CANDIDATE, ingest_seconds=1.0, query_seconds=2.0, r5=90.0)
+    chosen = replace(CANDIDATE, ingest_seconds=2.0, r5=50.0)
+    assert shortlist([slow, chosen], chosen, Wish(budget=9.0)) == [chosen]
+    patient = Wish(budget=9.0, query_seconds=2.0)
+    assert shortlist([slow, chosen], chosen, patient) == [slow, chosen]

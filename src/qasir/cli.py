@@ -137,7 +137,7 @@ def tune(
     if as_json:
         print_json({"chosen": asdict(chosen), "candidates": [asdict(c) for c in candidates]})
         return
-    console.print(candidates_table(shortlist(candidates, chosen), chosen))
+    console.print(candidates_table(shortlist(candidates, chosen, wish), chosen))
     console.print(f"{describe(chosen)}: {expected(chosen)}", soft_wrap=True)
     console.print(escape(how_to_serve(chosen)), soft_wrap=True)
 

@@ -122,9 +122,11 @@ def choose(candidates: Sequence[Candidate], wish: Wish) -> Candidate:
     return max(fitting, key=lambda c: (c.quality, *(-part for part in _cost(c))))
 
 
-def shortlist(candidates: Sequence[Candidate], chosen: Candidate) -> list[Candidate]:
-    """What is worth comparing with the chosen one: the Pareto front, cheapest first."""
-    return sorted({*pareto(candidates), chosen}, key=_cost)
+def shortlist(candidates: Sequence[Candidate], chosen: Candidate, wish: Wish) -> list[Candidate]:
+    """What is worth comparing with the chosen one, cheapest first: the Pareto front of what no
+    query is too slow for, whatever its ingestion costs."""
+    quick = (c for c in candidates if c.query_seconds <= wish.query_seconds)
+    return sorted({*pareto(quick), chosen}, key=_cost)
 
 
 def pareto(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -182,6 +184,8 @@ def _place(row: Mapping[str, Any], prefix: str = "") -> tuple[str, int, int, flo
 def _searched(rows: Iterable[Mapping[str, Any]], seconds: Timings) -> Iterator[Candidate]:
     for row in rows:
         served = row["sampling"] == "super-image" and row["pooling"] == "attention"
+        # At N = 1 a super image is its cell.
+        served = served and (row["grid_size"], row["unit"]) != (1, "cell")
         if served and not row["recipe"] and row["unit"] in MODES and _place(row) in seconds:
             yield Candidate(
                 mode=MODES[row["unit"]],
