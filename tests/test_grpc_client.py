@@ -1,5 +1,6 @@
 """The gRPC client: as `Client` on the running stack, and against a small server that misbehaves."""
 
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import psutil
 import pytest
 
@@ -48,10 +50,14 @@ def by_http(running_service: RunningService) -> Iterator[Client]:
 
 
 def test_it_has_the_methods_of_client() -> None:
-    def methods(kind: type) -> set[str]:
-        return {name for name in vars(kind) if not name.startswith("_")}
+    def methods(kind: type) -> dict[str, dict[str, Any]]:
+        return {
+            name: inspect.get_annotations(method)
+            for name, method in vars(kind).items()
+            if not name.startswith("_")
+        }
 
-    assert methods(Client) <= methods(GrpcClient)
+    assert methods(Client) == methods(GrpcClient)
 
 
 def test_a_video_from_upload_to_delete(
@@ -89,7 +95,8 @@ def test_examples_and_filters(running_service: RunningService, client: GrpcClien
     assert client.search("a dog", filter={"metadata": {"camera": 8}}).results == []
 
 
-def test_generations(client: GrpcClient) -> None:
+def test_generations(client: GrpcClient, by_http: Client) -> None:
+    assert client.generations() == by_http.generations()
     (generation,) = client.generations()
     assert (generation.id, generation.state, generation.grid_sizes) == (1, "active", [2])
     assert generation.videos.total >= generation.videos.done
@@ -120,8 +127,11 @@ def test_a_process_that_is_killed_is_not_noticed(
     wait_for(lambda: len(listeners(psutil.CONN_LISTEN) - {mine}) == 2)
 
 
-def test_embeddings(client: GrpcClient) -> None:
+def test_embeddings(client: GrpcClient, by_http: Client) -> None:
     found = client.embed(["a dog", "a red ball"])
+    other = by_http.embed(["a dog", "a red ball"])
+    assert (found.dim, found.fingerprint) == (other.dim, other.fingerprint)
+    np.testing.assert_allclose(found.vectors, other.vectors, atol=1e-6)
     assert found.dim == len(found.vectors[0]) == 32
     assert sum(x * x for x in found.vectors[1]) == pytest.approx(1, abs=1e-4)
 
