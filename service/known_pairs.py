@@ -37,14 +37,14 @@ class KnownPairs(_Strict):
     pairs: tuple[KnownPair, ...] = Field(max_length=MAX_PAIRS)
 
 
-def read_known_pairs(path: Path) -> tuple[KnownPair, ...]:
-    """The pairs of a file; none where there is no file.
+def read_known_pairs(path: Path, *, must_exist: bool = False) -> tuple[KnownPair, ...]:
+    """The pairs of a file; none where there is no file, unless there `must_exist` one.
 
     Raises:
         InvalidConfig: it cannot be read, is too large, or is not of this shape.
     """
     try:
-        if not path.is_file():
+        if not path.exists() and not must_exist:
             return ()
         if (size := path.stat().st_size) > MAX_BYTES:
             raise InvalidConfig(

@@ -176,7 +176,9 @@ class Canary:
             _check_same(probe, nearest.vectors[probe.video_id])
 
     def _pairs(self) -> str | None:
-        pairs = read_known_pairs(self._settings.canary_path)
+        settings = self._settings
+        named = settings.canary_file is not None
+        pairs = read_known_pairs(settings.canary_path, must_exist=named)
         for pair in pairs:
             self._check_pair(pair)
         return f"{len(pairs)} pairs" if pairs else None

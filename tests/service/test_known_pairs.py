@@ -12,6 +12,13 @@ def test_no_file_is_no_pair(tmp_path: Path) -> None:
     assert read_known_pairs(tmp_path / "canary.yaml") == ()
 
 
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"cnary\.yaml: .*No such file"):
+        read_known_pairs(tmp_path / "cnary.yaml", must_exist=True)
+    with pytest.raises(InvalidConfig, match="directory"):
+        read_known_pairs(tmp_path)
+
+
 def test_pairs_are_read(tmp_path: Path) -> None:
     path = tmp_path / "canary.yaml"
     path.write_text("pairs: [{query: a dog, video: v1}, {query: a cat, video: v2, within: 3}]")
