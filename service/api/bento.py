@@ -13,6 +13,7 @@ from collections.abc import Awaitable
 from typing import TypeVar, cast
 
 import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qasir.errors import QasirError
 from qasir.filters import Filter
@@ -126,6 +127,22 @@ class Qasir:
                 # BentoML would hide the message of a 503 and know no Retry-After.
                 # What is a response already, it sends as it is.
                 return cast(T, problem_response(error))
+
+
+class OneLine:
+    """Around BentoML's app, whose mounts match no path that has a line break in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if "path" in scope:
+            scope["path"] = scope["path"].replace("\n", "%0A")
+        await self._app(scope, receive, send)
+
+
+Qasir.add_asgi_middleware(OneLine)  # type: ignore[attr-defined]  # bentoml is not followed
 
 
 def _end_with_parent() -> None:

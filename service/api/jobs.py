@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 EVENTS: dict[int | str, dict[str, Any]] = {
     HTTPStatus.OK.value: {
         "description": "Events named `job`, whose data is a job.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     },
     HTTPStatus.NO_CONTENT.value: {"description": "`Last-Event-ID` was the job's last event."},
 }

@@ -22,26 +22,34 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=tus.TusRo
 WATCH_SECONDS = 0.25
 
 
-def _header(name: str, description: str, required: bool = True) -> dict[str, Any]:
+def _header(
+    name: str, description: str, schema: dict[str, Any], required: bool = True
+) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
         "required": required,
         "description": description,
-        "schema": {"type": "string"},
+        "schema": schema,
     }
 
 
-SPEAKS = _header("Tus-Resumable", "1.0.0")
+BYTES = {"type": "integer", "minimum": 0}
+SPEAKS = _header("Tus-Resumable", "the protocol's version", {"const": tus.VERSION})
 ANNOUNCED: dict[str, Any] = {
     "parameters": [
         SPEAKS,
-        _header("Upload-Length", "bytes in all"),
-        _header("Upload-Metadata", "filename, title, metadata (a JSON object); base64", False),
+        _header("Upload-Length", "bytes in all", {"type": "integer", "minimum": 1}),
+        _header(
+            "Upload-Metadata",
+            "filename, title, metadata (a JSON object); base64",
+            {"type": "string"},
+            required=False,
+        ),
     ]
 }
 CONTINUED: dict[str, Any] = {
-    "parameters": [SPEAKS, _header("Upload-Offset", "bytes that have arrived already")],
+    "parameters": [SPEAKS, _header("Upload-Offset", "bytes that have arrived already", BYTES)],
     "requestBody": {
         "required": True,
         "content": {tus.BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
@@ -58,7 +66,7 @@ async def upload_options(context: Given) -> Response:
     return _answer({"Tus-Extension": tus.EXTENSIONS, "Tus-Max-Size": limit})
 
 
-@router.post("", status_code=HTTPStatus.CREATED, openapi_extra=ANNOUNCED)
+@router.post("", response_class=Response, status_code=HTTPStatus.CREATED, openapi_extra=ANNOUNCED)
 async def create_upload(request: Request, context: Given) -> Response:
     """Announce an upload; the answer's Location is where to send its bytes."""
     length = tus.count(request.headers, "Upload-Length")
@@ -70,7 +78,9 @@ async def create_upload(request: Request, context: Given) -> Response:
     return _answer(headers, HTTPStatus.CREATED)
 
 
-@router.head("/{upload_id}", status_code=HTTPStatus.OK, openapi_extra=VERSIONED)
+@router.head(
+    "/{upload_id}", response_class=Response, status_code=HTTPStatus.OK, openapi_extra=VERSIONED
+)
 async def upload_offset(upload_id: str, context: Given) -> Response:
     """How much has arrived; of a complete upload, which video and job it became."""
     with closing(await _hold(context, upload_id)) as upload:

@@ -51,8 +51,8 @@ FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 Responses = dict[int | str, dict[str, Any]]
 JPEG: Responses = {HTTPStatus.OK.value: {"content": {"image/jpeg": {}}}}
 MEDIA: Responses = {
-    HTTPStatus.OK.value: {"content": {"video/*": {}}},
-    HTTPStatus.PARTIAL_CONTENT.value: {"content": {"video/*": {}}},
+    HTTPStatus.OK.value: {"content": {"video/*": {}, "application/octet-stream": {}}},
+    HTTPStatus.PARTIAL_CONTENT.value: {"content": {"video/*": {}, "application/octet-stream": {}}},
 }
 
 

@@ -157,6 +157,7 @@ def test_json_under_another_name_is_told_the_right_one(site: Site, sent: str) ->
 def test_examples_that_are_not_there(site: Site) -> None:
     for example, status, code in [
         ({"image": base64.b64encode(b"no picture").decode()}, 415, "unsupported_media"),
+        ({"image": {}}, 422, "invalid_input"),
         ({"image": base64.b64encode(b"x" * ((3 << 20) + 1)).decode()}, 413, "upload_too_large"),
         ({"video_id": "v0", "start": 0, "end": 1}, 404, "not_found"),
     ]:

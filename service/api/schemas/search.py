@@ -41,6 +41,8 @@ FILTER_EXAMPLE = {
 def _decoded(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
+    if not isinstance(value, str):
+        raise ValueError("a picture is text, in base64")  # noqa: TRY004  # what pydantic catches
     # Its own message would say nothing of base64; its lenient form would skip what is wrong.
     return base64.b64decode(value, validate=True)
 

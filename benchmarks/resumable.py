@@ -1,0 +1,113 @@
+"""A 2 GB upload that breaks off and goes on: `python -m benchmarks.resumable`, with a stack up.
+
+The client is tuspy. In the middle it is dropped, as a program that is killed would be, and
+another upload object goes on from what the service says has arrived. Printed: where it broke off,
+where it went on, seconds, and the most memory that the service's processes had.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+from tusclient.client import TusClient
+
+from qasir.client import Client
+from service.settings import load_settings
+from service.stack import processes
+
+GIGABYTE = 1 << 30
+BYTES = 2 * GIGABYTE
+CHUNK_BYTES = 64 << 20
+SECONDS = 30
+
+
+def write_video(path: Path, size: int) -> None:
+    """Half a minute of moving noise; players skip the `free` box that makes it large."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width = stream.height = 128
+        noise = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+        for _ in range(SECONDS * 5):
+            pixels = np.repeat(np.repeat(noise.integers(0, 256, (8, 8, 3), np.uint8), 16, 0), 16, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    piece = os.urandom(1 << 20)
+    count = size // len(piece)
+    with path.open("ab") as file:
+        # A size of 1 says that the true one follows, in 64 bits.
+        file.write((1).to_bytes(4, "big") + b"free" + (16 + count * len(piece)).to_bytes(8, "big"))
+        for _ in range(count):
+            file.write(piece)
+
+
+class Memory:
+    """The most resident memory of a process and all it started, in MB, sampled."""
+
+    def __init__(self, root: psutil.Process) -> None:
+        self.most = self.first = self._now(root)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, args=[root])
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self, root: psutil.Process) -> None:
+        while not self._stop.wait(0.1):
+            self.most = max(self.most, self._now(root))
+
+    def _now(self, root: psutil.Process) -> float:
+        everyone = [root, *root.children(recursive=True)]
+        return sum(process.memory_info().rss for process in everyone) / (1 << 20)
+
+
+def main() -> None:
+    """Upload, break off, go on, wait until the video is searchable."""
+    settings = load_settings()
+    leader = processes(settings)[-1].leader()
+    if leader is None:
+        sys.exit("no service runs; start the stack with `make up`")
+    url = f"http://{settings.host}:{settings.http_port}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.mp4"
+        write_video(path, BYTES)
+        memory = Memory(leader)
+        begin = time.monotonic()
+        try:
+            video_id, job_id = send(f"{url}/v1/uploads", path)
+        finally:
+            memory.stop()
+        seconds = time.monotonic() - begin
+        print(f"{path.stat().st_size} bytes in {seconds:.1f} s")  # noqa: T201  # a script
+    print(f"service: {memory.first:.0f} MB before, {memory.most:.0f} MB at most")  # noqa: T201
+    with Client(url) as client:
+        job = client.wait(job_id)
+        print(f"job {job.state}, {client.video(video_id).bytes} bytes kept")  # noqa: T201
+        client.delete(video_id)
+
+
+def send(url: str, path: Path) -> tuple[str, str]:
+    """By tuspy, in two halves that know nothing of each other; the ids of video and job."""
+    with path.open("rb") as file:
+        first = TusClient(url).uploader(
+            file_stream=file, chunk_size=CHUNK_BYTES, metadata={"filename": path.name}
+        )
+        first.upload(stop_at=BYTES // 2)
+        print(f"broke off at {first.offset}")  # noqa: T201
+    with path.open("rb") as file:
+        second = TusClient(url).uploader(file_stream=file, chunk_size=CHUNK_BYTES, url=first.url)
+        print(f"went on at {second.offset}")  # noqa: T201
+        second.upload()
+        headers = vars(second)["request"].response_headers
+    return headers["qasir-video-id"], headers["qasir-job-id"]
+
+
+if __name__ == "__main__":
+    main()
