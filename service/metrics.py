@@ -49,6 +49,7 @@ OPERATIONS = (
     "activate_generation",
     "retire_generation",
     "search",
+    "attention",
     "embed",
     "page",
     "asset",

@@ -29,8 +29,8 @@ SCHEMAS = "#/components/schemas/"
 # has a limit of its own, and is never held in memory.
 MAX_BODY_BYTES = 1 << 20
 STREAMED = (("POST", "/v1/videos"), ("PATCH", "/v1/uploads/"))
-# These may carry a picture, in base64.
-PICTURE_PATHS = ("/v1/search", "/search")
+# What ends so may carry a picture, in base64.
+PICTURE_PATHS = ("/search", "/attention")
 ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What went wrong, as RFC 9457 says.",
@@ -114,7 +114,7 @@ class Counted:
 def _most_bytes(scope: Scope, settings: Settings) -> float:
     if _is_streamed(scope):
         return math.inf
-    picture = settings.max_picture_bytes * 4 / 3 if scope["path"] in PICTURE_PATHS else 0
+    picture = settings.max_picture_bytes * 4 / 3 if scope["path"].endswith(PICTURE_PATHS) else 0
     return MAX_BODY_BYTES + picture
 
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from service.api.context import Context, Given
+from service.api.schemas.attention import AttentionIn, AttentionOut
 from service.api.schemas.search import EmbedIn, EmbedOut, SearchIn, SearchOut
 from service.engine.deadline import Deadline
 
@@ -20,6 +21,15 @@ async def answer_search(
     )
 
 
+async def answer_attention(
+    asked: AttentionIn, video_id: str, context: Context, deadline: Deadline | None = None
+) -> AttentionOut:
+    """Tell a query's attention over a video in its turn, for every route to it."""
+    request, engine = asked.request(), context.core.engine
+    found = await context.searches.run(lambda _: engine.attention(request, video_id, deadline))
+    return AttentionOut.of(found, video_id)
+
+
 async def answer_embed(
     asked: EmbedIn, context: Context, deadline: Deadline | None = None
 ) -> EmbedOut:
@@ -32,6 +42,12 @@ async def answer_embed(
 async def search(asked: SearchIn, context: Given) -> SearchOut:
     """Find videos, and the moments in them, by what they show."""
     return await answer_search(asked, context)
+
+
+@router.post("/videos/{video_id}/attention", response_model=AttentionOut)
+async def attention(video_id: str, asked: AttentionIn, context: Given) -> AttentionOut:
+    """Why a video was found: how the query's attention lies over its frames."""
+    return await answer_attention(asked, video_id, context)
 
 
 @router.post("/embed", response_model=EmbedOut)

@@ -14,6 +14,7 @@ from qasir.manifest import Passport
 from qasir.types import Float32
 from service import metrics
 from service.engine.answers import Embeddings, Hit, Mode, SearchAnswer, SearchRequest
+from service.engine.attention import Attention, attend
 from service.engine.deadline import Deadline
 from service.engine.examples import Examples, WindowEncoder
 from service.engine.fine_vectors import FineVectors
@@ -106,6 +107,25 @@ class SearchEngine:
                 self._settings.candidates,
             )
         return self._answer(request, model, passport, view, order, hits, watch)
+
+    def attention(
+        self, request: SearchRequest, video_id: str, deadline: Deadline | None = None
+    ) -> Attention:
+        """How what a request looks for lies over one video; page and filter do not matter.
+
+        Raises:
+            NotFound: the video is not indexed.
+            InvalidInput, QueryTooLong, UnsupportedGrid, ModelUnavailable, Overloaded: as `search`.
+        """
+        deadline = deadline or Deadline(self._settings.search_seconds)
+        self._check(request)
+        text = None if request.query is None else self._texts.clean(request.query)
+        model = self._active_model()
+        passport = _passport(model, request.grid_size)
+        question = self._question(text, request, model, passport, Stopwatch(), deadline)
+        found = self._library.get(model.manifest, passport, video_id)
+        branches = model.manifest.branches[passport.grid_size]
+        return attend(question.vector, found.vectors, branches)
 
     def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> Embeddings:
         """Vectors of texts in the space of the active model.

@@ -26,7 +26,7 @@ MAX_ANSWER_BYTES = 64 << 20
 # What may be sent twice; gRPC does so itself, and waits as long as the service tells it to.
 IDEMPOTENT = (
     *("ListVideos", "GetVideo", "ListJobs", "GetJob", "WatchJob", "CancelJob"),
-    *("Search", "Embed", "ListGenerations", "ActivateGeneration"),
+    *("Search", "GetAttention", "Embed", "ListGenerations", "ActivateGeneration"),
 )
 RETRIES = {
     "methodConfig": [

@@ -28,9 +28,7 @@ def moments(query: Float32, video: VideoVectors, branches: Branches, count: int)
     and `peak` name.
     """
     similarities = frame_similarities(query, video, branches)
-    weight = branches.super_image_weight
-    tau = weight * branches.super_image_tau + (1 - weight) * branches.cell_tau
-    found = stretches(heights(attention(similarities, tau)), count)
+    found = stretches(heights(frame_attention(similarities, branches)), count)
     return [_moment(begin, end, similarities, video) for begin, end in found]
 
 
@@ -39,6 +37,14 @@ def frame_similarities(query: Float32, video: VideoVectors, branches: Branches) 
     similarities = widen(video.units) @ query
     whole = np.broadcast_to(similarities[:, :1], video.mask.shape)
     return blend(whole[video.mask], similarities[:, 1:][video.mask], branches)
+
+
+def frame_attention(similarities: Float32, branches: Branches) -> Float32:
+    """The attention that frames of these similarities [F] get, float32 [F], 1 in all."""
+    weight = branches.super_image_weight
+    return attention(
+        similarities, weight * branches.super_image_tau + (1 - weight) * branches.cell_tau
+    )
 
 
 def heights(weights: Float32) -> Float64:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from qasir.filters import Filter
 from qasir.proto.v1 import retrieval_pb2 as pb
 from service.api import schemas
+from service.api.schemas.attention import AttentionIn, AttentionOut
 from service.api.schemas.generations import (
     ActivateIn,
     BuildIn,
@@ -40,6 +41,8 @@ from service.api.schemas.videos import Upload, VideoDetail, VideoOut, VideoPage
 
 TWINS: dict[type[BaseModel], Any] = {
     ActivateIn: pb.ActivateGenerationRequest,
+    AttentionIn: pb.AttentionRequest,
+    AttentionOut: pb.Attention,
     BuildIn: pb.BuildGenerationRequest,
     EmbedIn: pb.EmbedRequest,
     EmbedOut: pb.Embeddings,
@@ -74,7 +77,7 @@ GRPC_ONLY = {
     *("ListGenerationsRequest", "RetireGenerationRequest"),
 }
 # What HTTP has in the path, beside a body.
-IN_PATH: dict[type[BaseModel], set[str]] = {ActivateIn: {"id"}}
+IN_PATH: dict[type[BaseModel], set[str]] = {ActivateIn: {"id"}, AttentionIn: {"video_id"}}
 NUMBERS = {
     int: (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64),
     float: (FieldDescriptor.TYPE_DOUBLE,),

@@ -52,6 +52,13 @@ def search(**asked: Any) -> Twins:
     return Twins("POST", "/v1/search", "Search", pb.SearchRequest(**asked), {"json": asked})
 
 
+def attention(video_id: str, **asked: Any) -> Twins:
+    message = pb.AttentionRequest(video_id=video_id, **asked)
+    return Twins(
+        "POST", f"/v1/videos/{video_id}/attention", "GetAttention", message, {"json": asked}
+    )
+
+
 def embed(texts: list[str]) -> Twins:
     message = pb.EmbedRequest(texts=texts)
     return Twins("POST", "/v1/embed", "Embed", message, {"json": {"texts": texts}})
@@ -108,6 +115,9 @@ REFUSED = [
     search(example={"video_id": "v0", "start": 0, "end": 1}),
     search(example={"video_id": "v0", "start": 1}),
     search(example={}),
+    attention("v0", query=QUERY),
+    attention("v0"),
+    attention("v0", query=QUERY, grid_size=7),
     embed([]),
     embed(["a"] * 65),
     embed(["a", ""]),
@@ -259,6 +269,12 @@ def test_examples(running_service: RunningService, video_id: str) -> None:
     asked = {"example": {"image": base64.b64encode(jpeg).decode()}, "mode": "fast"}
     twins = Twins("POST", "/v1/search", "Search", message, {"json": asked})
     assert_equal(running_service, twins)
+
+
+def test_attention(running_service: RunningService, video_id: str) -> None:
+    assert_equal(running_service, attention(video_id, query=QUERY))
+    example = {"video_id": video_id, "start": 0, "end": 2}
+    assert_equal(running_service, attention(video_id, example=example, grid_size=2))
 
 
 def test_embeddings(running_service: RunningService) -> None:

@@ -29,6 +29,7 @@ OPERATIONS = {
     "CancelJob": "cancel_job",
     "RetryJob": "retry_job",
     "Search": "search",
+    "GetAttention": "attention",
     "Embed": "embed",
     "ListGenerations": "list_generations",
     "BuildGeneration": "build_generation",

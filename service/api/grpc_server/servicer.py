@@ -11,6 +11,7 @@ from service.api.context import Context
 from service.api.grpc_server.calls import Call
 from service.api.grpc_server.messages import answer, asked, embeddings
 from service.api.grpc_server.upload import Requests, accept
+from service.api.schemas.attention import AttentionIn
 from service.api.schemas.generations import ActivateIn, BuildIn
 from service.api.schemas.jobs import JobOut, JobsIn
 from service.api.schemas.search import EmbedIn, SearchIn
@@ -61,6 +62,13 @@ class Retrieval(RetrievalServicer):
         query = asked(SearchIn, request)
         found = await search.answer_search(query, self._context, self._deadline(context))
         return answer(pb.SearchResponse, found)
+
+    async def GetAttention(self, request: pb.AttentionRequest, context: Call) -> pb.Attention:
+        query, limit = asked(AttentionIn, request, path={"video_id"}), self._deadline(context)
+        return answer(
+            pb.Attention,
+            await search.answer_attention(query, request.video_id, self._context, limit),
+        )
 
     async def Embed(self, request: pb.EmbedRequest, context: Call) -> pb.Embeddings:
         texts = asked(EmbedIn, request)

@@ -37,9 +37,9 @@ export function searchHint(videos) {
   );
 }
 
-/** A search looked through nothing. */
-export function nothingFound(searched, addVideos) {
-  if (searched > 0) return h("p", { class: "said" }, "No video fits. Try other words.");
+/** A search without results: by its conditions, or because nothing is there to search. */
+export function nothingFound(narrowed, addVideos) {
+  if (narrowed) return h("p", { class: "said" }, "No video has such a title and length.");
   return h(
     "div",
     { class: "said" },

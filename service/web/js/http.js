@@ -53,6 +53,11 @@ export function sendVideo(file, { onBytes, signal }) {
   });
 }
 
+/** For a promise's catch: a refusal is let pass, anything else is a fault of the page. */
+export function tolerate(error) {
+  if (!(error instanceof Problem)) throw error;
+}
+
 /** Call again while the service asks to come back later; `onWait(seconds, problem)` says when. */
 export async function patiently(call, { onWait, signal }) {
   for (let left = RETRIES; ; left -= 1) {

@@ -2,6 +2,7 @@
 
 import { confirmWith } from "./confirm.js";
 import { acceptDrops } from "./drop.js";
+import { tolerate } from "./http.js";
 import { libraryTab } from "./library.js";
 import { VIEWS, follow, go, onPlace, tell } from "./place.js";
 import { player } from "./player.js";
@@ -59,4 +60,4 @@ onPlace((place) => {
   document.title = `${subject} · qasir`;
 });
 tell();
-incoming.resume();
+incoming.resume().catch(tolerate);

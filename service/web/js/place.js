@@ -2,12 +2,13 @@
 
 export const VIEWS = ["search", "library", "study", "status"];
 const NOWHERE = {
-  view: "search", query: "", mode: "", grid: "", group: "", video: "", start: "", end: "",
+  view: "search", query: "", like: "", mode: "", grid: "", group: "", title: "", duration: "",
+  video: "", start: "", end: "",
 };
 // What the URL calls it.
 const NAMES = {
-  view: "tab", query: "q", mode: "mode", grid: "grid", group: "group", video: "video",
-  start: "t", end: "end",
+  view: "tab", query: "q", like: "like", mode: "mode", grid: "grid", group: "group",
+  title: "title", duration: "duration", video: "video", start: "t", end: "end",
 };
 const MOMENT = { video: "", start: "", end: "" };
 

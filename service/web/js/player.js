@@ -3,10 +3,13 @@
 import { h } from "./elements.js";
 import { clock, stretch } from "./format.js";
 import { Problem, ask } from "./http.js";
-import { go, leaveMoment } from "./place.js";
+import { go, here, leaveMoment } from "./place.js";
+import { asks, likeOf, question } from "./question.js";
 import { strip } from "./strip.js";
 import { why } from "./why.js";
 
+// Browsers keep whole microseconds.
+const ROUNDING = 0.01;
 const EVERYTHING = { start: -Infinity, end: Infinity };
 
 /** The player; it opens where the place names a video. */
@@ -18,6 +21,7 @@ export function player(dialog) {
   const reasons = why(dialog.querySelector(".why"), { seek });
   const line = strip(dialog.querySelector(".strip"), { seek });
   const chips = dialog.querySelector(".chips");
+  const similar = dialog.querySelector(".similar");
   let open = "";
   let explained = "";
   let moment = EVERYTHING;
@@ -25,6 +29,11 @@ export function player(dialog) {
   dialog.addEventListener("close", () => {
     film.pause();
     leaveMoment();
+  });
+  similar.addEventListener("click", () => {
+    const { video, start, end } = here();
+    const example = { view: "search", query: "", like: likeOf(video, start, end) };
+    go({ ...example, video: "", start: "", end: "" });
   });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog || event.target.closest(".close")) dialog.close();
@@ -38,9 +47,11 @@ export function player(dialog) {
   });
   film.addEventListener("seeking", () => {
     // Who goes elsewhere by the video's own controls has left the moment.
-    if (film.currentTime < moment.start || film.currentTime > moment.end) moment = EVERYTHING;
+    const [begin, end] = [moment.start - ROUNDING, moment.end + ROUNDING];
+    if (film.currentTime < begin || film.currentTime > end) moment = EVERYTHING;
   });
   film.addEventListener("error", () => {
+    if (!trouble.hidden) return;
     const way = h("a", { href: film.src, download: true }, "download it");
     const words = "This browser cannot play this file's format. You can still see its frames, or ";
     trouble.replaceChildren(words, way, ".");
@@ -48,15 +59,20 @@ export function player(dialog) {
   });
 
   function show(place) {
-    if (!place.video) return hide();
+    if (!place.video) {
+      if (open) hide();
+      return;
+    }
     if (!dialog.open) dialog.showModal();
     if (place.video !== open) load(place.video);
-    const asked = [place.video, place.query, place.grid].join("\n");
-    if (asked !== explained) explain(place);
+    // In the library a video is only watched, whatever was searched before.
+    const asked = place.view === "search" && asks(place) ? question(place) : null;
+    const key = JSON.stringify([place.video, asked]);
+    if (key !== explained) explain(place, asked);
     else reasons.show(Number(place.start));
-    explained = asked;
+    explained = key;
+    similar.hidden = !(Number(place.end) > Number(place.start));
     if (place.start) playMoment(Number(place.start), Number(place.end) || Infinity);
-    return undefined;
   }
 
   function hide() {
@@ -81,21 +97,20 @@ export function player(dialog) {
     }
   }
 
-  async function explain(place) {
-    const { video, query, grid, start, end } = place;
+  async function explain(place, asked) {
+    const { video, start, end } = place;
     line.clear();
     reasons.hide();
     chips.replaceChildren();
-    // The service cannot tell attention yet.
-    if (!query || !Number(start)) return;
-    return;
-    const said = new URLSearchParams({ query, ...(grid && { grid_size: grid }) });
+    if (!asked) return;
     try {
-      const attention = await ask(`/v1/videos/${encodeURIComponent(video)}/attention?${said}`);
+      const path = `/v1/videos/${encodeURIComponent(video)}/attention`;
+      const attention = await ask(path, { method: "POST", body: asked });
+      // The reader may be elsewhere by now.
       if (open !== video) return;
       line.draw(attention);
       line.mark(Number(start), Number(end));
-      reasons.draw(video, attention, Number(start));
+      reasons.draw(attention, Number(start));
       chips.replaceChildren(...attention.moments.map(chip));
     } catch (error) {
       refuse(error);

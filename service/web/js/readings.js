@@ -5,9 +5,9 @@ import { histograms, parse, quantile, since, sumBy } from "./prometheus.js";
 const gridOf = ({ grid_size: size }) => size;
 const stageOf = ({ grid_size: size, stage }) => `${size} ${stage}`;
 
-/** One reading of the service's page and of the worker's, taken at `seconds`. */
+/** One reading of the service's page and of the worker's, taken at `seconds`; null: it is away. */
 export function reading(seconds, service, worker) {
-  const samples = [...parse(service), ...parse(worker)];
+  const samples = [...parse(service), ...parse(worker ?? "")];
   const count = (name, key) => sumBy(samples, name, key);
   return {
     seconds,
@@ -20,6 +20,8 @@ export function reading(seconds, service, worker) {
     jobs: count("qasir_jobs", ({ state }) => state),
     videos: count("qasir_index_videos", () => "").get("") ?? 0,
     superImages: count("qasir_index_super_images", gridOf),
+    recalls: count("qasir_eval_recall", ({ k, variant, grid_size: n }) => `${variant} ${k} ${n}`),
+    workerAnswers: worker !== null,
     version: samples.find(({ name }) => name === "qasir_build_info")?.labels.version ?? "",
   };
 }

@@ -1,11 +1,12 @@
 // The search tab: what is typed becomes the URL, the URL a search, its answer moment cards.
 
 import { moments, moveFocus } from "./cards.js";
-import { announce, h } from "./elements.js";
-import { counted, latency, length } from "./format.js";
-import { Problem, ask, patiently } from "./http.js";
+import { announce, h, icon } from "./elements.js";
+import { counted, latency, length, stretch } from "./format.js";
+import { Problem, ask, patiently, tolerate } from "./http.js";
 import { go, here } from "./place.js";
 import { firstSteps, nothingFound, searchHint } from "./empty.js";
+import { asks, exampleOf, searchBody } from "./question.js";
 import { offerChoices } from "./served.js";
 
 const PAUSE_MS = 180;
@@ -16,6 +17,7 @@ const LAST_OFFSET = 1000;
 export function searchTab(root, { library, addVideos }) {
   const form = root.querySelector("form");
   const input = form.elements.query;
+  const like = root.querySelector(".like");
   const list = root.querySelector(".moments");
   const summary = root.querySelector(".summary");
   const notice = root.querySelector(".notice");
@@ -24,36 +26,42 @@ export function searchTab(root, { library, addVideos }) {
   let running = new AbortController();
   let pause = 0;
 
-  input.addEventListener("input", (event) => {
+  form.addEventListener("input", (event) => {
     clearTimeout(pause);
+    // Half a character of some scripts is not a query yet.
     if (!event.isComposing) pause = setTimeout(settle, PAUSE_MS);
   });
-  input.addEventListener("compositionend", settle);
+  form.addEventListener("compositionend", settle);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     settle();
   });
   form.addEventListener("change", (event) => {
-    if (event.target !== input) go({ [event.target.name]: event.target.value }, { replace: true });
+    const { name, value, type } = event.target;
+    if (type === "select-one") go({ [name]: value }, { replace: true });
   });
   root.addEventListener("keydown", (event) => moveFocus(event, input, list));
   more.addEventListener("click", () => search(here(), list.children.length));
-  offerChoices(form).then(() => choose(here()));
+  offerChoices(form).then(() => choose(here())).catch(tolerate);
 
   function settle() {
     clearTimeout(pause);
-    go({ query: input.value.trim() }, { replace: true });
+    const [query, title] = [input.value.trim(), form.elements.title.value.trim()];
+    go({ query, title }, { replace: true });
   }
 
   function show(place) {
-    if (input.value.trim() !== place.query) input.value = place.query;
+    for (const name of ["query", "title"]) {
+      const control = form.elements[name];
+      // Who is typing keeps the space at the end.
+      if (control.value.trim() !== place[name]) control.value = place[name];
+    }
     choose(place);
-    const wanted = JSON.stringify(bodyOf(place, 0));
-    if (wanted !== shown) search(place, 0);
+    if (keyOf(place) !== shown) search(place, 0);
   }
 
   function choose(place) {
-    for (const name of ["mode", "grid", "group"]) {
+    for (const name of ["mode", "grid", "group", "duration"]) {
       const control = form.elements[name];
       control.value = place[name];
       // What the URL asks for may not be served: then the choice is the service's.
@@ -65,12 +73,13 @@ export function searchTab(root, { library, addVideos }) {
     running.abort();
     running = new AbortController();
     const { signal } = running;
-    shown = JSON.stringify(bodyOf(place, 0));
-    if (!place.query) return rest();
+    shown = keyOf(place);
+    sayLike(place);
+    if (!asks(place)) return rest().catch(refuse);
     root.setAttribute("aria-busy", "true");
     try {
       const asked = () =>
-        ask("/v1/search", { method: "POST", body: bodyOf(place, offset), signal });
+        ask("/v1/search", { method: "POST", body: searchBody(place, offset, PAGE), signal });
       const answer = await patiently(asked, { onWait: later, signal });
       if (signal.aborted) return undefined;
       if (offset > 0 && answer.generation !== list.dataset.generation) return search(place, 0);
@@ -92,12 +101,30 @@ export function searchTab(root, { library, addVideos }) {
     }
     list.append(...moments(answer, place, Number(list.dataset.best)));
     const first = list.children.length === 0;
-    notice.replaceChildren(...(first ? [nothingFound(searched.videos, addVideos)] : []));
+    notice.replaceChildren(...(first ? [nothingFound(place.title || place.duration, addVideos)] : []));
     more.hidden = results.length < PAGE || offset + PAGE > LAST_OFFSET;
     const through = `${counted(searched.videos, "video")}, ${length(searched.seconds)}`;
     const took = latency(answer.timings_ms.total / 1000);
     summary.textContent = first ? "" : `Best of ${through} · ${took}`;
-    announce(`${counted(list.children.length, "result")} for ${place.query}`);
+    announce(`${counted(list.children.length, "result")} for ${place.query || "the example"}`);
+  }
+
+  /** Say what moment is the example, and offer to leave it. */
+  function sayLike(place) {
+    like.hidden = !place.like;
+    if (!place.like) return;
+    const { video_id: id, start, end } = exampleOf(place.like);
+    const leave = () => go({ like: "" }, { replace: true });
+    const label = "Search without this example";
+    const remove = h("button", { type: "button", class: "icon-button", "aria-label": label });
+    remove.append(icon("close"));
+    remove.addEventListener("click", leave);
+    const picture = `/v1/videos/${encodeURIComponent(id)}/thumbnail?t=${(start + end) / 2}`;
+    like.replaceChildren(
+      h("img", { src: picture, alt: "" }),
+      h("span", {}, "More like this moment, ", stretch(start, end)),
+      remove,
+    );
   }
 
   async function rest() {
@@ -106,7 +133,7 @@ export function searchTab(root, { library, addVideos }) {
     more.hidden = true;
     summary.textContent = "";
     const videos = await library.total();
-    if (here().query) return;
+    if (asks(here())) return;
     notice.replaceChildren(videos === 0 ? firstSteps(addVideos) : searchHint(videos));
   }
 
@@ -139,9 +166,6 @@ export function searchTab(root, { library, addVideos }) {
   return { show, refresh, focus: () => input.select() };
 }
 
-function bodyOf(place, offset) {
-  const body = { query: place.query, top_k: PAGE, offset, group_by: place.group || "video" };
-  if (place.mode) body.mode = place.mode;
-  if (place.grid) body.grid_size = Number(place.grid);
-  return body;
+function keyOf(place) {
+  return JSON.stringify([asks(place), searchBody(place, 0, PAGE)]);
 }

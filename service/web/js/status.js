@@ -3,7 +3,7 @@
 import { legend, lines, rangeBar, stack } from "./charts.js";
 import { h } from "./elements.js";
 import { grid, latency, length, percent } from "./format.js";
-import { Problem, askText } from "./http.js";
+import { Problem, ask, askText } from "./http.js";
 import * as readings from "./readings.js";
 import { Timeline } from "./timeline.js";
 
@@ -21,6 +21,7 @@ export function statusTab(root) {
   const notice = root.querySelector(".notice");
   const caption = root.querySelector(".caption");
   const timeline = new Timeline();
+  let model = null;
   let timer = 0;
   let visible = false;
   period.addEventListener("change", () => timeline.newest && draw());
@@ -30,6 +31,7 @@ export function statusTab(root) {
     clearTimeout(timer);
     if (!visible || document.hidden) return;
     try {
+      model ??= await activeModel();
       const pages = await Promise.all([askText("/metrics"), worker()]);
       timeline.add(readings.reading(performance.now() / 1000, ...pages));
       notice.replaceChildren();
@@ -47,7 +49,7 @@ export function statusTab(root) {
       return await askText("/metrics/worker");
     } catch (error) {
       // A worker that is away is worth a word, not the whole tab.
-      if (error instanceof Problem) return "";
+      if (error instanceof Problem) return null;
       throw error;
     }
   }
@@ -60,7 +62,7 @@ export function statusTab(root) {
     part("search-stages").replaceChildren(...stageParts("searchStages", SEARCH_STAGES, later, earlier));
     part("ingest-stages").replaceChildren(...ingestParts(later));
     part("jobs").replaceChildren(...STATES.map((state) => tile(later.jobs.get(state) ?? 0, state)));
-    part("index").replaceChildren(...indexTiles(later));
+    part("index").replaceChildren(...indexTiles(later, model));
     part("answers").replaceChildren(...answerParts(later, earlier));
   }
 
@@ -91,9 +93,16 @@ export function statusTab(root) {
         h("td", { "data-value": "p50" }, latency(p50)),
         h("td", { "data-value": "p95" }, latency(p95)),
         h("td", { "data-value": "count" }, count),
+        h("td", { "data-value": "recall" }, recall(later, size)),
       ),
     );
-    return [table(["Grid", "", "p50", "p95", "searches"], body), ...trend()];
+    return [table(["Grid", "p50 to p95", "p50", "p95", "searches", "R@5"], body), ...trend()];
+  }
+
+  /** What the last evaluation of the served variant found at a grid size. */
+  function recall(later, size) {
+    const share = later.recalls.get(`${model?.variant} 5 ${size}`);
+    return share === undefined ? "–" : percent(share);
   }
 
   function trend() {
@@ -129,6 +138,11 @@ export function statusTab(root) {
   };
 }
 
+async function activeModel() {
+  const { generations } = await ask("/v1/generations");
+  return generations.find(({ state }) => state === "active") ?? null;
+}
+
 function stageParts(kind, names, later, earlier) {
   const rows = readings.stageMeans(kind, later, earlier);
   if (rows.length === 0) return [h("p", { class: "quiet" }, "Nothing yet in this window.")];
@@ -144,10 +158,11 @@ function stageParts(kind, names, later, earlier) {
       h("td", {}, latency(whole)),
     );
   });
-  return [table(["Grid", "", "sum of means"], body), legend(names)];
+  return [table(["Grid", "share of each stage", "sum of means"], body), legend(names)];
 }
 
 function ingestParts(later) {
+  if (!later.workerAnswers) return [h("p", { class: "quiet" }, "The worker does not answer.")];
   // Ingests are few and long: a window of minutes would mostly be empty.
   const parts = stageParts("ingestStages", INGEST_STAGES, later, undefined);
   const speeds = readings
@@ -156,9 +171,10 @@ function ingestParts(later) {
   return [...parts, h("p", { class: "quiet" }, speeds.join(" · "))];
 }
 
-function indexTiles(later) {
+function indexTiles(later, model) {
   const sizes = [...later.superImages].map(([size, count]) => tile(count, `super images ${grid(size)}`));
-  return [tile(later.videos, "videos"), ...sizes];
+  const served = model ? `${model.model}, ${model.variant}, generation ${model.id}` : "no model yet";
+  return [tile(later.videos, "videos"), ...sizes, h("p", { class: "quiet whole" }, served)];
 }
 
 function answerParts(later, earlier) {
@@ -172,6 +188,6 @@ function tile(number, name) {
 }
 
 function table(headings, body) {
-  const head = headings.map((text) => h("th", { scope: "col" }, text));
+  const head = headings.map((text, at) => h("th", { scope: "col", class: at === 1 ? "wide" : null }, text));
   return h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body));
 }

@@ -1,5 +1,6 @@
 // A line as long as the video: how much attention each part of it got, and where we are.
 
+import { heights } from "./attention.js";
 import { styled, svg } from "./elements.js";
 
 const BARS = 160;
@@ -13,9 +14,9 @@ export function strip(root, { seek }) {
     if (duration) seek(((event.clientX - left) / width) * duration);
   });
 
-  function draw({ starts, ends, attention }) {
-    duration = ends.at(-1);
-    const bars = heights(starts, attention, duration);
+  function draw(found) {
+    duration = found.ends.at(-1);
+    const bars = heights(found, BARS);
     const width = 1000 / bars.length;
     const shapes = bars.map((height, at) =>
       svg("rect", {
@@ -49,15 +50,4 @@ export function strip(root, { seek }) {
   }
 
   return { draw, mark, at, clear };
-}
-
-/** The strongest attention in each of up to BARS equal parts, as a share of the strongest of all. */
-export function heights(starts, attention, duration) {
-  const bars = new Array(Math.min(BARS, starts.length)).fill(0);
-  const strongest = Math.max(...attention);
-  starts.forEach((start, frame) => {
-    const at = Math.min(bars.length - 1, Math.floor((start / duration) * bars.length));
-    bars[at] = Math.max(bars[at], attention[frame] / strongest);
-  });
-  return bars;
 }

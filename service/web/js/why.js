@@ -1,5 +1,6 @@
 // Why a moment was found: its super image, with the attention that each cell got.
 
+import { framesOf, strongest, superImageAt } from "./attention.js";
 import { h, icon, styled } from "./elements.js";
 import { clock, grid, percent, stretch } from "./format.js";
 
@@ -11,7 +12,6 @@ export function why(root, { seek }) {
   const words = root.querySelector(".words");
   const caption = root.querySelector(".caption");
   const [back, on] = root.querySelectorAll("nav button");
-  let video = "";
   let found = null;
   let number = 0;
   back.append(icon("back"));
@@ -20,28 +20,26 @@ export function why(root, { seek }) {
   on.addEventListener("click", () => turn(number + 1));
 
   /** Take a video's attention, and show the super image with the strongest frame from `start` on. */
-  function draw(id, attention, start) {
-    [video, found] = [id, attention];
+  function draw(attention, start) {
+    found = attention;
     root.hidden = false;
     show(start);
   }
 
   /** Show the super image of the moment that begins at `start`. */
   function show(start) {
-    if (!found) return;
-    const moment = found.moments.find((one) => Math.abs(one.start - start) < 0.01);
-    turn(moment?.super_image ?? Math.floor(frameAt(found, start) / cellsOf(found)));
+    if (found) turn(superImageAt(found, start));
   }
 
   function turn(to) {
     number = Math.min(Math.max(to, 0), found.super_images - 1);
     const size = found.grid_size;
-    const url = `/v1/videos/${encodeURIComponent(video)}/super-images/${number}?grid_size=${size}`;
+    const url = `/v1/videos/${encodeURIComponent(found.video_id)}/super-images/${number}?grid_size=${size}`;
     picture.src = url;
     const shown = framesOf(found, number);
     styled(sheet, { "--grid": size });
     cells.replaceChildren(...shown.map((frame) => cell(frame)));
-    const whole = shown.reduce((sum, frame) => sum + found.attention[frame], 0);
+    const whole = shown.reduce((sum, frame) => sum + found.weights[frame], 0);
     const span = stretch(found.starts[shown[0]], found.ends[shown.at(-1)]);
     picture.alt = `Super image ${number + 1}: the frames from ${span}, ${grid(size)}`;
     caption.textContent = `${number + 1} of ${found.super_images} · ${span}`;
@@ -53,8 +51,8 @@ export function why(root, { seek }) {
   }
 
   function cell(frame) {
-    const share = found.attention[frame];
-    const strength = share / Math.max(...found.attention);
+    const share = found.weights[frame];
+    const strength = share / strongest(found);
     const begin = found.starts[frame];
     const label = `${clock(begin)}, ${percent(share)} of the attention; play from here`;
     const attributes = { type: "button", "aria-label": label, onclick: () => seek(begin) };
@@ -69,21 +67,4 @@ export function why(root, { seek }) {
   }
 
   return { draw, show, hide };
-}
-
-/** The number of the frame on screen at a time. */
-export function frameAt({ starts }, seconds) {
-  const after = starts.findIndex((start) => start > seconds);
-  return after < 0 ? starts.length - 1 : Math.max(0, after - 1);
-}
-
-/** The frames in one super image: all of it, or what is left in the last. */
-export function framesOf(found, number) {
-  const begin = number * cellsOf(found);
-  const count = Math.min(cellsOf(found), found.starts.length - begin);
-  return Array.from({ length: count }, (_, at) => begin + at);
-}
-
-function cellsOf({ grid_size: size }) {
-  return size * size;
 }

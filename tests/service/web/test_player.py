@@ -1,5 +1,6 @@
 """Playing a moment: the right second, the right picture, from a click and from a link."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -103,3 +104,58 @@ def test_file_that_the_browser_cannot_play_is_offered_for_download(
     expect(page.locator("#player .trouble")).to_contain_text("cannot play this file's format")
     link = page.locator("#player .trouble a")
     assert (link.get_attribute("href") or "").endswith(f"/v1/videos/{accepted['video_id']}/media")
+
+
+def test_why_shows_the_attention_of_the_service(
+    reader: Reader, running_service: RunningService, video: str
+) -> None:
+    url = f"/v1/videos/{video}/attention"
+    told = running_service.http.post(url, json={"query": "a red ball"}).json()
+    best = told["moments"][0]
+    page = reader.visit(f"/?q=a+red+ball&video={video}&t={best['start']}&end={best['end']}")
+    why = page.get_by_role("region", name="Why this moment")
+    picture = why.get_by_role("img")
+    expect(picture).to_have_attribute("src", re.compile(rf"/super-images/{best['super_image']}\?"))
+    cells = why.locator(".cells button")
+    expect(cells).to_have_count(4)
+    first = 4 * best["super_image"]
+    shares = cells.evaluate_all("all => all.map((one) => one.style.getPropertyValue('--strength'))")
+    top = max(told["weights"])
+    expected = [weight / top for weight in told["weights"][first : first + 4]]
+    assert [float(share) for share in shares] == pytest.approx(expected, abs=1e-3)
+    # A cell lies over its own quarter of the picture, and plays from its time.
+    frame, cell = (place.bounding_box() for place in (picture, cells.nth(3)))
+    assert frame is not None
+    assert cell is not None
+    assert cell["x"] == pytest.approx(frame["x"] + frame["width"] / 2, abs=1)
+    assert cell["y"] == pytest.approx(frame["y"] + frame["height"] / 2, abs=1)
+    cells.nth(3).click()
+    now = playing_from(page, told["starts"][first + 3])
+    assert now.at < told["starts"][first + 3] + 5
+    why.get_by_role("button", name="Next super image").click()
+    caption = f"{best['super_image'] + 2} of {told['super_images']}"
+    expect(why.locator(".caption")).to_contain_text(caption)
+
+
+def test_line_of_attention_seeks(
+    reader: Reader, running_service: RunningService, video: str
+) -> None:
+    page = reader.visit(f"/?q=a+red+ball&video={video}&t=1&end=2")
+    line = page.locator("#player .strip")
+    expect(line.locator("rect")).to_have_count(60)
+    box = line.bounding_box()
+    assert box is not None
+    line.click(position={"x": box["width"] * 0.75, "y": 10})
+    assert playing_from(page, 44.5).at < 50
+
+
+def test_more_like_this_searches_by_the_moment(reader: Reader, video: str) -> None:
+    page = reader.visit(f"/?q=a+red+ball&video={video}&t=41.00&end=43.00")
+    page.get_by_role("button", name="More like this").click()
+    expect(page.locator("#player")).to_be_hidden()
+    expect(page.locator("#search .like")).to_contain_text("More like this moment, 0:41 to 0:43")
+    first = page.locator("#search .open").first
+    # Nothing is more like it than itself.
+    expect(first).to_have_attribute("href", re.compile(video))
+    page.get_by_role("button", name="Search without this example").click()
+    expect(page.locator("#search .card")).to_have_count(0)

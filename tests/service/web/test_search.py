@@ -96,6 +96,23 @@ def test_every_moment_may_be_a_result(reader: Reader) -> None:
     expect(page.locator("#search .also")).to_have_count(0)
 
 
+def test_conditions_choose_among_the_videos(
+    reader: Reader, running_service: RunningService
+) -> None:
+    path = running_service.new_video(70)
+    accepted = running_service.upload(path, title="A long talk").json()
+    running_service.finished(accepted["job_id"])
+    page = reader.visit("/?q=a+red+ball")
+    titles = page.locator("#search .title")
+    page.get_by_label("Words in the title").fill("LONG talk")
+    expect(titles).to_have_text(["A long talk"])
+    expect(page).to_have_url(re.compile(r"title=LONG\+talk"))
+    page.get_by_label("Length of the video").select_option("Under a minute")
+    expect(page.locator("#search .notice")).to_contain_text("No video has such a title and length")
+    page.get_by_label("Length of the video").select_option("1 to 10 minutes")
+    expect(titles).to_have_text(["A long talk"])
+
+
 def test_busy_service_is_asked_again(reader: Reader) -> None:
     page = reader.visit()
     answers: list[int] = []

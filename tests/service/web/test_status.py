@@ -35,6 +35,16 @@ def test_numbers_follow_the_searches(reader: Reader, running_service: RunningSer
     expect(row.locator("[data-value=count]")).to_have_text(str(searches(running_service)))
 
 
+def test_recall_stands_beside_the_latency(reader: Reader, running_service: RunningService) -> None:
+    running_service.search()
+    page = reader.visit("/?tab=status")
+    told = page.locator("[data-part=latency] tr[data-grid='2'] [data-value=recall]")
+    page_text = running_service.http.get("/metrics").text
+    line = r'^qasir_eval_recall\{grid_size="2",k="5",variant="zero-shot"\} ([\d.e-]+)$'
+    (share,) = re.findall(line, page_text, re.MULTILINE)
+    expect(told).to_have_text(f"{round(100 * float(share))} %")
+
+
 def test_stages_jobs_and_index_are_those_of_the_metrics(
     reader: Reader, running_service: RunningService
 ) -> None:

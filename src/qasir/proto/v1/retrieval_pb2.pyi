@@ -336,6 +336,36 @@ class Searched(_message.Message):
     seconds: float
     def __init__(self, videos: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
+class AttentionRequest(_message.Message):
+    __slots__ = ("video_id", "query", "example", "grid_size")
+    VIDEO_ID_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
+    video_id: str
+    query: str
+    example: Example
+    grid_size: int
+    def __init__(self, video_id: _Optional[str] = ..., query: _Optional[str] = ..., example: _Optional[_Union[Example, _Mapping]] = ..., grid_size: _Optional[int] = ...) -> None: ...
+
+class Attention(_message.Message):
+    __slots__ = ("video_id", "grid_size", "super_images", "starts", "ends", "weights", "moments")
+    VIDEO_ID_FIELD_NUMBER: _ClassVar[int]
+    GRID_SIZE_FIELD_NUMBER: _ClassVar[int]
+    SUPER_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    MOMENTS_FIELD_NUMBER: _ClassVar[int]
+    video_id: str
+    grid_size: int
+    super_images: int
+    starts: _containers.RepeatedScalarFieldContainer[float]
+    ends: _containers.RepeatedScalarFieldContainer[float]
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    moments: _containers.RepeatedCompositeFieldContainer[Moment]
+    def __init__(self, video_id: _Optional[str] = ..., grid_size: _Optional[int] = ..., super_images: _Optional[int] = ..., starts: _Optional[_Iterable[float]] = ..., ends: _Optional[_Iterable[float]] = ..., weights: _Optional[_Iterable[float]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ...) -> None: ...
+
 class EmbedRequest(_message.Message):
     __slots__ = ("texts",)
     TEXTS_FIELD_NUMBER: _ClassVar[int]

@@ -85,6 +85,11 @@ class RetrievalStub:
                 request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.SearchRequest.SerializeToString,
                 response_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.GetAttention = channel.unary_unary(
+                '/qasir.v1.Retrieval/GetAttention',
+                request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.AttentionRequest.SerializeToString,
+                response_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Attention.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/qasir.v1.Retrieval/Embed',
                 request_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.EmbedRequest.SerializeToString,
@@ -185,6 +190,13 @@ class RetrievalServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAttention(self, request, context):
+        """Why a video was found: how the attention of what is looked for lies over its frames.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Unit vectors of texts, in the space in which videos are searched.
         """
@@ -272,6 +284,11 @@ def add_RetrievalServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.SearchRequest.FromString,
                     response_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.SearchResponse.SerializeToString,
+            ),
+            'GetAttention': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAttention,
+                    request_deserializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.AttentionRequest.FromString,
+                    response_serializer=qasir_dot_proto_dot_v1_dot_retrieval__pb2.Attention.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -569,6 +586,33 @@ class Retrieval:
             '/qasir.v1.Retrieval/Search',
             qasir_dot_proto_dot_v1_dot_retrieval__pb2.SearchRequest.SerializeToString,
             qasir_dot_proto_dot_v1_dot_retrieval__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAttention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qasir.v1.Retrieval/GetAttention',
+            qasir_dot_proto_dot_v1_dot_retrieval__pb2.AttentionRequest.SerializeToString,
+            qasir_dot_proto_dot_v1_dot_retrieval__pb2.Attention.FromString,
             options,
             channel_credentials,
             insecure,
