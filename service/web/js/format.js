@@ -38,10 +38,10 @@ export function size(bytes) {
   return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${UNITS[power]}`;
 }
 
-/** A share of one: "34 %", "< 1 %". */
+/** A share of one: "34 %", "< 1 %"; the sign never stands alone in a line. */
 export function percent(share) {
-  if (share > 0 && share < 0.01) return "< 1 %";
-  return `${Math.round(share * 100)} %`;
+  if (share > 0 && share < 0.01) return "<\u00a01\u00a0%";
+  return `${Math.round(share * 100)}\u00a0%`;
 }
 
 /** A whole number with its noun: "1 video", "2,000 videos". */
