@@ -26,7 +26,7 @@ def tab(browser: Browser, url: str, size: tuple[int, int], scheme: str = "light"
 def keep(page: Page, name: str) -> None:
     """Write the picture once everything has arrived."""
     page.wait_for_timeout(1500)
-    page.screenshot(path=FOLDER / f"{name}.png")
+    page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=82)
 
 
 def search(page: Page, query: str = QUERY) -> None:
