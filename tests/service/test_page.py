@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 import yaml
 
+from service.api import page
 from service.api.page import PAGE, PLOTS
 from tests.fixtures.service import RunningService
 
@@ -73,6 +75,11 @@ def test_plots_are_those_of_the_results_folder(running_service: RunningService) 
     assert answer.content == (PLOTS / "cost.svg").read_bytes()
     assert "sandbox" in answer.headers["content-security-policy"]
     assert running_service.http.get("/study/metrics.svg").status_code == 404
+
+
+def test_without_results_there_is_no_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PLOTS", tmp_path / "results")
+    assert anyio.run(page.study) == {"plots": []}
 
 
 def test_bento_carries_page_and_plots() -> None:

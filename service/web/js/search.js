@@ -12,6 +12,9 @@ import { offerChoices } from "./served.js";
 const PAUSE_MS = 180;
 const PAGE = 12;
 const LAST_OFFSET = 1000;
+// A finer order is made in the background: how often, and after how long, it is asked for.
+const REFINEMENTS = 5;
+const REFINE_MS = 2000;
 
 /** The search tab; `library` tells how many videos there are, `addVideos` opens the chooser. */
 export function searchTab(root, { library, addVideos }) {
@@ -25,6 +28,7 @@ export function searchTab(root, { library, addVideos }) {
   let shown = null;
   let running = new AbortController();
   let pause = 0;
+  let refinements = 0;
 
   form.addEventListener("input", (event) => {
     clearTimeout(pause);
@@ -57,7 +61,9 @@ export function searchTab(root, { library, addVideos }) {
       if (control.value.trim() !== place[name]) control.value = place[name];
     }
     choose(place);
-    if (keyOf(place) !== shown) search(place, 0);
+    if (keyOf(place) === shown) return;
+    refinements = 0;
+    search(place, 0);
   }
 
   function choose(place) {
@@ -106,7 +112,17 @@ export function searchTab(root, { library, addVideos }) {
     const through = `${counted(searched.videos, "video")}, ${length(searched.seconds)}`;
     const took = latency(answer.timings_ms.total / 1000);
     summary.textContent = first ? "" : `Best of ${through} · ${took}`;
+    if (answer.provisional && offset === 0) refine();
     announce(`${counted(list.children.length, "result")} for ${place.query || "the example"}`);
+  }
+
+  /** The order is that of the cheap model, because the finer one took too long. */
+  function refine() {
+    if (refinements === REFINEMENTS) return;
+    refinements += 1;
+    summary.textContent += " · still refining";
+    const asked = shown;
+    setTimeout(() => shown === asked && list.children.length <= PAGE && search(here(), 0), REFINE_MS);
   }
 
   /** Say what moment is the example, and offer to leave it. */

@@ -1,9 +1,10 @@
 """The search tab: as it is typed, by keyboard, from a link, and when the service is busy."""
 
 import re
+from typing import Any
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Request, Route, expect
 
 from tests.fixtures.browser import DESKTOP, PHONE, Reader, Readers
 from tests.fixtures.service import RunningService
@@ -13,9 +14,9 @@ MARKUP = '<img src=x onerror="document.title=1"> & "co"'
 
 @pytest.fixture(scope="module", autouse=True)
 def library(running_service: RunningService) -> None:
-    """Enough videos for rows of cards; one has a title that wants to be markup."""
-    for _ in range(4):
-        running_service.ingested(20)
+    """More videos than a page of results; one has a title that wants to be markup."""
+    for _ in range(12):
+        running_service.upload(running_service.new_video(4))
     accepted = running_service.upload(running_service.new_video(20), title=MARKUP).json()
     running_service.finished(accepted["job_id"])
 
@@ -111,6 +112,59 @@ def test_conditions_choose_among_the_videos(
     expect(page.locator("#search .notice")).to_contain_text("No video has such a title and length")
     page.get_by_label("Length of the video").select_option("1 to 10 minutes")
     expect(titles).to_have_text(["A long talk"])
+
+
+def test_more_results_come_on_request(reader: Reader) -> None:
+    page = reader.visit("/?q=a+red+ball")
+    cards = page.locator("#search .card")
+    expect(cards).to_have_count(12)
+    page.locator("#search").get_by_role("button", name="Show more").click()
+    expect(cards.nth(12)).to_be_visible()
+    ranks = cards.locator(".rank").all_inner_texts()
+    assert ranks == [str(number) for number in range(1, len(ranks) + 1)]
+
+
+def test_served_grid_sizes_are_offered(reader: Reader) -> None:
+    """As where two grid sizes are served: the first goes without saying."""
+    asked: list[Any] = []
+
+    def two_sizes(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["generations"][0]["grid_sizes"] = [3, 2]
+        route.fulfill(response=answer, json=told)
+
+    def heard(request: Request) -> None:
+        if request.url.endswith("/v1/search"):
+            asked.append(request.post_data_json)
+
+    reader.page.route("**/v1/generations", two_sizes)
+    reader.page.on("request", heard)
+    page = reader.visit("/?q=a+red+ball&grid=2")
+    choice = page.locator("select[name=grid]")
+    expect(choice).to_have_value("2")
+    assert choice.locator("option").all_inner_texts() == ["Grid 3 × 3", "Grid 2 × 2"]
+    expect(page.locator("#search .card").first).to_be_visible()
+    assert asked[-1]["grid_size"] == 2
+    page.get_by_label("How to rank").select_option("fast")
+    expect(page).to_have_url(re.compile("mode=fast"))
+    expect(page.locator("#search .card").first).to_be_visible()
+    assert asked[-1]["mode"] == "fast"
+
+
+def test_provisional_order_is_asked_for_again(reader: Reader) -> None:
+    answers: list[int] = []
+
+    def provisional_at_first(route: Route) -> None:
+        answers.append(1)
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "provisional": len(answers) < 2})
+
+    reader.page.route("**/v1/search", provisional_at_first)
+    page = reader.visit("/?q=a+red+ball")
+    expect(page.locator("#search .summary")).to_contain_text("still refining")
+    expect(page.locator("#search .summary")).not_to_contain_text("still refining")
+    assert len(answers) == 2
 
 
 def test_busy_service_is_asked_again(reader: Reader) -> None:
