@@ -64,8 +64,8 @@ def _draw_cost(axes: Axes, rows: Sequence[Row], cost: str) -> None:
                 x, y, _errors(own), fmt=marker, color=color, label=label, elinewidth=1, alpha=0.9
             )
     front = pareto(rows, cost)
-    for row in front:
-        _name(axes, row, cost)
+    for number, row in enumerate(front):
+        _name(axes, row, cost, above=number % 2 == 0)
     points = [r[cost] for r in front], [r["objective"] for r in front]
     axes.plot(*points, color=GREY, linewidth=1.2, zorder=0, label="Pareto front")
     axes.set_ylim(bottom=0)
@@ -76,15 +76,16 @@ def _draw_cost(axes: Axes, rows: Sequence[Row], cost: str) -> None:
     plain_ticks(axes, [t for t in ticks if costs and min(costs) / 2 <= t <= max(costs) * 2])
 
 
-def _name(axes: Axes, row: Row, cost: str) -> None:
-    """Write N and R above and left of a point of the front, where no point can be."""
+def _name(axes: Axes, row: Row, cost: str, *, above: bool) -> None:
+    """Write N and R above and left of a point of the front, where no point can be, or below and
+    right: neighbours in turn, so that their names do not meet."""
     axes.annotate(
         f"{row['grid_size']}, {row['resolution']}",
         (row[cost], row["objective"]),
-        xytext=(-4, 4),
+        xytext=(-4, 4) if above else (4, -11),
         textcoords="offset points",
         fontsize=8,
-        ha="right",
+        ha="right" if above else "left",
         color=INK,
     )
 

@@ -13,6 +13,8 @@ from training.study.sections import by_length, forgetting, localisation
 from training.study.tables import Row, recalls, signed, span, table
 
 PAGE = Path("docs/results.md")
+# What only people can write, beside the numbers it is about.
+FINDINGS = Path(__file__).with_name("findings.md")
 FAILURES = Path(__file__).with_name("failures.md")
 UNITS = ("super-image", "cell", "both")
 
@@ -28,6 +30,7 @@ def page(folder: Path) -> str:
     study = read("study")
     parts = [
         _opening(study[0]),
+        FINDINGS.read_text().strip(),
         _bars(read("differences")),
         _units(study),
         _costs(study),
@@ -79,11 +82,8 @@ def _bars(rows: Sequence[Row]) -> str:
 
 
 def _failed(rows: Sequence[Row]) -> str:
-    return (
-        "Not so: "
-        + "; ".join(f"{r['claim']} at N = {r['grid_size']} ({r['difference']:+.1f})" for r in rows)
-        + "."
-    )
+    lost = (f"{r['claim']} at N = {r['grid_size']} ({r['difference']:+.1f})" for r in rows)
+    return "Not so:\n\n" + "\n".join(f"- {claim}" for claim in lost)
 
 
 def _served(study: Iterable[Row], **wanted: Any) -> list[Row]:
