@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from qasir.errors import InvalidInput
+from qasir.errors import InvalidInput, ModelUnavailable, Overloaded
 from qasir.search import promoted, scorer_input
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
@@ -80,14 +80,19 @@ class Hybrid:
 
         Raises:
             InvalidInput: the active profile has no such mode, or the fine model no words to read.
-            ModelUnavailable, Overloaded: try again later.
+            ModelUnavailable, Overloaded: of the cheap model; try again later.
         """
         fine = _fine(model)
         cheap = self._cheap(view, question, model)
         ids = cheap.videos.ids[: min(fine.k, len(view.found))]
         frames = {i: int(view.found[i].vectors.mask.sum()) for i in ids}
         asked = Asked(question, fine, ids, frames)
-        known = self._scores(asked, self._query(question, fine, model))
+        try:
+            known = self._scores(asked, self._query(question, fine, model))
+        except (ModelUnavailable, Overloaded) as error:
+            # The cheap model has answered: its order is better than none.
+            log.info("fine model away", code=error.code, detail=str(error))
+            known = {}
         scored = FineScored(fine.passport, len(known), len(ids))
         self._count(asked, known)
         if len(known) + len(self._failed(asked, known)) < len(ids):
