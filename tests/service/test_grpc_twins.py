@@ -7,11 +7,9 @@ import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import grpc
 import httpx
 import numpy as np
 import pytest
@@ -20,118 +18,23 @@ from google.protobuf.message import Message
 from httpx_sse import connect_sse
 
 from qasir.proto.v1 import retrieval_pb2 as pb
-from service.api.status import STATUSES
-from tests.fixtures.retrieval import new_stub, refused
-from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService, wait_for
+from tests.fixtures.retrieval import new_stub
+from tests.fixtures.service import RunningService, wait_for
 from tests.fixtures.triton import RunningTriton
+from tests.fixtures.twins import (
+    Twins,
+    activate,
+    attention,
+    embed,
+    generation,
+    get,
+    page,
+    search,
+    uploading,
+)
 
 QUERY = "a green ball on the house"
 METADATA = {"year": 2020, "ratio": 0.25, "tags": ["sea", 3, None, {"deep": True}], "note": "é"}
-
-
-@dataclass(frozen=True)
-class Twins:
-    """One request, as HTTP and as gRPC say it."""
-
-    method: str
-    path: str
-    call: str
-    message: Message
-    http: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"{self.method} {self.path} {self.http}"
-
-
-def get(path: str, call: str, message: Message, **http: Any) -> Twins:
-    return Twins("GET", path, call, message, http)
-
-
-def search(**asked: Any) -> Twins:
-    return Twins("POST", "/v1/search", "Search", pb.SearchRequest(**asked), {"json": asked})
-
-
-def attention(video_id: str, **asked: Any) -> Twins:
-    message = pb.AttentionRequest(video_id=video_id, **asked)
-    return Twins(
-        "POST", f"/v1/videos/{video_id}/attention", "GetAttention", message, {"json": asked}
-    )
-
-
-def embed(texts: list[str]) -> Twins:
-    message = pb.EmbedRequest(texts=texts)
-    return Twins("POST", "/v1/embed", "Embed", message, {"json": {"texts": texts}})
-
-
-def page(path: str, call: str, kind: Any, **asked: Any) -> Twins:
-    return get(path, call, kind(**asked), params=asked)
-
-
-def generation(path: str, call: str, kind: Any, **asked: Any) -> Twins:
-    return Twins("POST", f"/v1/generations{path}", call, kind(**asked), {"json": asked})
-
-
-def activate(number: int, **asked: Any) -> Twins:
-    message = pb.ActivateGenerationRequest(id=number, **asked)
-    path = f"/v1/generations/{number}/activate"
-    return Twins("POST", path, "ActivateGeneration", message, {"json": asked})
-
-
-REFUSED = [
-    get("/v1/videos/v0", "GetVideo", pb.GetVideoRequest(video_id="v0")),
-    Twins("DELETE", "/v1/videos/v0", "DeleteVideo", pb.DeleteVideoRequest(video_id="v0")),
-    get("/v1/jobs/j0", "GetJob", pb.GetJobRequest(job_id="j0")),
-    Twins("POST", "/v1/jobs/j0/cancel", "CancelJob", pb.CancelJobRequest(job_id="j0")),
-    Twins("POST", "/v1/jobs/j0/retry", "RetryJob", pb.RetryJobRequest(job_id="j0")),
-    page("/v1/videos", "ListVideos", pb.ListVideosRequest, limit=0),
-    page("/v1/videos", "ListVideos", pb.ListVideosRequest, limit=100_000),
-    page("/v1/videos", "ListVideos", pb.ListVideosRequest, offset=-1),
-    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, limit=0, offset=-1),
-    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, state="lost"),
-    generation("", "BuildGeneration", pb.BuildGenerationRequest),
-    generation("", "BuildGeneration", pb.BuildGenerationRequest, id=0),
-    generation("", "BuildGeneration", pb.BuildGenerationRequest, id=99),
-    activate(99),
-    activate(1, max_missing=-1),
-    activate(1, fine={"id": 1, "grid_size": 0}),
-    activate(1, fine={"id": 99, "grid_size": 2}),
-    Twins("DELETE", "/v1/generations/99", "RetireGeneration", pb.RetireGenerationRequest(id=99)),
-    Twins("DELETE", "/v1/generations/1", "RetireGeneration", pb.RetireGenerationRequest(id=1)),
-    search(),
-    search(query=""),
-    search(query=" \n "),
-    search(query="x" * 501),
-    search(query=QUERY, top_k=0),
-    search(query=QUERY, top_k=101),
-    search(query=QUERY, offset=-1),
-    search(query=QUERY, offset=1001),
-    search(query=QUERY, mode="quick"),
-    search(query=QUERY, group_by="day"),
-    search(query=QUERY, grid_size=7),
-    search(query=QUERY, context_seconds=-1),
-    search(query=QUERY, filter={"length": {"gte": 1}}),
-    search(query=QUERY, filter={"metadata": {"a": {"gte": [1]}}}),
-    search(example={"video_id": "v0", "start": 0, "end": 1}),
-    search(example={"video_id": "v0", "start": 1}),
-    search(example={}),
-    attention("v0", query=QUERY),
-    attention("v0"),
-    attention("v0", query=QUERY, grid_size=7),
-    embed([]),
-    embed(["a"] * 65),
-    embed(["a", ""]),
-]
-
-
-@pytest.mark.parametrize("twins", REFUSED, ids=lambda twins: twins.name[:80])
-def test_refusals(running_service: RunningService, stub: Any, twins: Twins) -> None:
-    problem = running_service.http.request(twins.method, twins.path, **twins.http).json()
-    refusal = refused(lambda: getattr(stub, twins.call)(twins.message))
-    assert (refusal.code, refusal.detail) == (problem["code"], problem["detail"])
-    assert refusal.metadata["qasir-retryable"] == str(problem["retryable"]).lower()
-    statuses = {known.grpc for known in STATUSES.values() if known.http == problem["status"]}
-    assert refusal.status.name in statuses
 
 
 def assert_equal(running_service: RunningService, twins: Twins) -> None:
@@ -290,14 +193,6 @@ def test_generations(running_service: RunningService) -> None:
     assert_equal(running_service, build)
 
 
-def uploading(content: bytes, **header: Any) -> list[pb.UploadVideoRequest]:
-    pieces = [content[i : i + 1000] for i in range(0, len(content), 1000)]
-    return [
-        pb.UploadVideoRequest(header=pb.UploadHeader(**header)),
-        *(pb.UploadVideoRequest(chunk=piece) for piece in pieces),
-    ]
-
-
 def test_an_upload(running_service: RunningService, stub: Any) -> None:
     """The same bytes by the other transport are the same video; what was said of it is kept."""
     path = running_service.new_video()
@@ -311,55 +206,3 @@ def test_an_upload(running_service: RunningService, stub: Any) -> None:
     assert '"year":2020' in kept.text.replace(" ", ""), "a whole number stays one"
     stub.DeleteVideo(pb.DeleteVideoRequest(video_id=by_grpc["video_id"]))
     assert running_service.http.get(f"/v1/videos/{by_grpc['video_id']}").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("content", "header", "form"),
-    [
-        (b"", {}, {}),
-        (bytes(MAX_UPLOAD_BYTES + 1), {}, {}),
-        (b"x", {"title": "x" * 301}, {"title": "x" * 301}),
-        (b"x", {"metadata": {"a": "x" * 20_000}}, {"metadata": json.dumps({"a": "x" * 20_000})}),
-    ],
-    ids=["empty", "too large", "long title", "long metadata"],
-)
-def test_refused_uploads(
-    running_service: RunningService,
-    stub: Any,
-    content: bytes,
-    header: dict[str, Any],
-    form: dict[str, str],
-) -> None:
-    files = {"video": ("a.mp4", content)}
-    problem = running_service.http.post("/v1/videos", files=files, data=form).json()
-    refusal = refused(
-        lambda: stub.UploadVideo(iter(uploading(content, filename="a.mp4", **header)))
-    )
-    assert (refusal.code, refusal.detail) == (problem["code"], problem["detail"])
-    assert list(running_service.settings.folders.uploads.glob("*.part")) == []
-
-
-def test_without_triton_both_say_when_to_come_again(
-    running_service: RunningService, triton_server: Any, stub: Any
-) -> None:
-    text = "nobody has asked for this yet"
-    triton_server.kill()
-    try:
-        answer = running_service.http.post("/v1/search", json={"query": text})
-        refusal = refused(lambda: stub.Search(pb.SearchRequest(query=text)))
-    finally:
-        triton_server.restart()
-    assert refusal.status is grpc.StatusCode.UNAVAILABLE
-    assert refusal.code == answer.json()["code"] == "model_unavailable"
-    assert refusal.metadata["retry-after"] == answer.headers["retry-after"]
-    pushback = int(refusal.metadata["grpc-retry-pushback-ms"])
-    assert pushback == 1000 * int(answer.headers["retry-after"])
-    wait_for(lambda: running_service.http.get("/readyz").status_code == 200)
-
-
-def test_every_call_has_a_twin_here() -> None:
-    """Whoever adds a call adds it above."""
-    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
-    asked = {twins.call for twins in REFUSED}
-    by_hand = {"UploadVideo", "WatchJob", "ListGenerations"}
-    assert calls == asked | by_hand
