@@ -13,7 +13,7 @@ from qasir.cli import app
 from qasir.client import Client
 from qasir.errors import Conflict, NotFound
 from tests.fixtures.service import RunningService
-from tests.service.test_uploads import large
+from tests.service.test_tus import large
 
 
 @pytest.fixture
