@@ -16,6 +16,7 @@ const QUESTIONS = {
   lengths: "What do longer videos cost?",
   groups: "Short moments in long videos",
   ablation: "What is each trained part worth?",
+  capacity: "How much does one machine take, by grid size?",
 };
 
 /** The study tab. */
