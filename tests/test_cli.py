@@ -95,12 +95,14 @@ def test_jobs_are_shown_in_a_table(answers: Answers) -> None:
 def test_search_passes_its_options_on(answers: Answers, tmp_path: Path) -> None:
     answers.to("POST /v1/search", FOUND)
     (tmp_path / "dog.jpg").write_bytes(b"picture")
-    options = ["--mode", "hybrid", "--grid-size", "3", "--group-by", "moment", "--context", "2"]
-    more = ["--filter", '{"title": {"contains": "dog"}}', "--image", str(tmp_path / "dog.jpg")]
+    options = ["--mode", "hybrid", "--profile", "lite", "--grid-size", "3", "--context", "2"]
+    options += ["--group-by", "moment", "--image", str(tmp_path / "dog.jpg")]
+    more = ["--filter", '{"title": {"contains": "dog"}}']
     assert run("search", *options, *more, "--url", answers.url).exit_code == 0
     assert json.loads(answers.asked[0][1]) == {
         "top_k": 10,
         "mode": "hybrid",
+        "profile": "lite",
         "grid_size": 3,
         "group_by": "moment",
         "filter": {"title": {"contains": "dog"}},

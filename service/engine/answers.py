@@ -36,13 +36,15 @@ Example = Picture | Segment
 class SearchRequest:
     """What to look for, by words, by example or by both, and how to answer.
 
-    `grid_size` None: the active profile's first; `context_seconds` pads moments on both sides.
+    `profile` None: the active one; `grid_size` None: that profile's first; `context_seconds` pads
+    moments on both sides.
     """
 
     query: str | None
     top_k: int = 10
     offset: int = 0
     mode: Mode = "accurate"
+    profile: str | None = None
     grid_size: int | None = None
     group_by: GroupBy = "video"
     filter: Filter | None = None

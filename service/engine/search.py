@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from qasir.errors import InvalidInput, UnsupportedGrid
+from qasir.errors import InvalidInput, UnsupportedGrid, UnsupportedProfile
 from qasir.examples import normalised
 from qasir.manifest import Passport
 from qasir.types import Float32
@@ -78,7 +78,8 @@ class SearchEngine:
         """Answer one search, by the deadline of its caller or by the service's own.
 
         Raises:
-            InvalidInput, QueryTooLong, UnsupportedGrid: the request is outside its limits.
+            InvalidInput, QueryTooLong, UnsupportedProfile, UnsupportedGrid: the request is
+                outside its limits.
             NotFound, UnsupportedMedia, UploadTooLarge: its example is.
             ModelUnavailable, Overloaded: try again later.
         """
@@ -88,6 +89,7 @@ class SearchEngine:
         self._check(request)
         text = None if request.query is None else self._texts.clean(request.query)
         model = self._active_model()
+        _check_profile(model, request.profile)
         passport = _passport(model, request.grid_size)
         question = self._question(text, request, model, passport, watch, deadline)
         want = videos_wanted(request, self._settings.candidates)
@@ -227,6 +229,12 @@ def _generation(passport: Passport, model: ActiveModel, view: View, order: Order
         return known
     # A provisional page and the next one, which is not, belong to two orders.
     return f"{known}.{order.fine.passport.fingerprint}.{order.fine.scored}"
+
+
+def _check_profile(model: ActiveModel, profile: str | None) -> None:
+    served = model.manifest.name
+    if profile is not None and profile != served:
+        raise UnsupportedProfile(f"profile '{profile[:100]}' is not served; served is '{served}'")
 
 
 def _passport(model: ActiveModel, grid_size: int | None) -> Passport:

@@ -81,6 +81,7 @@ def search(
     top: Annotated[int, typer.Option(help="How many results.")] = 10,
     offset: Annotated[int, typer.Option(help="How many better ones to leave out.")] = 0,
     mode: Annotated[str | None, typer.Option(help="fast | accurate | hybrid.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Model set, of those served.")] = None,
     grid_size: Annotated[int | None, typer.Option(help="N, of those that are served.")] = None,
     group_by: Annotated[str | None, typer.Option(help="video | moment.")] = None,
     where: Annotated[
@@ -96,6 +97,7 @@ def search(
             text,
             top,
             mode=mode,
+            profile=profile,
             grid_size=grid_size,
             group_by=group_by,
             offset=offset or None,

@@ -79,6 +79,12 @@ class UnsupportedGrid(InvalidInput):
     code = "unsupported_grid"
 
 
+class UnsupportedProfile(InvalidInput):
+    """No model set that answers searches has this name."""
+
+    code = "unsupported_profile"
+
+
 class RequestStalled(InvalidInput):
     """The rest of a request did not come in time."""
 

@@ -116,6 +116,7 @@ def test_every_error_is_a_problem(
         ({"query": "x" * 101}, "query_too_long", "limit is 100"),
         ({"query": "a dog", "top_k": 101}, "invalid_input", "1 to 100"),
         ({"query": "a dog", "offset": 1001}, "invalid_input", "0 to 1000"),
+        ({"query": "a dog", "profile": "big"}, "unsupported_profile", "served is 'tiny'"),
         ({"query": "a dog", "grid_size": 7}, "unsupported_grid", "serves [2]"),
         ({"query": "a dog", "mode": "quick"}, "invalid_input", "'fast', 'accurate' or 'hybrid'"),
         ({"query": "a dog", "topk": 3}, "invalid_input", "topk: Extra"),

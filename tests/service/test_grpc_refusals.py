@@ -54,6 +54,8 @@ REFUSED = [
     search(query=QUERY, offset=1001),
     search(query=QUERY, mode="quick"),
     search(query=QUERY, group_by="day"),
+    search(query=QUERY, profile="another"),
+    search(query=QUERY, profile=""),
     search(query=QUERY, grid_size=7),
     search(query=QUERY, context_seconds=-1),
     search(query=QUERY, filter={"length": {"gte": 1}}),

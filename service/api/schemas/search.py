@@ -86,14 +86,15 @@ class ExampleIn(Strict):
 class SearchIn(Strict):
     """A search by words (`query`), by example, or by both.
 
-    `grid_size` left out means the served profile's first; `context_seconds` is added on both
-    sides of every moment.
+    `profile` left out means the active model set, `grid_size` its first; `context_seconds` is
+    added on both sides of every moment.
     """
 
     query: str | None = Field(default=None, min_length=1, examples=["a dog runs on the beach"])
     top_k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0)
     mode: Mode = "accurate"
+    profile: str | None = Field(default=None, min_length=1, examples=["lite"])
     grid_size: int | None = None
     group_by: GroupBy = "video"
     filter: Filter | None = Field(default=None, examples=[FILTER_EXAMPLE])

@@ -216,7 +216,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("query", "top_k", "offset", "mode", "grid_size", "group_by", "filter", "example", "context_seconds")
+    __slots__ = ("query", "top_k", "offset", "mode", "grid_size", "group_by", "filter", "example", "context_seconds", "profile")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +226,7 @@ class SearchRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     query: str
     top_k: int
     offset: int
@@ -235,7 +236,8 @@ class SearchRequest(_message.Message):
     filter: _struct_pb2.Struct
     example: Example
     context_seconds: float
-    def __init__(self, query: _Optional[str] = ..., top_k: _Optional[int] = ..., offset: _Optional[int] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., group_by: _Optional[str] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., example: _Optional[_Union[Example, _Mapping]] = ..., context_seconds: _Optional[float] = ...) -> None: ...
+    profile: str
+    def __init__(self, query: _Optional[str] = ..., top_k: _Optional[int] = ..., offset: _Optional[int] = ..., mode: _Optional[str] = ..., grid_size: _Optional[int] = ..., group_by: _Optional[str] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., example: _Optional[_Union[Example, _Mapping]] = ..., context_seconds: _Optional[float] = ..., profile: _Optional[str] = ...) -> None: ...
 
 class Example(_message.Message):
     __slots__ = ("image", "video_id", "start", "end")
