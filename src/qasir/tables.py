@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from qasir.results import Job, Result, Video
@@ -65,13 +66,19 @@ def clock(seconds: float) -> str:
 
 
 def candidates_table(candidates: Sequence[Candidate], chosen: Candidate) -> Table:
-    """Measured configurations, the chosen one marked."""
-    names = ("", "backbone", "variant", "mode", "N", "R", "fps")
-    table = Table(*names, "R@1", "R@5", "R@10", "s per video-hour", "s per query")
+    """Measured configurations, the chosen one marked; readable in 80 columns."""
+    right = [Column(name, justify="right") for name in ("N", "R", "fps")]
+    costs = [Column(name, justify="right") for name in ("s per video-hour", "s per query")]
+    recalls = Column("R@1 / R@5 / R@10", justify="right", no_wrap=True)
+    table = Table(
+        "", *right, "model and mode", recalls, *costs, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for c in candidates:
-        recalls = (f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
-        costs = f"{c.ingest_seconds:.1f}", f"+{c.query_seconds:.2f}" if c.query_seconds else ""
-        row = (c.backbone, c.variant, mode_of(c), str(c.grid_size), str(c.resolution), f"{c.fps:g}")
+        place = (str(c.grid_size), str(c.resolution), f"{c.fps:g}")
+        # A hybrid is a mode; the others differ in what the model has learned, too.
+        model = c.backbone if c.variant == c.mode else f"{c.variant} {c.backbone}"
+        found = " / ".join(f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
+        cost = f"{c.ingest_seconds:.1f}", f"+{c.query_seconds:.2f}" if c.query_seconds else ""
         mark, style = (">", "bold") if c == chosen else ("", None)
-        table.add_row(mark, *row, *recalls, *costs, style=style)
+        table.add_row(mark, *place, f"{model}, {mode_of(c)}", found, *cost, style=style)
     return table
