@@ -234,9 +234,9 @@ def test_tune_marks_what_it_chose(results: Path) -> None:
     shown = run("tune", "--budget", "15 s per video-hour", "--results", str(results))
     assert shown.exit_code == 0, shown.output
     (row,) = [line for line in shown.output.splitlines() if ">" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells[:7] == [">", "lite", "fine-tuned", "accurate", "2", "256", "1"]
-    assert cells[7:11] == ["27.5", "55.0", "65.0", "12.0"]
+    assert row.split()[:4] == [">", "2", "256", "1"]
+    assert "27.5 / 55.0 / 65.0" in row
+    assert row.split()[-1] == "12.0"
     words, advice = shown.output.splitlines()[-2:]
     assert words == (
         "N = 2, R = 256, 1 fps, mode accurate, fine-tuned lite: "
