@@ -22,7 +22,7 @@ from benchmarks.search import served, settings_in
 from monitoring.serve import monitored
 from qasir.client import Client
 from qasir.manifest import Manifest, read_manifest, write_manifest
-from service.metrics import MODES
+from service.metric_labels import MODES
 from service.processes import free_ports
 from service.stack import EXPORT, ROOT
 

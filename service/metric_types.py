@@ -45,7 +45,6 @@ WAIT_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 class Metric:
     """One metric; `labels` lists every value each label can take.
 
-    `at_scrape`: read from the state folder when asked, so it is the same from every process.
     `from_zero`: exported at 0 before the first event, so that a rate sees the first one too.
     """
 
@@ -54,7 +53,6 @@ class Metric:
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
-    at_scrape: bool = False
     from_zero: bool = False
     unit: Unit = field(kw_only=True)
 
@@ -64,6 +62,11 @@ class Metric:
             label: given[label] if given[label] in allowed else OTHER
             for label, allowed in self.labels.items()
         }
+
+    @property
+    def at_scrape(self) -> bool:
+        """Whether it is read from the state folder when asked, so the same from every process."""
+        return self.kind == "gauge"
 
     @property
     def names(self) -> tuple[str, ...]:

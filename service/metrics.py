@@ -1,14 +1,21 @@
 """The catalogue of every `qasir_` metric: name, help, unit, labels with all their values, buckets.
 
-A label value that is not listed here cannot be exported: whoever records one gets "other"
-instead, so no id, path or query ever becomes a time series.
+The words a label may take are in `metric_labels`, the buckets in `metric_types`. A value that is
+not among them cannot be exported: whoever records one gets "other" instead, so no id, path or
+query ever becomes a time series.
 """
 
-from typing import Literal, get_args
-
-from qasir import __version__, errors
-from qasir.config import Variant
-from qasir.errors import QasirError
+from qasir import __version__
+from service.metric_labels import (
+    ERROR_CODES,
+    GRID_SIZES,
+    MODES,
+    OPERATIONS,
+    RECALL_KS,
+    REQUEST_CODES,
+    SEARCH_STAGES,
+    VARIANTS,
+)
 from service.metric_types import (
     INGEST_BUCKETS,
     INGEST_STAGE_BUCKETS,
@@ -18,54 +25,6 @@ from service.metric_types import (
     Metric,
 )
 from service.store.jobs import JOB_STATES, STAGES
-
-SearchStage = Literal["queue", "tokenise", "encode", "recall", "score", "hydrate"]
-
-GRID_SIZES = tuple(str(n) for n in range(1, 9))
-MODES = ("fast", "accurate", "hybrid")
-RECALL_KS = ("1", "5", "10", "100")
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
-SEARCH_STAGES: tuple[SearchStage, ...] = get_args(SearchStage)
-OPERATIONS = (
-    "add_video",
-    "list_videos",
-    "get_video",
-    "delete_video",
-    "video_media",
-    "video_thumbnail",
-    "video_super_image",
-    "upload_options",
-    "create_upload",
-    "upload_offset",
-    "continue_upload",
-    "delete_upload",
-    "list_jobs",
-    "get_job",
-    "job_events",
-    "cancel_job",
-    "retry_job",
-    "list_generations",
-    "build_generation",
-    "activate_generation",
-    "retire_generation",
-    "search",
-    "attention",
-    "embed",
-    "page",
-    "asset",
-    "study",
-    "plot",
-    "docs",
-    "metrics",
-    "worker_metrics",
-)
-
-
-def error_codes() -> tuple[str, ...]:
-    """Every code of the error tree."""
-    classes = [value for value in vars(errors).values() if isinstance(value, type)]
-    return tuple(sorted({c.code for c in classes if issubclass(c, QasirError)}))
-
 
 SEARCH_SECONDS = Metric(
     "qasir_search_seconds",
@@ -94,16 +53,7 @@ REQUESTS = Metric(
     "qasir_requests_total",
     "counter",
     "Requests answered, by operation and by error code; ok where there was none.",
-    {
-        "operation": OPERATIONS,
-        "code": (
-            "ok",
-            "method_not_allowed",
-            "request_too_large",
-            "cancelled",
-            *error_codes(),
-        ),
-    },
+    {"operation": OPERATIONS, "code": REQUEST_CODES},
     unit="requests",
 )
 INGEST_SECONDS = Metric(
@@ -154,7 +104,7 @@ JOB_FAILURES = Metric(
     "qasir_job_failures_total",
     "counter",
     "Ingest jobs that failed, by error code.",
-    {"code": error_codes()},
+    {"code": ERROR_CODES},
     from_zero=True,
     unit="jobs",
 )
@@ -177,7 +127,6 @@ FINE_REQUESTS = Metric(
     "qasir_fine_requests",
     "gauge",
     "Videos that hybrid searches have asked for and the worker has still to encode.",
-    at_scrape=True,
     unit="videos",
 )
 GENERATION_VIDEOS = Metric(
@@ -188,7 +137,6 @@ GENERATION_VIDEOS = Metric(
         "generation": ("active", "previous", "ready", "building"),
         "videos": ("done", "waiting", "failed"),
     },
-    at_scrape=True,
     unit="videos",
 )
 JOBS = Metric(
@@ -196,14 +144,12 @@ JOBS = Metric(
     "gauge",
     "Ingest jobs, by state.",
     {"state": JOB_STATES},
-    at_scrape=True,
     unit="jobs",
 )
 INDEX_VIDEOS = Metric(
     "qasir_index_videos",
     "gauge",
     "Videos searchable with the active model.",
-    at_scrape=True,
     unit="videos",
 )
 INDEX_SUPER_IMAGES = Metric(
@@ -211,28 +157,24 @@ INDEX_SUPER_IMAGES = Metric(
     "gauge",
     "Super images searchable with the active model.",
     {"grid_size": GRID_SIZES},
-    at_scrape=True,
     unit="super images",
 )
 OLDEST_QUEUED_SECONDS = Metric(
     "qasir_oldest_queued_job_seconds",
     "gauge",
     "Age of the oldest job that waits for a worker; 0 where none does.",
-    at_scrape=True,
     unit="seconds",
 )
 CATALOGUE_CHANGES = Metric(
     "qasir_catalogue_changes",
     "gauge",
     "Number of the catalogue's newest change: every commit and delete raises it.",
-    at_scrape=True,
     unit="number",
 )
 MODEL_VERSION = Metric(
     "qasir_model_version",
     "gauge",
     "Triton version of the active model; 0 where none is active.",
-    at_scrape=True,
     unit="number",
 )
 EVAL_RECALL = Metric(
@@ -240,28 +182,24 @@ EVAL_RECALL = Metric(
     "gauge",
     "Share of the test split's queries whose video is among the first k, as last evaluated.",
     {"k": RECALL_KS, "grid_size": GRID_SIZES, "variant": VARIANTS},
-    at_scrape=True,
     unit="ratio",
 )
 STATE_FREE_BYTES = Metric(
     "qasir_state_free_bytes",
     "gauge",
     "Bytes free on the disk of the state folder.",
-    at_scrape=True,
     unit="bytes",
 )
 STATE_SIZE_BYTES = Metric(
     "qasir_state_size_bytes",
     "gauge",
     "Bytes of the disk of the state folder, free or not.",
-    at_scrape=True,
     unit="bytes",
 )
 STATE_RESERVE_BYTES = Metric(
     "qasir_state_reserve_bytes",
     "gauge",
     "Bytes that uploads leave free: below it they are refused.",
-    at_scrape=True,
     unit="bytes",
 )
 CANARY_SUCCESS = Metric(
@@ -269,21 +207,18 @@ CANARY_SUCCESS = Metric(
     "gauge",
     "1 where the last canary of every service process passed this check, else 0.",
     {"check": ("text", "image", "pair")},
-    at_scrape=True,
     unit="bool",
 )
 CANARY_LAST_RUN = Metric(
     "qasir_canary_last_run_timestamp_seconds",
     "gauge",
     "When the newest canary ran, in seconds since 1970.",
-    at_scrape=True,
     unit="seconds",
 )
 CANARY_SECONDS = Metric(
     "qasir_canary_seconds",
     "gauge",
     "Seconds that the newest canary took.",
-    at_scrape=True,
     unit="seconds",
 )
 BUILD_INFO = Metric(
@@ -291,7 +226,6 @@ BUILD_INFO = Metric(
     "gauge",
     "Always 1; the label says which qasir is running.",
     {"version": (__version__,)},
-    at_scrape=True,
     unit="info",
 )
 

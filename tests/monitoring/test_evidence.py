@@ -10,7 +10,7 @@ from rich.console import Console
 
 from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
 from monitoring.queries import NamedQuery, absent_hardware, variable_queries
-from service.metrics import MODES
+from service.metric_labels import MODES
 from tests.fixtures.monitoring import GRID_SIZES, Watched
 from tests.fixtures.service import wait_for, write_sound
 

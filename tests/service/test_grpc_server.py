@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from qasir.errors import Conflict
 from qasir.proto.v1 import retrieval_pb2 as pb
 from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
-from service import metrics
+from service import metric_labels
 from service.api.context import open_context
 from service.api.grpc_server.calls import OPERATIONS
 from service.api.grpc_server.server import GrpcServer
@@ -205,7 +205,7 @@ def test_calls_count_as_their_http_twins(core: Core) -> None:
 def test_every_call_has_a_name_the_metrics_know() -> None:
     calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
     assert set(OPERATIONS) == calls
-    assert set(OPERATIONS.values()) <= set(metrics.OPERATIONS)
+    assert set(OPERATIONS.values()) <= set(metric_labels.OPERATIONS)
 
 
 def test_a_bug_is_told_as_one(core: Core, capfd: pytest.CaptureFixture[str]) -> None:
