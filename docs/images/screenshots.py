@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).parent
-QUERY = "a balloon passing a calendar"
+QUERY = "a zebra face moving to the right"
 VALUES = "all => all.map((one) => one.value)"
 DESK, PHONE = (1180, 760), (360, 720)
 
