@@ -53,6 +53,13 @@ def test_search_of_an_empty_library_says_how_to_fill_it(answers: Answers) -> Non
     assert "qasir ingest" in shown.output
 
 
+def test_a_provisional_answer_says_so(answers: Answers) -> None:
+    fine = {"fingerprint": "ab", "grid_size": 1, "scored": 7, "asked": 20}
+    answers.to("POST /v1/search", {**FOUND, "mode": "hybrid", "provisional": True, "fine": fine})
+    shown = run("search", "a dog", "--mode", "hybrid", "--url", answers.url)
+    assert "7 of 20 videos were scored by the fine model in time" in shown.output
+
+
 def test_a_video_that_failed_has_no_length(answers: Answers) -> None:
     failed = {**VIDEO, "state": "failed", "duration": 0.0, "width": 0}
     answers.to("GET /v1/videos", {"videos": [failed], "offset": 0, "limit": 50, "total": 1})

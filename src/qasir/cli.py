@@ -115,6 +115,10 @@ def search(
     milliseconds = found.timings_ms.get("total", 0.0)
     hours = found.searched.seconds / 3600
     console.print(f"{found.searched.videos} videos, {hours:.2f} h, {milliseconds:.0f} ms")
+    if found.provisional:
+        fine = found.fine
+        scored = f"{fine.scored} of {fine.asked} videos were" if fine else "nothing was"
+        console.print(f"the cheap order: {scored} scored by the fine model in time; search again")
 
 
 @app.command()
