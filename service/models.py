@@ -1,17 +1,18 @@
 """Model sets and generations from the command line: `python -m service.models COMMAND`."""
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.table import Column, Table
 
 from qasir.errors import QasirError
+from qasir.terminal import print_json
 from qasir.triton import Triton
 from service.api.schemas.generations import GenerationOut
 from service.connect import open_triton
@@ -21,6 +22,8 @@ from service.store.catalogue import Catalogue
 from service.store.media import MediaStore
 from service.store.models import ModelStore
 from service.store.serving import Fine
+
+Words = TypeVar("Words", str, Table)
 
 UNBROKEN = ("state", "videos", "name", "fingerprint")
 
@@ -32,6 +35,14 @@ class Tools:
     store: ModelStore
     generations: Generations
     triton: Triton
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Words]):
+    """What a command found: for people, and as `plain` JSON."""
+
+    words: Words
+    plain: Any
 
 
 @contextmanager
@@ -47,35 +58,46 @@ def open_tools(settings: Settings) -> Iterator[Tools]:
         catalogue.close()
 
 
-def add(tools: Tools, export: Path) -> str:
+def add(tools: Tools, export: Path) -> Answer[str]:
     """Add an export; says which version it is."""
-    return f"version {_named(tools.generations.get(tools.store.add(export)))}"
+    made = tools.generations.get(tools.store.add(export))
+    name, fingerprint = made.manifest.name, made.manifest.fingerprint
+    return Answer(f"version {made.id} is '{name}', fingerprint {fingerprint}", _plain(made))
 
 
-def build(tools: Tools, version: int, *, activate: bool) -> str:
+def build(tools: Tools, version: int, *, activate: bool) -> Answer[str]:
     """Let the worker encode every video with a version; says how many are left."""
     made = tools.generations.build(version, activate=activate)
-    return f"version {made.id} is {made.state}: {_progress(made)}; see `qasir models list`"
+    words = f"version {made.id} is {made.state}: {_progress(made)}; see `qasir models list`"
+    return Answer(words, _plain(made))
 
 
-def activate(tools: Tools, wanted: Activation) -> str:
+def activate(tools: Tools, wanted: Activation) -> Answer[str]:
     """Make a version active; says from when on."""
     made = tools.generations.activate(wanted)
     when = "from now on" if tools.triton.ready() else "from the next start on"
-    return f"version {made.id} is active {when}: fingerprint {made.manifest.fingerprint}"
+    words = f"version {made.id} is active {when}: fingerprint {made.manifest.fingerprint}"
+    return Answer(words, _plain(made))
 
 
-def retire(tools: Tools, version: int) -> str:
+def retire(tools: Tools, version: int) -> Answer[str]:
     """Remove a version's vectors; its models stay in the store."""
     tools.generations.retire(version)
-    return f"version {version} is kept no longer; `qasir models build {version}` begins again"
+    words = f"version {version} is kept no longer; `qasir models build {version}` begins again"
+    return Answer(words, {"retired": version})
 
 
-def table(tools: Tools) -> Table:
+def listed(tools: Tools) -> Answer[Table]:
     """Every version with its generation."""
+    found = tools.generations.list()
+    return Answer(table(found), [_plain(one) for one in found])
+
+
+def table(found: Sequence[Generation]) -> Table:
+    """Generations, a row each."""
     names = ("version", "state", "videos", "name", "backbone", "variant", "N", "fingerprint")
     result = Table(*(Column(name, no_wrap=name in UNBROKEN) for name in names))
-    for one in tools.generations.list():
+    for one in found:
         manifest = one.manifest
         result.add_row(
             str(one.id),
@@ -90,8 +112,8 @@ def table(tools: Tools) -> Table:
     return result
 
 
-def _named(one: Generation) -> str:
-    return f"{one.id} is '{one.manifest.name}', fingerprint {one.manifest.fingerprint}"
+def _plain(one: Generation) -> dict[str, Any]:
+    return GenerationOut.of(one).model_dump(mode="json")
 
 
 def _progress(one: Generation) -> str:
@@ -104,7 +126,6 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="qasir models", description="Models and generations.")
     commands = result.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="every version, and how many videos it holds")
-    listing.add_argument("--json", action="store_true", help="print JSON")
     adding = commands.add_parser("add", help="copy a verified export into the store")
     adding.add_argument("export", type=Path)
     building = commands.add_parser("build", help="encode every video with a version")
@@ -112,6 +133,8 @@ def parser() -> argparse.ArgumentParser:
     retiring = commands.add_parser("retire", help="remove the vectors of a version")
     for command in (building, activating, retiring):
         command.add_argument("version", type=int)
+    for command in (listing, adding, building, activating, retiring):
+        command.add_argument("--json", action="store_true", help="print JSON")
     building.add_argument("--activate", action="store_true", help="once it holds every video")
     activating.add_argument("--max-missing", type=int, default=0, help="videos it may lack")
     activating.add_argument("--fine", type=int, metavar="VERSION", help="scores in mode hybrid")
@@ -120,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(given: argparse.Namespace, tools: Tools) -> str | Table:
+def run(given: argparse.Namespace, tools: Tools) -> Answer[str] | Answer[Table]:
     """One command's answer."""
     match given.command:
         case "add":
@@ -132,12 +155,7 @@ def run(given: argparse.Namespace, tools: Tools) -> str | Table:
         case "retire":
             return retire(tools, given.version)
         case _:
-            return _json(tools) if given.json else table(tools)
-
-
-def _json(tools: Tools) -> str:
-    said = [GenerationOut.of(one).model_dump(mode="json") for one in tools.generations.list()]
-    return json.dumps(said, indent=2)
+            return listed(tools)
 
 
 def _fine(given: argparse.Namespace) -> Fine | None:
@@ -156,7 +174,10 @@ def main() -> None:
             answer = run(given, tools)
     except QasirError as error:
         sys.exit(f"models {given.command}: {error}")
-    Console(highlight=False, soft_wrap=True).print(answer)
+    if given.json:
+        print_json(answer.plain)
+    else:
+        Console(highlight=False, soft_wrap=True).print(answer.words)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
             before = [model.version for model in tools.store.list()]
             version = tools.store.add(export)
             if version not in before:
-                say(build(tools, version, activate=True))
+                say(build(tools, version, activate=True).words)
         try:
             tools.store.active()
         except NotFound as error:

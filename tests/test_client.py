@@ -77,6 +77,20 @@ FOUND = {
     "timings_ms": {"total": 3.5},
 }
 
+GENERATION = {
+    "id": 2,
+    "state": "building",
+    "model": "lite2",
+    "backbone": "lite2",
+    "variant": "fine-tuned",
+    "fingerprint": "ab",
+    "grid_sizes": [2],
+    "fps": 1.0,
+    "videos": {"total": 3, "done": 1, "failed": 0},
+    "created": None,
+    "error": None,
+}
+
 
 @dataclass
 class Answers:
@@ -245,6 +259,31 @@ def test_the_library(answers: Answers, client: Client) -> None:
     client.delete("v1")
     assert answers.asked[-1][0] == "DELETE /v1/videos/v1"
     assert [job.id for job in client.jobs()] == ["j1"]
+
+
+def test_generations_are_built_and_retired(answers: Answers, client: Client) -> None:
+    answers.to("POST /v1/generations", GENERATION, status=202)
+    answers.to("DELETE /v1/generations/2", "", status=204)
+    made = client.build(2, activate=True)
+    assert (made.id, made.state, made.videos.done) == (2, "building", 1)
+    client.retire(2)
+    assert [request for request, _ in answers.asked] == [
+        "POST /v1/generations",
+        "DELETE /v1/generations/2",
+    ]
+    assert json.loads(answers.asked[0][1]) == {"id": 2, "activate": True}
+
+
+def test_attention_is_asked_as_a_search(answers: Answers, client: Client) -> None:
+    frames = {"starts": [0.0, 1.0], "ends": [1.0, 2.0], "weights": [0.25, 0.75]}
+    told = {"video_id": "v1", "grid_size": 2, "super_images": 1, "moments": [MOMENT], **frames}
+    answers.to("POST /v1/videos/v1/attention", told)
+    found = client.attention("v1", "a dog", example={"image": b"picture"})
+    assert json.loads(answers.asked[0][1]) == {
+        "query": "a dog",
+        "example": {"image": "cGljdHVyZQ=="},
+    }
+    assert (found.weights, found.moments[0].end) == ([0.25, 0.75], 2.5)
 
 
 @pytest.mark.parametrize(

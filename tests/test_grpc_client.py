@@ -16,6 +16,7 @@ import pytest
 
 from qasir import Client, GrpcClient
 from qasir.errors import (
+    Conflict,
     InvalidInput,
     ModelUnavailable,
     NotFound,
@@ -102,8 +103,23 @@ def test_generations(client: GrpcClient, by_http: Client) -> None:
     assert generation.videos.total >= generation.videos.done
     again = client.activate(1, max_missing=1000)
     assert (again.id, again.state) == (1, "active")
-    with pytest.raises(NotFound):
-        client.activate(99)
+    for refused in (client.activate, client.build, client.retire):
+        with pytest.raises(NotFound):
+            refused(99)
+    for each in (client, by_http):
+        assert each.build(1) == generation
+        with pytest.raises(Conflict, match="serves searches"):
+            each.retire(1)
+
+
+def test_attention(running_service: RunningService, client: GrpcClient, by_http: Client) -> None:
+    video_id = running_service.ingested(12)
+    found = client.attention(video_id, "a red ball", grid_size=2)
+    assert (found.video_id, found.grid_size, len(found.starts)) == (video_id, 2, len(found.ends))
+    assert sum(found.weights) == pytest.approx(1, abs=1e-4)
+    other = by_http.attention(video_id, "a red ball", grid_size=2)
+    assert (found.starts, found.super_images) == (other.starts, other.super_images)
+    np.testing.assert_allclose(found.weights, other.weights, atol=1e-4)
 
 
 def test_a_process_that_is_killed_is_not_noticed(
@@ -271,7 +287,7 @@ def test_wait_goes_on_where_a_stream_broke_off(scripted: Open) -> None:
     client, _ = scripted(breaks, lambda _: iter([running]), lambda _: iter([running, ready]))
     seen: list[Job] = []
     assert client.wait("j", seen.append).state == "ready"
-    assert [job.state for job in seen] == ["running", "running", "running", "ready"]
+    assert [job.state for job in seen] == ["running", "ready"], "each change once"
     assert (seen[0].stage, seen[0].progress, seen[0].eta_seconds) == ("encode", 0.5, None)
 
 

@@ -52,7 +52,7 @@ def down() -> None:
     add_help_option=False,
 )
 def models(context: typer.Context) -> None:
-    """The model store: list | add FOLDER | activate VERSION (in a checkout)."""
+    """Models: list | add FOLDER | build | activate | retire VERSION [--json] (in a checkout)."""
     in_checkout("service.models", *context.args)
 
 

@@ -8,7 +8,6 @@
 
 import base64
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any, BinaryIO
 
 import httpx_sse
 
-from qasir.errors import ModelUnavailable, NotFound, QasirError, error_of
+from qasir.errors import NotFound
 from qasir.results import (
+    Attention,
     Embeddings,
     Generation,
     Job,
@@ -29,16 +29,13 @@ from qasir.results import (
 )
 from qasir.resumable import Memory, send_file
 from qasir.transport import Transport
+from qasir.waiting import wait_for_end
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 # From this size on a file is sent by tus, so that a broken connection costs little.
 RESUMABLE_BYTES = 32 << 20
-FINAL = ("ready", "failed", "cancelled")
 # Events have a heartbeat of 10 s.
 SILENCE_SECONDS = 30.0
-# Between two looks at a job whose stream broke off, and how long that may go on.
-PAUSE_SECONDS = 0.5
-PATIENCE_SECONDS = 60.0
 
 
 class Client:
@@ -110,16 +107,11 @@ class Client:
         Raises:
             ModelUnavailable: it has not ended after `timeout` seconds.
         """
-        job = self._ended(job_id, on_job, time.monotonic() + timeout)
-        if job is None or job.state not in FINAL:
-            state = "not heard of" if job is None else job.state
-            raise ModelUnavailable(
-                f"job {job_id} is {state} after {timeout:g} s; wait longer, and see "
-                f"that the worker runs: `qasir doctor`"
-            )
-        if job.error is not None:
-            raise error_of(job.error.code, job.error.detail)
-        return job
+        # Less than the heartbeat, so that nothing but changes keeps us past the deadline.
+        silence = SILENCE_SECONDS / 4
+        return wait_for_end(
+            job_id, lambda left: self.watch(job_id, min(left, silence)), on_job, timeout
+        )
 
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
         """The job as it is now, then each time that it changed, up to its end.
@@ -195,6 +187,20 @@ class Client:
         )
         return self._transport.call(SearchResults, "POST", "/v1/search", json=asked, again=True)
 
+    def attention(
+        self,
+        video_id: str,
+        query: str | None = None,
+        *,
+        example: Mapping[str, Any] | None = None,
+        grid_size: int | None = None,
+    ) -> Attention:
+        """How the attention of a text, or of an example, lies over one video; as in a search."""
+        plain = None if example is None else _plain(example)
+        asked = _given(query=query, example=plain, grid_size=grid_size)
+        path = f"/v1/videos/{video_id}/attention"
+        return self._transport.call(Attention, "POST", path, json=asked, again=True)
+
     def embed(self, texts: list[str]) -> Embeddings:
         """Unit vectors of texts, in the space in which videos are searched."""
         asked = {"texts": texts}
@@ -204,10 +210,19 @@ class Client:
         """Every model set of the store, and how much of the library each holds."""
         return self._transport.call(_Generations, "GET", "/v1/generations").generations
 
+    def build(self, generation_id: int, *, activate: bool = False) -> Generation:
+        """Encode every video with a model set; `activate`: as soon as it holds them all."""
+        asked = {"id": generation_id, "activate": activate}
+        return self._transport.call(Generation, "POST", "/v1/generations", json=asked)
+
     def activate(self, generation_id: int, **options: Any) -> Generation:
         """Answer every search from now on with a generation; `options` as in the route's body."""
         path = f"/v1/generations/{generation_id}/activate"
         return self._transport.call(Generation, "POST", path, json=options, again=True)
+
+    def retire(self, generation_id: int) -> None:
+        """Remove a generation's vectors; its model set stays in the store."""
+        self._transport.send("DELETE", f"/v1/generations/{generation_id}")
 
     def _upload_whole(
         self, path: Path, fields: Mapping[str, str], on_bytes: Callable[[int], None]
@@ -217,27 +232,6 @@ class Client:
             return self._transport.call(
                 Upload, "POST", "/v1/videos", data=fields, files={"video": video}, timeout=None
             )
-
-    def _ended(self, job_id: str, on_job: Callable[[Job], None], deadline: float) -> Job | None:
-        """The job as it was last seen: at its end, or at the deadline."""
-        job: Job | None = None
-        heard = time.monotonic()
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                # Less than the heartbeat, so that nothing but changes keeps us past the deadline.
-                for now in self.watch(job_id, min(left, SILENCE_SECONDS / 4)):
-                    heard = time.monotonic()
-                    if now != job:
-                        on_job(now)
-                    job = now
-                    if job.state in FINAL:
-                        return job
-            except QasirError as error:
-                # A quiet job, or a service that starts again; the job goes on meanwhile.
-                if not error.retryable or time.monotonic() - heard > PATIENCE_SECONDS:
-                    raise
-            time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
-        return job
 
 
 @dataclass(frozen=True)

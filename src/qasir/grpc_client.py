@@ -6,7 +6,6 @@
 ...     print(client.search("a dog runs").results[0].video.title)
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from qasir.errors import InvalidInput, ModelUnavailable, NotFound, QasirError, error_of
+from qasir.errors import InvalidInput, NotFound, QasirError
 from qasir.grpc_channel import errors_of, open_channel
 from qasir.proto.plain import plain
 from qasir.proto.v1 import retrieval_pb2 as pb
 from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
-from qasir.results import Embeddings, Generation, Job, SearchResults, Upload, VideoDetail, Videos
+from qasir.results import (
+    Attention,
+    Embeddings,
+    Generation,
+    Job,
+    SearchResults,
+    Upload,
+    VideoDetail,
+    Videos,
+)
+from qasir.waiting import wait_for_end
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 CHUNK_BYTES = 1 << 20
-# Between two looks at a job whose stream broke off.
-PAUSE_SECONDS = 0.5
-FINAL = ("ready", "failed", "cancelled")
+# The longest that one stream of a job is listened to; then a new one begins.
+WATCH_SECONDS = 45.0
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Message")
@@ -97,16 +105,10 @@ class GrpcClient:
         Raises:
             ModelUnavailable: it has not ended after `timeout` seconds.
         """
-        job = self._ended(job_id, on_job, time.monotonic() + timeout)
-        if job is None or job.state not in FINAL:
-            state = "not heard of" if job is None else job.state
-            raise ModelUnavailable(
-                f"job {job_id} is {state} after {timeout:g} s; wait longer, and see "
-                f"that the worker runs: `qasir doctor`"
-            )
-        if job.error is not None:
-            raise error_of(job.error.code, job.error.detail)
-        return job
+        # A gRPC stream has one deadline for all of it; a quiet job is looked at again in time.
+        return wait_for_end(
+            job_id, lambda left: self.watch(job_id, min(left, WATCH_SECONDS)), on_job, timeout
+        )
 
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
         """The job as it is now, then each time that it changed, up to its end."""
@@ -178,6 +180,24 @@ class GrpcClient:
         )
         return self._call(SearchResults, self._stub.Search, asked)
 
+    def attention(
+        self,
+        video_id: str,
+        query: str | None = None,
+        *,
+        example: Mapping[str, Any] | None = None,
+        grid_size: int | None = None,
+    ) -> Attention:
+        """How the attention of a text, or of an example, lies over one video; as in a search."""
+        asked = _message(
+            pb.AttentionRequest,
+            video_id=video_id,
+            query=query,
+            example=None if example is None else dict(example),
+            grid_size=grid_size,
+        )
+        return self._call(Attention, self._stub.GetAttention, asked)
+
     def embed(self, texts: list[str]) -> Embeddings:
         """Unit vectors of texts, in the space in which videos are searched."""
         with errors_of(self.target):
@@ -190,26 +210,21 @@ class GrpcClient:
         asked = pb.ListGenerationsRequest()
         return self._call(_Generations, self._stub.ListGenerations, asked).generations
 
+    def build(self, generation_id: int, *, activate: bool = False) -> Generation:
+        """Encode every video with a model set; `activate`: as soon as it holds them all."""
+        asked = _message(pb.BuildGenerationRequest, id=generation_id, activate=activate)
+        return self._call(Generation, self._stub.BuildGeneration, asked)
+
     def activate(self, generation_id: int, **options: Any) -> Generation:
         """Answer every search from now on with a generation; `options` as in the message."""
         asked = _message(pb.ActivateGenerationRequest, id=generation_id, **options)
         return self._call(Generation, self._stub.ActivateGeneration, asked)
 
-    def _ended(self, job_id: str, on_job: Callable[[Job], None], deadline: float) -> Job | None:
-        """The job as it was last seen: at its end, or at the deadline."""
-        job = None
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                for job in self.watch(job_id, left):
-                    on_job(job)
-                    if job.state in FINAL:
-                        return job
-            except QasirError as error:
-                # A service that starts again, or the deadline; the job goes on meanwhile.
-                if not error.retryable:
-                    raise
-            time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
-        return job
+    def retire(self, generation_id: int) -> None:
+        """Remove a generation's vectors; its model set stays in the store."""
+        asked = _message(pb.RetireGenerationRequest, id=generation_id)
+        with errors_of(self.target):
+            self._stub.RetireGeneration(asked, timeout=self._timeout)
 
     def _call(
         self, kind: type[T], call: "Callable[..., Message]", request: Any, **options: Any

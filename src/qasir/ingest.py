@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from qasir.client import FINAL, Client
+from qasir.client import Client
 from qasir.errors import Overloaded, QasirError
 from qasir.results import Job
+from qasir.waiting import FINAL
 
 # Of a bar: sending the bytes, and then the job.
 SENT_SHARE = 0.2

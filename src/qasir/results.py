@@ -140,6 +140,23 @@ class SearchResults:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """How a query's attention lies over the F sampled frames of a video, in order of time.
+
+    `starts` and `ends` are in seconds, `weights` add up to 1. Frame f is cell f mod N² of super
+    image f div N², where N is `grid_size`.
+    """
+
+    video_id: str
+    grid_size: int
+    super_images: int
+    starts: list[float]
+    ends: list[float]
+    weights: list[float]
+    moments: list[MomentHit]
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """One unit vector for each text, `dim` long, in the space of model `fingerprint`."""
 

@@ -1,5 +1,6 @@
 """The model store: verified, whole or absent, versions side by side, active in a live Triton."""
 
+import json
 import shutil
 import threading
 from collections import Counter
@@ -280,3 +281,9 @@ def test_the_command_adds_lists_and_activates(
     assert fingerprint in run("list")
     with pytest.raises(SystemExit, match="models activate: no model version 5"):
         run("activate", "5")
+    for asked in (("add", str(tiny_export)), ("build", "1"), ("activate", "1")):
+        answer = json.loads(run(*asked, "--json"))
+        assert (answer["id"], answer["fingerprint"]) == (1, fingerprint), asked
+    assert [one["state"] for one in json.loads(run("list", "--json"))] == ["active"]
+    with pytest.raises(SystemExit, match="models retire: "):
+        run("retire", "1", "--json")
