@@ -36,6 +36,15 @@ def read_retriever(params: Params, backbone: Backbone, finetune: Path, branches:
     return retriever
 
 
+def read_model(params: Params) -> tuple[Backbone, Retriever]:
+    """What the stages `finetune` and `evaluate` left of the variant that the parameters name."""
+    tuned = params.export.variant == "fine-tuned"
+    backbone = (
+        finetuned_backbone(params, FINETUNE) if tuned else load_backbone(params.encode.backbone)
+    )
+    return backbone, read_retriever(params, backbone, FINETUNE, BRANCHES_FILE)
+
+
 def export(params: Params, backbone: Backbone, retriever: Retriever, folder: Path) -> Manifest:
     """Write the model that the parameters name.
 
@@ -60,11 +69,7 @@ def export(params: Params, backbone: Backbone, retriever: Retriever, folder: Pat
 
 def main() -> None:
     params = load_params()
-    tuned = params.export.variant == "fine-tuned"
-    backbone = (
-        finetuned_backbone(params, FINETUNE) if tuned else load_backbone(params.encode.backbone)
-    )
-    retriever = read_retriever(params, backbone, FINETUNE, BRANCHES_FILE)
+    backbone, retriever = read_model(params)
     manifest = export(params, backbone, retriever, EXPORT)
     differences = compare(backbone, retriever, manifest, EXPORT)
     write_json(differences, RESULTS / "parity.json")

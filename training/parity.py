@@ -56,13 +56,13 @@ def compare(
     Raises:
         CorruptArtifact: a graph differs from its module by more than 1e-3.
     """
-    cases = list(_cases(backbone, retriever, manifest))
-    sessions = {g: open_session(folder / f"{g}.onnx") for g in {case.graph for case in cases}}
+    every = list(cases(backbone, retriever, manifest))
+    sessions = {g: open_session(folder / f"{g}.onnx") for g in {case.graph for case in every}}
     differences = []
-    for case in cases:
+    for case in every:
         found = sessions[case.graph].run(None, dict(case.inputs))
-        pairs = zip(found, _run_torch(case), strict=True)
-        worst = max(_difference(one, other) for one, other in pairs)
+        pairs = zip(found, run_torch(case), strict=True)
+        worst = max(difference(one, other) for one, other in pairs)
         if not worst <= TOLERANCE:
             raise CorruptArtifact(
                 f"{case.graph}.onnx, {case.name}: differs from torch by {worst:.2g}, the limit is "
@@ -72,21 +72,23 @@ def compare(
     return differences
 
 
-def _difference(found: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> float:
-    """Infinite where shapes differ: numpy would stretch a baked-in 1."""
+def difference(found: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> float:
+    """The largest absolute one; infinite where shapes differ: numpy would stretch a baked-in 1."""
     if found.shape != expected.shape:
         return float("inf")
     return float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
 
 
 @torch.inference_mode()
-def _run_torch(case: Case) -> "list[np.ndarray[Any, Any]]":
+def run_torch(case: Case) -> "list[np.ndarray[Any, Any]]":
+    """The outputs of the case's module, in its order."""
     outputs = case.module.cpu().eval()(*(torch.from_numpy(a) for a in case.inputs.values()))
     every = outputs if isinstance(outputs, tuple) else (outputs,)
     return [output.numpy() for output in every]
 
 
-def _cases(backbone: Backbone, retriever: Retriever, manifest: Manifest) -> Iterator[Case]:
+def cases(backbone: Backbone, retriever: Retriever, manifest: Manifest) -> Iterator[Case]:
+    """One and several super images at every N, texts with and without padding, the scorer."""
     random = np.random.default_rng(7)
     for grid_size, resolution in manifest.grids.items():
         for count in (1, 3):

@@ -1,0 +1,185 @@
+"""torch = Triton: the parity report of the export, told by the server that serves it.
+
+`python -m benchmarks parity` writes results/parity_triton.json. Needs an export with its
+checkpoint (`dvc repro`) and Triton (`make setup`), which runs on free ports and a state folder
+of its own. Cases and tolerance are those of stage `export` (torch = ONNX, results/parity.json),
+and the ensembles besides.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as protocol
+from rich.console import Console
+from torch import Tensor, nn
+from tritonclient.utils import np_to_triton_dtype
+
+from benchmarks.rows import Row
+from benchmarks.search import settings_in
+from qasir.config import load_params
+from qasir.errors import CorruptArtifact
+from qasir.manifest import read_manifest
+from qasir.triton import ENSEMBLES, MODELS, ensemble_name
+from qasir.triton_home import TritonHome
+from service.settings import Settings
+from service.stack import EXPORT, processes
+from service.store.models import ModelStore
+from training.export import read_model
+from training.parity import TOLERANCE, Case, Difference, cases, difference, run_torch
+from training.rows import write_json
+
+REPORT = Path("results/parity_triton.json")
+
+
+def run() -> list[Row]:
+    """Write the report; no rows, since nothing here is a speed.
+
+    Raises:
+        CorruptArtifact: Triton differs from torch by more than 1e-3.
+    """
+    backbone, retriever = read_model(load_params())
+    graphs = list(cases(backbone, retriever, read_manifest(EXPORT)))
+    with TemporaryDirectory() as folder, triton(settings_in(Path(folder) / "state")) as served:
+        differences = compare(*served, [*graphs, *ensembles(graphs)])
+    write_json(differences, REPORT)
+    worst = max(differences, key=lambda one: one.max_abs)
+    Console(soft_wrap=True).print(
+        f"{len(differences)} cases: torch and Triton within {worst.max_abs:.1g} "
+        f"({worst.graph}, {worst.case}), the limit is {TOLERANCE:g}; see {REPORT}"
+    )
+    return []
+
+
+@contextmanager
+def triton(settings: Settings) -> Iterator[tuple[str, int]]:
+    """A Triton alone that serves the export: its gRPC address and the version of its models."""
+    TritonHome(settings.triton_home.absolute()).prepare()
+    store = ModelStore(settings.state)
+    version = store.add(EXPORT)
+    store.activate(version)
+    (process,) = (process for process in processes(settings) if process.name == "triton")
+    process.start()
+    try:
+        process.wait()
+        yield settings.triton_url, version
+    finally:
+        process.stop()
+
+
+def compare(url: str, version: int, every: Iterable[Case]) -> list[Difference]:
+    """Ask Triton every case.
+
+    Raises:
+        CorruptArtifact: a model or ensemble differs from its module by more than 1e-3.
+    """
+    differences = []
+    with protocol.InferenceServerClient(url) as client:
+        for case in every:
+            pairs = zip(ask(client, version, case), run_torch(case), strict=True)
+            worst = max(difference(one, other) for one, other in pairs)
+            if not worst <= TOLERANCE:
+                raise CorruptArtifact(
+                    f"Triton's {case.graph}, {case.name}: differs from torch by {worst:.2g}, the "
+                    f"limit is {TOLERANCE:g}; if the export is older than its checkpoint, "
+                    f"run `dvc repro export`"
+                )
+            differences.append(Difference(case.graph, case.name, worst))
+    return differences
+
+
+def ask(
+    client: protocol.InferenceServerClient, version: int, case: Case
+) -> "list[np.ndarray[Any, Any]]":
+    """The outputs of a model or ensemble in the order of its config, which is the module's."""
+    name, model_version = case.graph, str(version)
+    if name in ENSEMBLES:
+        name, model_version = ensemble_name(name, version), ""
+    tensors = []
+    for tensor, array in case.inputs.items():
+        given = protocol.InferInput(tensor, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensors.append(given.set_data_from_numpy(array))
+    outputs = client.get_model_metadata(name, model_version).outputs
+    answer = client.infer(name, tensors, model_version)
+    return [answer.as_numpy(output.name) for output in outputs]
+
+
+def ensembles(graphs: Sequence[Case]) -> Iterator[Case]:
+    """The same inputs through every ensemble."""
+    pictures, windows, texts, scorers = (_of(graphs, name) for name in MODELS)
+    image, window, text, scorer = (some[0].module for some in (pictures, windows, texts, scorers))
+    for case in pictures:
+        yield Case("encode_video", case.name, EncodeVideo(image, window), case.inputs)
+    for case, query in product(pictures, texts):
+        if _batch(query) == 1:
+            inputs = {**case.inputs, **query.inputs}
+            module = Match(image, window, text, scorer)
+            yield Case("match", f"{case.name}, {_padding(query)}", module, inputs)
+    for case, query in product(scorers, texts):
+        if _batch(query) == _batch(case):
+            candidates = {name: a for name, a in case.inputs.items() if name != "query"}
+            inputs = {**query.inputs, **candidates}
+            yield Case("rank", f"{case.name}, {_padding(query)}", Rank(text, scorer), inputs)
+
+
+def _of(graphs: Sequence[Case], name: str) -> list[Case]:
+    return [case for case in graphs if case.graph == name]
+
+
+def _batch(case: Case) -> int:
+    return len(next(iter(case.inputs.values())))
+
+
+def _padding(text: Case) -> str:
+    """Of a text's case "batch 1, padded", that it is padded."""
+    return text.name.rpartition(", ")[2]
+
+
+class EncodeVideo(nn.Module):
+    """What the ensemble of this name does, in torch; so the next two."""
+
+    def __init__(self, image: nn.Module, window: nn.Module) -> None:
+        super().__init__()
+        self.image = image
+        self.window = window
+
+    def forward(self, super_images: Tensor, mask: Tensor) -> Tensor:
+        units: Tensor = self.window(self.image(super_images, mask), mask)[0]
+        return units
+
+
+class Rank(nn.Module):
+    def __init__(self, text: nn.Module, scorer: nn.Module) -> None:
+        super().__init__()
+        self.text = text
+        self.scorer = scorer
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, *candidates: Tensor
+    ) -> tuple[Tensor, ...]:
+        scores: tuple[Tensor, ...] = self.scorer(self.text(input_ids, attention_mask), *candidates)
+        return scores
+
+
+class Match(nn.Module):
+    def __init__(
+        self, image: nn.Module, window: nn.Module, text: nn.Module, scorer: nn.Module
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.window = window
+        self.rank = Rank(text, scorer)
+
+    def forward(
+        self, super_images: Tensor, mask: Tensor, input_ids: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, ...]:
+        _, units, cells, weights, cell_weights, n = self.window(
+            self.image(super_images, mask), mask
+        )
+        candidates = (units, weights, cells, cell_weights, n)
+        scores: tuple[Tensor, ...] = self.rank(input_ids, attention_mask, *candidates)
+        return scores
