@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from qasir.errors import InvalidInput, QasirError
 from service.api.faults import field_errors, refusal
@@ -25,6 +27,7 @@ HTTP_CODES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
     HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
 }
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 # Where a request's error code waits for the metrics.
 CODE_KEY = "qasir_code"
 
@@ -74,7 +77,21 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     code = HTTP_CODES.get(status, "invalid_input")
     request.scope[CODE_KEY] = code
     said = f"{request.method} {request.url.path[:200]}: {status.phrase.lower()}; see /docs.json"
-    return _response(status, code, said, False, (), error.headers or {})
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)
+    return _response(status, code, said, False, (), headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods that a path has: Starlette names those of its first route alone."""
+    asked = ({**request.scope, "method": method} for method in METHODS)
+    served = (scope["method"] for scope in asked if _is_served(request.app, scope))
+    return ", ".join(served)
+
+
+def _is_served(app: FastAPI, scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:

@@ -106,6 +106,16 @@ def test_every_error_is_a_problem(
     assert len(problem["detail"]) < 500
 
 
+def test_a_refused_method_names_those_that_a_path_has(site: Site) -> None:
+    allowed = {
+        "/v1/videos": "GET, POST",
+        "/v1/videos/v0": "GET, DELETE",
+        "/v1/search": "POST",
+        "/v1/uploads/u0": "HEAD, OPTIONS, PATCH, DELETE",
+    }
+    assert {path: site.ask("PUT", path).headers["allow"] for path in allowed} == allowed
+
+
 @pytest.mark.parametrize(
     ("body", "code", "says"),
     [
@@ -118,6 +128,10 @@ def test_every_error_is_a_problem(
         ({"query": "a dog", "offset": 1001}, "invalid_input", "0 to 1000"),
         ({"query": "a dog", "profile": "big"}, "unsupported_profile", "served is 'tiny'"),
         ({"query": "a dog", "grid_size": 7}, "unsupported_grid", "serves [2]"),
+        ({"query": "a dog", "top_k": True}, "invalid_input", "top_k: Input should be"),
+        ({"query": "a dog", "top_k": "3"}, "invalid_input", "top_k: Input should be"),
+        ({"query": "a dog", "context_seconds": False}, "invalid_input", "context_seconds: Input"),
+        ({"query": "a dog", "context_seconds": "2"}, "invalid_input", "context_seconds: Input"),
         ({"query": "a dog", "mode": "quick"}, "invalid_input", "'fast', 'accurate' or 'hybrid'"),
         ({"query": "a dog", "topk": 3}, "invalid_input", "topk: Extra"),
         ({"query": "a dog", "context_seconds": 601}, "invalid_input", "0 to 600 s"),

@@ -1,8 +1,9 @@
 """The OpenAPI document holds: schemathesis, which reads nothing else, finds no fault.
 
 Its checks of answers are on: no server error, no status, type, header or body that is not
-documented. Off are those that know validity by the schema alone: what metadata's text holds,
-or a protocol version, is refused by rules that a schema cannot say.
+documented, and a method that a path has not is refused with those it has. Off are those that
+know validity by the schema alone: what metadata's text holds, or a protocol version, is refused
+by rules that a schema cannot say.
 """
 
 import subprocess
@@ -19,6 +20,8 @@ CHECKS = (
     "content_type_conformance",
     "response_headers_conformance",
     "response_schema_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
 )
 SECONDS = 45
 

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from service.api.schemas.search import ExampleIn, MomentOut
-from service.api.schemas.shared import Strict
+from service.api.schemas.shared import Strict, Whole
 from service.engine.answers import SearchRequest
 from service.engine.attention import Attention
 
@@ -16,7 +16,7 @@ class AttentionIn(Strict):
 
     query: str | None = Field(default=None, min_length=1, examples=["a dog runs on the beach"])
     example: ExampleIn | None = None
-    grid_size: int | None = None
+    grid_size: Whole | None = None
 
     def request(self) -> SearchRequest:
         example = None if self.example is None else self.example.example()

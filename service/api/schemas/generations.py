@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.shared import Strict, time_of
+from service.api.schemas.shared import Strict, Truth, Whole, time_of
 from service.engine.generations import Activation, Generation, State
 from service.store.serving import Fine
 
@@ -12,16 +12,16 @@ from service.store.serving import Fine
 class BuildIn(Strict):
     """A model set of the store to build; `activate`: as soon as it holds every video."""
 
-    id: int = Field(ge=1, examples=[2])
-    activate: bool = False
+    id: Whole = Field(ge=1, examples=[2])
+    activate: Truth = False
 
 
 class FineIn(Strict):
     """What scores the best `k` again in mode hybrid: a generation at a grid size of its own."""
 
-    id: int = Field(ge=1)
-    grid_size: int = Field(ge=1)
-    k: int = Field(default=20, ge=1, le=50)
+    id: Whole = Field(ge=1)
+    grid_size: Whole = Field(ge=1)
+    k: Whole = Field(default=20, ge=1, le=50)
 
     @property
     def value(self) -> Fine:
@@ -31,7 +31,7 @@ class FineIn(Strict):
 class ActivateIn(Strict):
     """`max_missing`: activate although so many videos are not in it yet."""
 
-    max_missing: int = Field(default=0, ge=0)
+    max_missing: Whole = Field(default=0, ge=0)
     fine: FineIn | None = None
 
     def activation(self, version: int) -> Activation:

@@ -8,14 +8,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    FiniteFloat,
     WithJsonSchema,
     model_validator,
 )
 
 from qasir.filters import Filter
 from qasir.types import Moment
-from service.api.schemas.shared import Strict
+from service.api.schemas.shared import Number, Strict, Whole
 from service.engine.answers import (
     Embeddings,
     Example,
@@ -66,8 +65,8 @@ class ExampleIn(Strict):
 
     image: Base64 | None = None
     video_id: Annotated[str, Field(max_length=64)] | None = None
-    start: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    end: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    start: Annotated[Number, Field(ge=0)] | None = None
+    end: Annotated[Number, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _is_one_example(self) -> Self:
@@ -91,15 +90,15 @@ class SearchIn(Strict):
     """
 
     query: str | None = Field(default=None, min_length=1, examples=["a dog runs on the beach"])
-    top_k: int = Field(default=10, ge=1)
-    offset: int = Field(default=0, ge=0)
+    top_k: Whole = Field(default=10, ge=1)
+    offset: Whole = Field(default=0, ge=0)
     mode: Mode = "accurate"
     profile: str | None = Field(default=None, min_length=1, examples=["lite"])
-    grid_size: int | None = None
+    grid_size: Whole | None = None
     group_by: GroupBy = "video"
     filter: Filter | None = Field(default=None, examples=[FILTER_EXAMPLE])
     example: ExampleIn | None = None
-    context_seconds: FiniteFloat = Field(default=0.0, ge=0)
+    context_seconds: Number = Field(default=0.0, ge=0)
 
     def request(self) -> SearchRequest:
         example = None if self.example is None else self.example.example()

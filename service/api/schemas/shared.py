@@ -1,8 +1,14 @@
 """What every part of the HTTP contract uses: strict requests, problems, times."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StrictInt
+
+# Of a body: JSON tells numbers from texts and truths, so 3 is one, and "3" or true is none.
+Whole = StrictInt
+Number = Annotated[FiniteFloat, Field(strict=True)]
+Truth = StrictBool
 
 
 class Strict(BaseModel):
