@@ -22,7 +22,8 @@ def configure_logs(process: str) -> None:
     shared = _processors(process)
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line and its end are written at once, so no other logger's line comes between.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     logging.config.dictConfig(stdlib_config(process))
     logging.captureWarnings(True)

@@ -98,8 +98,9 @@ def test_examples_and_filters(running_service: RunningService, client: GrpcClien
 
 def test_generations(client: GrpcClient, by_http: Client) -> None:
     assert client.generations() == by_http.generations()
-    (generation,) = client.generations()
-    assert (generation.id, generation.state, generation.grid_sizes) == (1, "active", [2])
+    # Other tests build more of them in the same stack.
+    (generation,) = [each for each in client.generations() if each.state == "active"]
+    assert (generation.id, generation.grid_sizes) == (1, [2])
     assert generation.videos.total >= generation.videos.done
     again = client.activate(1, max_missing=1000)
     assert (again.id, again.state) == (1, "active")

@@ -8,13 +8,19 @@ from rich.table import Column, Table
 from qasir.results import Job, Result, Video
 from qasir.tune import Candidate, mode_of
 
-# Ids are there to be copied: never cut, never wrapped.
-ID_COLUMN = Column("video", no_wrap=True)
+
+
+def id_column(name: str) -> Column:
+    """A column of ids, which are there to be copied: never cut, never wrapped.
+
+    A new one for each table, because a column holds the cells of the table that it is in.
+    """
+    return Column(name, no_wrap=True)
 
 
 def results_table(results: Sequence[Result]) -> Table:
     """Rank, score, video and best moment of each result."""
-    table = Table("rank", "score", ID_COLUMN, "moment", "title")
+    table = Table("rank", "score", id_column("video"), "moment", "title")
     for result in results:
         moment = result.moments[0] if result.moments else None
         when = f"{clock(moment.start)} to {clock(moment.end)}" if moment else ""
@@ -25,7 +31,7 @@ def results_table(results: Sequence[Result]) -> Table:
 
 def videos_table(videos: Sequence[Video]) -> Table:
     """Id, state, length, size and title of each video."""
-    table = Table(ID_COLUMN, "state", "length", "size", "title")
+    table = Table(id_column("video"), "state", "length", "size", "title")
     for video in videos:
         size = f"{video.width}x{video.height}" if video.width else ""
         table.add_row(video.id, video.state, length_of(video), size, video.title)
@@ -34,7 +40,7 @@ def videos_table(videos: Sequence[Video]) -> Table:
 
 def jobs_table(jobs: Sequence[Job]) -> Table:
     """Id, video, state, how far, and what went wrong of each job."""
-    table = Table(Column("job", no_wrap=True), ID_COLUMN, "state", "done", "left", "error")
+    table = Table(id_column("job"), id_column("video"), "state", "done", "left", "error")
     for job in jobs:
         left = "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s"
         state = f"{job.state}, {job.stage}" if job.state == "running" and job.stage else job.state

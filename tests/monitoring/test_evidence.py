@@ -74,13 +74,19 @@ def drive(watched: Watched, seconds: float = 20) -> None:
         number += 1
 
 
-def test_every_query_of_every_panel_and_rule_has_an_answer(watched: Watched) -> None:
+@pytest.fixture(scope="module")
+def driven(watched: Watched) -> Watched:
+    """The watched stack, just after a working day."""
     drive(watched)
+    return watched
+
+
+def test_every_query_of_every_panel_and_rule_has_an_answer(driven: Watched) -> None:
     absent = absent_hardware()
     queries = every_query()
     # Rules of rules take an evaluation each, a second apart.
     time.sleep(3)
-    answers = ask(watched.prometheus, queries)
+    answers = ask(driven.prometheus, queries)
     Console(width=140).print(table(answers, absent))
     assert faults(answers, absent) == []
     empty = {one.query.name for one in answers if not one.values}
@@ -99,8 +105,8 @@ def test_prometheus_finds_its_rules_healthy_and_its_targets_up(watched: Watched)
     assert {target["labels"]["job"] for target in found} == {"service", "worker", "triton", "node"}
 
 
-def test_every_variable_has_choices(watched: Watched) -> None:
+def test_every_variable_has_choices(driven: Watched) -> None:
     for metric, label in set(variable_queries()):
         asked = {"match[]": metric}
-        url = f"{watched.prometheus}/api/v1/label/{label}/values"
+        url = f"{driven.prometheus}/api/v1/label/{label}/values"
         assert wait_for(lambda url=url, asked=asked: httpx.get(url, params=asked).json()["data"])

@@ -254,7 +254,7 @@ def test_children_do_not_outlive_a_killed_supervisor(running_service: RunningSer
     assert leader is not None
     leader.kill()
     try:
-        wait_for(lambda: not running_service.service.members())
+        wait_for(lambda: not running_service.service.members(), seconds=60)
     finally:
         running_service.start(running_service.service)
 

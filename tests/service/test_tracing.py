@@ -67,7 +67,7 @@ class TracedStack:
                 children.setdefault(names[one.parent], []).append(one.name)
             return children
 
-        found: dict[str, list[str]] = wait_for(grown)
+        found: dict[str, list[str]] = wait_for(grown, seconds=90)
         return found
 
     def span(self, trace: str, name: str) -> Sent:
