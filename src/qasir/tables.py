@@ -9,7 +9,6 @@ from qasir.results import Job, Result, Video
 from qasir.tune import Candidate, mode_of
 
 
-
 def id_column(name: str) -> Column:
     """A column of ids, which are there to be copied: never cut, never wrapped.
 
