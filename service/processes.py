@@ -47,6 +47,22 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How a process stands: `state` is ready, starting or not running."""
+
+    name: str
+    state: str
+    pid: int | None
+    ready_url: str
+    ports: list[int]
+    log: Path
+
+    def __str__(self) -> str:
+        state = self.state if self.pid is None else f"{self.state} (pid {self.pid})"
+        return f"{self.name:8} {state:24} {self.ready_url}"
+
+
+@dataclass(frozen=True)
 class Process:
     """One process of the stack. `ready_url` answers 200 when it is ready."""
 
@@ -89,6 +105,18 @@ class Process:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def standing(self) -> Standing:
+        """How it stands now."""
+        leader = self.leader()
+        return Standing(
+            name=self.name,
+            state="not running" if leader is None else "ready" if self.ready() else "starting",
+            pid=None if leader is None else leader.pid,
+            ready_url=self.ready_url,
+            ports=[port.number for port in self.ports],
+            log=self.log,
+        )
 
     def start(self) -> None:
         """Start it in a session of its own, output to its log; the last log is kept beside."""

@@ -1,4 +1,4 @@
-"""The stack in the background: `python -m service.stack up|down|status`.
+"""The stack in the background: `python -m service.stack up|down|status [--json]`.
 
 `up` returns when everything answers, or stops what it started and says why not.
 """
@@ -8,16 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from qasir.errors import NotFound, QasirError
 from qasir.manifest import MANIFEST_NAME
+from qasir.terminal import complaints, print_json
 from qasir.triton_home import TritonHome, libpython_folder
 from service.models import build, open_tools
-from service.processes import Port, Process, python, refuse_taken
+from service.processes import Port, Process, Standing, python, refuse_taken
 from service.settings import PREFIX, Settings, load_settings
 from service.store.lock import locked
 
@@ -29,13 +31,28 @@ STOP_SECONDS = 9.0
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Status:
+    """The stack as it is: the page, host:port of the two gRPC servers, each process."""
+
+    url: str
+    grpc: str
+    triton: str
+    logs: Path
+    processes: list[Standing]
+
+    @property
+    def ready(self) -> bool:
+        return all(one.state == "ready" for one in self.processes)
+
+
 def processes(settings: Settings) -> list[Process]:
     """Triton, worker and service, in the order in which they start."""
     return [_triton(settings), _worker(settings), _service(settings)]
 
 
-def up(settings: Settings, say: Say) -> None:
-    """Start what does not run yet and wait until all of it is ready.
+def up(settings: Settings, say: Say) -> list[str]:
+    """Start what does not run yet, wait until all of it is ready, and name what was started.
 
     Raises:
         QasirError: something is missing, a port is taken, or a process does not come up;
@@ -48,7 +65,7 @@ def up(settings: Settings, say: Say) -> None:
         if not missing:
             _wait(everything)
             say(f"already up: {_page(settings)}")
-            return
+            return []
         for process in missing:
             process.stop()
         _check(settings, missing, say)
@@ -56,21 +73,26 @@ def up(settings: Settings, say: Say) -> None:
         # What ran already may have lost what it needs, and finds it again in its own time.
         _wait(everything)
         say(f"up: {_page(settings)} (logs in {settings.folders.run})")
+        return [process.name for process in missing]
 
 
-def down(settings: Settings, say: Say) -> None:
-    """Stop the stack, last started first; nothing of it is left running."""
+def down(settings: Settings, say: Say) -> list[str]:
+    """Stop the stack, last started first, and name what ran; nothing of it is left running."""
     with locked(settings.folders.run / "stack.lock"):
         stopped = [process.name for process in reversed(processes(settings)) if process.stop()]
         say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+        return stopped
 
 
-def status(settings: Settings, say: Say) -> bool:
-    """One line for each process; whether all of them are ready."""
-    states = [(process, _state(process)) for process in processes(settings)]
-    for process, state in states:
-        say(f"{process.name:8} {state:24} {process.ready_url}")
-    return all(state.startswith("ready") for _, state in states)
+def status(settings: Settings) -> Status:
+    """Where the stack answers, and how each of its processes stands."""
+    return Status(
+        url=_page(settings),
+        grpc=f"{_reach(settings.host)}:{settings.grpc_port}",
+        triton=f"{_reach(settings.triton_host)}:{settings.triton_grpc_port}",
+        logs=settings.folders.run,
+        processes=[process.standing() for process in processes(settings)],
+    )
 
 
 def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
@@ -123,13 +145,6 @@ def _start(missing: Sequence[Process], say: Say) -> None:
         for process in reversed(missing):
             process.stop()
         raise
-
-
-def _state(process: Process) -> str:
-    leader = process.leader()
-    if leader is None:
-        return "not running"
-    return f"{'ready' if process.ready() else 'starting'} (pid {leader.pid})"
 
 
 def _triton(settings: Settings) -> Process:
@@ -210,26 +225,36 @@ def _reach(host: str) -> str:
     return "127.0.0.1" if host in {"0.0.0.0", "::"} else host
 
 
+def run(command: str, settings: Settings, say: Say) -> tuple[bool, dict[str, Any]]:
+    """Whether the stack is as the command wants it, and the answer as JSON."""
+    if command == "down":
+        return True, {"stopped": down(settings, say)}
+    if command == "up":
+        started = up(settings, say)
+        return True, {**asdict(status(settings)), "started": started}
+    now = status(settings)
+    for one in now.processes:
+        say(str(one))
+    return now.ready, asdict(now)
+
+
 def main() -> None:
     """Parse the command, run it, and turn an error into one message and exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m service.stack", description=__doc__)
     parser.add_argument("command", choices=["up", "down", "status"])
-    command = parser.parse_args().command
-    say = Console(highlight=False, soft_wrap=True).print
-    with suppress(KeyboardInterrupt):
-        try:
-            settings = load_settings()
-            if command == "up":
-                up(settings, say)
-            elif command == "down":
-                down(settings, say)
-            elif not status(settings, say):
-                sys.exit(1)
-        except QasirError as error:
-            sys.exit(f"{command}: {error}")
-        return
-    # `up` has stopped what it had started; `down` goes on where it was when asked again.
-    sys.exit(f"{command}: interrupted")
+    parser.add_argument("--json", action="store_true", help="print JSON; progress goes to stderr")
+    given = parser.parse_args()
+    say = (complaints if given.json else Console(highlight=False, soft_wrap=True)).print
+    try:
+        good, answer = run(given.command, load_settings(), say)
+    except QasirError as error:
+        sys.exit(f"{given.command}: {error}")
+    except KeyboardInterrupt:
+        # `up` has stopped what it had started; `down` goes on where it was when asked again.
+        sys.exit(f"{given.command}: interrupted")
+    if given.json:
+        print_json(answer)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The command line: what it asks of the service, what it prints, how it ends."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from qasir import cli, ingest
@@ -178,7 +181,7 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         list(files_of([tmp_path / "missing"]))
 
 
-@pytest.mark.parametrize("command", [["up"], ["down"], ["models", "list"]])
+@pytest.mark.parametrize("command", [["up"], ["down", "--json"], ["models", "list"]])
 def test_the_stack_wants_a_checkout(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +189,35 @@ def test_the_stack_wants_a_checkout(
     failed = run(*command)
     assert isinstance(failed.exception, InvalidConfig)
     assert f"{tmp_path} is in no checkout" in str(failed.exception)
+
+
+def commands(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its name as it is typed."""
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from commands(one, *path, name)
+        else:
+            yield " ".join([*path, name]), one
+
+
+def test_every_command_has_json() -> None:
+    lacking = [
+        name
+        for name, one in commands(get_command(app))
+        if not any("--json" in option.opts for option in one.params)
+    ]
+    # Its own parser has: tests/service/test_models.py.
+    assert lacking == ["models"]
+
+
+def test_down_of_nothing_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("QASIR_STATE", str(tmp_path / "state"))
+    assert run("down", "--json").exit_code == 0
+    told = capfd.readouterr()
+    assert (json.loads(told.out), told.err) == ({"stopped": []}, "nothing was running\n")
 
 
 def test_models_works_in_a_checkout_and_below(

@@ -37,6 +37,16 @@ def test_commands() -> None:
     assert set(matches(r"\nqasir ([a-z]+)")) <= set(vars(get_command(app))["commands"])
 
 
+def test_every_command_is_in_its_document() -> None:
+    rows = matches(r"\n\| (`.+?) \|", (ROOT / "docs" / "cli.md").read_text())
+    told = {row.strip("`").split()[0].strip("`,"): re.findall(r"[a-z]+", row) for row in rows}
+    told["down"] = told["up"]
+    commands = vars(get_command(app))["commands"]
+    assert told.keys() == commands.keys()
+    for name, command in commands.items():
+        assert set(told[name]) >= vars(command).get("commands", {}).keys(), name
+
+
 def test_settings() -> None:
     for name in matches(r"`QASIR_([A-Z_]+)`"):
         assert name.lower() in Settings.model_fields, name

@@ -36,15 +36,15 @@ app.add_typer(jobs_app, name="jobs")
 
 
 @app.command()
-def up() -> None:
-    """Start triton, worker and service in the background (in a checkout)."""
-    in_checkout("service.stack", "up")
+def up(as_json: AsJson = False) -> None:
+    """Start triton, worker and service in the background, and wait for them (in a checkout)."""
+    in_checkout("service.stack", "up", *(["--json"] if as_json else []))
 
 
 @app.command()
-def down() -> None:
-    """Stop them."""
-    in_checkout("service.stack", "down")
+def down(as_json: AsJson = False) -> None:
+    """Stop triton, worker and service (in a checkout)."""
+    in_checkout("service.stack", "down", *(["--json"] if as_json else []))
 
 
 @app.command(

@@ -1,11 +1,10 @@
-"""Background processes: started, waited for, found again, and gone when they are stopped."""
+"""The stack as a whole: up, down, status, in words and as JSON."""
 
 import http.server
-import os
-import socket
+import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,151 +12,13 @@ import pytest
 
 from qasir.errors import Conflict, NotFound, QasirError
 from service import stack
-from service.processes import MARK, Port, Process, free_ports, python, refuse_taken
+from service.processes import Process
 from service.settings import Settings
 from service.store.models import ModelStore
 from tests.fixtures.triton import stack_settings
+from tests.service.test_processes import BROKEN, SILENT, fake, folder, marked
 
-# Answers 200 after a moment; its child leaves the session, as BentoML's workers do.
-SERVER = """
-import http.server, subprocess, sys, time
-class Ok(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers()
-    def log_message(self, *_): pass
-print("starting", flush=True)
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-time.sleep(0.2)
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ok).serve_forever()
-"""
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER
-BROKEN = "print('no model in the store'); raise SystemExit(3)"
-SILENT = "import time; print('thinking', flush=True); time.sleep(600)"
-
-
-def fake(folder: Path, name: str, script: str = SERVER, **changes: float) -> Process:
-    (port,) = free_ports(1)
-    return Process(
-        name=name,
-        command=python("-c", script, str(port)),
-        ready_url=f"http://127.0.0.1:{port}/",
-        ports=[Port("127.0.0.1", port, f"QASIR_{name.upper()}_PORT")],
-        ready_seconds=changes.get("ready_seconds", 20.0),
-        stop_seconds=changes.get("stop_seconds", 5.0),
-        folder=folder,
-        variables={},
-    )
-
-
-def marked(folder: Path) -> list[psutil.Process]:
-    """Every living process with the mark of this folder, found without the code under test."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK, "").startswith(str(folder)):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A run folder; what a failed test leaves running ends with it."""
-    yield tmp_path
-    for process in marked(tmp_path):
-        process.kill()
-
-
-def test_a_process_starts_answers_and_stops(folder: Path) -> None:
-    process = fake(folder, "one")
-    assert process.leader() is None
-    process.start()
-    assert process.wait() < 20
-    assert len(process.members()) == 2
-    assert process.log.read_text() == "starting\n"
-    assert process.stop()
-    assert marked(folder) == []
-    assert not process.pid_file.exists()
-    assert not process.stop()
-
-
-def test_another_stack_is_left_alone(folder: Path) -> None:
-    mine, theirs = fake(folder / "mine", "one"), fake(folder / "theirs", "one")
-    mine.start()
-    theirs.start()
-    mine.stop()
-    assert mine.leader() is None
-    assert theirs.leader() is not None
-    theirs.stop()
-
-
-def test_the_workers_of_a_killed_leader_are_found(folder: Path) -> None:
-    process = fake(folder, "one")
-    process.start()
-    process.wait()
-    leader = process.leader()
-    assert leader is not None
-    leader.kill()
-    psutil.wait_procs([leader], timeout=5)
-    assert process.leader() is None
-    assert len(process.members()) == 1
-    assert process.stop()
-    assert marked(folder) == []
-
-
-def test_one_that_does_not_listen_is_killed(folder: Path) -> None:
-    process = fake(folder, "one", STUBBORN, stop_seconds=0.5)
-    process.start()
-    process.wait()
-    assert process.stop()
-    assert marked(folder) == []
-
-
-def test_a_stale_pid_file_is_nobody(folder: Path) -> None:
-    process = fake(folder, "one")
-    process.pid_file.write_text(f"{os.getpid()} 12345.0\n")
-    assert process.leader() is None
-    process.pid_file.write_text("rubbish")
-    assert process.leader() is None
-    assert not process.stop()
-    assert psutil.Process().is_running()
-
-
-def test_the_last_words_of_one_that_ends_are_passed_on(folder: Path) -> None:
-    process = fake(folder, "one", BROKEN)
-    process.start()
-    with pytest.raises(QasirError, match=r"one ended while starting(.|\n)*no model in the store"):
-        process.wait()
-
-
-def test_one_that_never_gets_ready_is_given_up(folder: Path) -> None:
-    process = fake(folder, "one", SILENT, ready_seconds=0.6)
-    process.start()
-    with pytest.raises(QasirError, match=r"does not answer(.|\n)*after 0.6 s(.|\n)*thinking"):
-        process.wait()
-    process.stop()
-
-
-def test_the_log_before_is_kept(folder: Path) -> None:
-    process = fake(folder, "one")
-    process.log.write_text("yesterday\n")
-    process.start()
-    process.stop()
-    assert (folder / "one.log.old").read_text() == "yesterday\n"
-
-
-def test_a_taken_port_names_its_holder_and_its_variable(folder: Path) -> None:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        number = holder.getsockname()[1]
-        with pytest.raises(Conflict) as caught:
-            refuse_taken([Port("127.0.0.1", number, "QASIR_HTTP_PORT")])
-    message = str(caught.value)
-    assert f"port {number} is taken by process {os.getpid()}" in message
-    assert "set QASIR_HTTP_PORT" in message
-    refuse_taken([Port("127.0.0.1", number, "QASIR_HTTP_PORT")])
+__all__ = ["folder"]
 
 
 @pytest.fixture
@@ -185,7 +46,7 @@ def test_up_starts_what_is_missing_and_down_leaves_nothing(
     said = stack_of(monkeypatch, one, two)
     stack.up(settings, said.append)
     assert [line.split()[0] for line in said] == ["one", "two", "up:"]
-    assert stack.status(settings, said.append)
+    assert stack.status(settings).ready
     first = one.leader()
 
     said.clear()
@@ -196,7 +57,7 @@ def test_up_starts_what_is_missing_and_down_leaves_nothing(
     assert leader is not None
     leader.kill()
     psutil.wait_procs([leader], timeout=5)
-    assert not stack.status(settings, said.append)
+    assert not stack.status(settings).ready
     said.clear()
     stack.up(settings, said.append)
     assert [line.split()[0] for line in said] == ["two", "up:"]
@@ -272,17 +133,85 @@ def test_children_hear_of_every_setting(
     assert Settings() == settings
 
 
-def test_status_of_nothing_is_failure(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int | str]:
+    """`python -m service.stack` with these settings; how it exits."""
     for name, value in stack.processes(settings)[0].variables.items():
         if name != "PYTHONPATH":
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "argv", ["stack", "status"])
-    with pytest.raises(SystemExit) as ended:
-        stack.main()
-    assert ended.value.code == 1
+
+    def run(*arguments: str) -> int | str:
+        monkeypatch.setattr(sys, "argv", ["stack", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            stack.main()
+        return ended.value.code or 0
+
+    return run
+
+
+def test_status_of_nothing_is_failure(
+    command: Callable[..., int | str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("status") == 1
     assert capsys.readouterr().out.count("not running") == 3
+
+
+def test_up_and_down_as_json_are_json_alone(
+    command: Callable[..., int | str],
+    settings: Settings,
+    export: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one, two = fake(folder, "one"), fake(folder, "two")
+    stack_of(monkeypatch, one, two)
+    assert command("up", "--json") == 0
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    assert answer["url"] == f"http://127.0.0.1:{settings.http_port}"
+    assert answer["grpc"] == f"127.0.0.1:{settings.grpc_port}"
+    assert answer["triton"] == settings.triton_url
+    assert answer["logs"] == str(settings.folders.run)
+    assert answer["started"] == ["one", "two"]
+    leader = two.leader()
+    assert leader is not None
+    assert answer["processes"][1] == {
+        "name": "two",
+        "state": "ready",
+        "pid": leader.pid,
+        "ready_url": two.ready_url,
+        "ports": [two.ports[0].number],
+        "log": str(two.log),
+    }
+    assert "two      ready after" in told.err, "progress is for people"
+
+    assert command("up", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {**answer, "started": []}
+    one.stop()
+    assert command("status", "--json") == 1
+    states = [
+        (each["state"], each["pid"]) for each in json.loads(capsys.readouterr().out)["processes"]
+    ]
+    assert states == [("not running", None), ("ready", leader.pid)]
+
+    assert command("down", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"stopped": ["two"]}
+    assert command("down", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"stopped": []}
+
+
+def test_an_error_as_json_is_a_message_and_no_document(
+    command: Callable[..., int | str],
+    export: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stack_of(monkeypatch, fake(folder, "one", BROKEN))
+    said = command("up", "--json")
+    assert str(said).startswith("up: one ended while starting")
+    assert capsys.readouterr().out == ""
 
 
 def test_up_twice_at_once_starts_one_stack(
