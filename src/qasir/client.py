@@ -107,7 +107,7 @@ class Client:
         Raises:
             ModelUnavailable: it has not ended after `timeout` seconds.
         """
-        # Less than the heartbeat, so that nothing but changes keeps us past the deadline.
+        # Less than the heartbeat: so long at most may a quiet stream keep us past the deadline.
         silence = SILENCE_SECONDS / 4
         return wait_for_end(
             job_id, lambda left: self.watch(job_id, min(left, silence)), on_job, timeout

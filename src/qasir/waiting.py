@@ -45,7 +45,7 @@ def _last_seen(watch: Watch, on_job: Callable[[Job], None], deadline: float) -> 
                 if now != job:
                     on_job(now)
                 job = now
-                if job.state in FINAL:
+                if job.state in FINAL or heard >= deadline:
                     return job
         except QasirError as error:
             # A quiet job, or a service that starts again; the job goes on meanwhile.
