@@ -87,9 +87,11 @@ def retire(tools: Tools, version: int) -> Answer[str]:
     return Answer(words, {"retired": version})
 
 
-def listed(tools: Tools) -> Answer[Table]:
+def listed(tools: Tools) -> Answer[Table] | Answer[str]:
     """Every version with its generation."""
     found = tools.generations.list()
+    if not found:
+        return Answer("no model yet; `dvc repro` exports one and `qasir up` adds it", [])
     return Answer(table(found), [_plain(one) for one in found])
 
 

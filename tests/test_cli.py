@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from qasir import cli, ingest
+from qasir import cli
 from qasir.cli import app, files_of
 from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
 from qasir.results import Video
@@ -19,12 +19,10 @@ from qasir.tables import clock, length_of
 from qasir.terminal import console, default_url
 from service.processes import free_ports
 from tests.fixtures.triton import ROOT
-from tests.test_client import FOUND, JOB, VIDEO, Answers, answers, problem
+from tests.test_client import FOUND, JOB, VIDEO, Answers, answers
 from tests.test_tune import results
 
 __all__ = ["answers", "results"]
-
-UPLOAD = {"video_id": "v1", "job_id": "j1", "state": "queued"}
 
 
 def run(*arguments: str) -> Result:
@@ -128,45 +126,11 @@ def test_doctor_as_json_is_json_alone() -> None:
     assert {"name", "ok", "found", "fix"} <= findings[0].keys()
 
 
-def test_ingest_takes_a_folder_and_waits(answers: Answers, tmp_path: Path) -> None:
-    for name in ("a.mp4", "b.mp4", ".hidden"):
-        (tmp_path / name).write_bytes(b"video")
-    answers.to("POST /v1/videos", UPLOAD, status=202)
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "running", "stage": "decode"}, JOB)
-    shown = run("ingest", str(tmp_path), "--url", answers.url)
-    assert shown.exit_code == 0, shown.output
-    sent = [body for request, body in answers.asked if request == "POST /v1/videos"]
-    assert len(sent) == 2
-    assert "a.mp4" in shown.output
-    assert "ready" in shown.output
-
-
-def test_ingest_says_what_failed_and_goes_on(answers: Answers, tmp_path: Path) -> None:
-    for name in ("a.mp4", "b.mp4"):
-        (tmp_path / name).write_bytes(b"video")
-    refused = problem("upload_too_large", "5 bytes are too many")
-    answers.say["POST /v1/videos"] = [(413, refused), (202, UPLOAD)]
-    error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
-    shown = run("ingest", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--url", answers.url)
-    assert shown.exit_code == 1
-    assert f"{tmp_path}/a.mp4: 5 bytes are too many" in shown.stderr
-    assert f"{tmp_path}/b.mp4: not one frame decodes" in shown.stderr
-
-
-def test_ingest_waits_for_a_place_in_a_full_queue(
-    answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingest, "BUSY_SECONDS", 0.01)
-    (tmp_path / "a.mp4").write_bytes(b"video")
-    full = problem("overloaded", "1000 videos wait to be ingested")
-    answers.say["POST /v1/videos"] = [(429, full), (429, full), (202, UPLOAD)]
-    answers.to("GET /v1/jobs/j1", JOB)
-    shown = run("ingest", str(tmp_path), "--url", answers.url)
-    assert shown.exit_code == 0, shown.output
-    sent = [body for request, body in answers.asked if request == "POST /v1/videos"]
-    assert len(sent) == 3
-    assert all(b"video" in body for body in sent)
+@pytest.mark.parametrize("url", ["localhost:3000", "127.0.0.1", "ftp://host", "http://", ""])
+def test_a_url_that_is_none_is_named(url: str) -> None:
+    failed = run("videos", "list", "--url", url)
+    assert isinstance(failed.exception, InvalidInput)
+    assert str(failed.exception) == f"'{url}' is no URL of a service; write it as http://host:port"
 
 
 def test_a_folder_stands_for_its_videos(tmp_path: Path) -> None:
@@ -179,6 +143,13 @@ def test_a_folder_stands_for_its_videos(tmp_path: Path) -> None:
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no file or folder at"):
         list(files_of([tmp_path / "missing"]))
+
+
+def test_a_folder_without_videos_is_named(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(NotFound, match=f"no video in the folder {tmp_path}"):
+        list(files_of([tmp_path]))
 
 
 @pytest.mark.parametrize("command", [["up"], ["down", "--json"], ["models", "list"]])

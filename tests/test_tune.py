@@ -205,7 +205,8 @@ def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:
     [
         ({}, "--budget, --min-recall or both"),
         ({"min_recall": 130.0}, "--min-recall 130 must be between 0 and 100"),
-        ({"budget": 3.0, "at": 7}, r"--at 7: .* \(1, 5, 10\)"),
+        ({"budget": 3.0, "at": 7}, "--at 7: .* 1, 5, 10; choose one"),
+        ({"budget": 3.0, "query_seconds": -1.0}, "--query-seconds -1 must not be negative"),
     ],
 )
 def test_a_wish_nobody_can_grant_is_refused(changes: dict[str, Any], message: str) -> None:

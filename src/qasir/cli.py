@@ -30,6 +30,9 @@ from qasir.tune import (
     shortlist,
 )
 
+# How a filter is written; docs/search.md has the rest.
+FILTER = """--filter '{"duration": {"gte": 60}}'"""
+
 app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
 app.add_typer(videos_app, name="videos")
 app.add_typer(jobs_app, name="jobs")
@@ -52,13 +55,15 @@ def down(as_json: AsJson = False) -> None:
     add_help_option=False,
 )
 def models(context: typer.Context) -> None:
-    """Models: list | add FOLDER | build | activate | retire VERSION [--json] (in a checkout)."""
+    """Model sets: list, add, build, activate, retire; `qasir models -h` (in a checkout)."""
     in_checkout("service.models", *context.args)
 
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Videos, or folders of videos.", metavar="PATH")
+    ],
     url: Url,
     as_json: AsJson = False,
 ) -> None:
@@ -77,18 +82,31 @@ def ingest(
 @app.command()
 def search(
     url: Url,
-    text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(help="What to look for, in words.", metavar="TEXT")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many results.")] = 10,
     offset: Annotated[int, typer.Option(help="How many better ones to leave out.")] = 0,
-    mode: Annotated[str | None, typer.Option(help="fast | accurate | hybrid.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Model set, of those served.")] = None,
-    grid_size: Annotated[int | None, typer.Option(help="N, of those that are served.")] = None,
-    group_by: Annotated[str | None, typer.Option(help="video | moment.")] = None,
-    where: Annotated[
-        str | None, typer.Option("--filter", help="A JSON object; docs/search.md.")
+    mode: Annotated[
+        str | None, typer.Option(help="fast, accurate (the default) or hybrid.")
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Search by this picture too.")] = None,
-    context: Annotated[float | None, typer.Option(help="Seconds around each moment.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The model set that is to answer.")] = None,
+    grid_size: Annotated[
+        int | None, typer.Option(help="N of the super images, of those that are served.")
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="A result is a video (the default) or a moment.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--filter", help='Which videos may answer: \'{"duration": {"gte": 60}}\'.'),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Search by this picture, alone or with TEXT.")
+    ] = None,
+    context: Annotated[
+        float | None, typer.Option(help="Seconds to add before and after each moment.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the videos, and the moments in them, that a text describes or a picture shows."""
@@ -172,9 +190,9 @@ def read_filter(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise InvalidInput(f"--filter is no JSON: {error}") from error
+        raise InvalidInput(f"--filter is no JSON: {error}; write {FILTER}") from error
     if not isinstance(value, dict):
-        raise InvalidInput(f'--filter is {text[:40]}; send {{"duration": {{"gte": 60}}}}')
+        raise InvalidInput(f"--filter is {text[:40]}, and no JSON object; write {FILTER}")
     return value
 
 
@@ -185,7 +203,7 @@ def read_picture(path: Path) -> bytes:
         NotFound: there is no such file.
     """
     if not path.is_file():
-        raise NotFound(f"no picture at {path}")
+        raise NotFound(f"no picture at {path}; give the path of a JPEG, PNG or WebP file")
     return path.read_bytes()
 
 
@@ -193,12 +211,15 @@ def files_of(paths: Sequence[Path]) -> Iterator[Path]:
     """The files that are meant: a folder stands for what may be a video in it.
 
     Raises:
-        NotFound: a path is neither.
+        NotFound: a path is neither, or a folder of none.
     """
     for path in paths:
         if path.is_dir():
             inside = (p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
-            yield from sorted(filter(may_be_video, inside))
+            videos = sorted(filter(may_be_video, inside))
+            if not videos:
+                raise NotFound(f"no video in the folder {path}; folders in it are not looked into")
+            yield from videos
         elif path.is_file():
             yield path
         else:

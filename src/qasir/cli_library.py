@@ -14,6 +14,8 @@ from qasir.terminal import AsJson, Url, console, open_client, print_json
 videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
 jobs_app = typer.Typer(no_args_is_help=True, help="What becomes of uploads.")
 
+VideoId = Annotated[str, typer.Argument(help="As `qasir videos list` shows it.", metavar="ID")]
+JobId = Annotated[str, typer.Argument(help="As `qasir jobs list` shows it.", metavar="ID")]
 Limit = Annotated[int, typer.Option(help="How many.")]
 Offset = Annotated[int, typer.Option(help="How many newer ones to leave out.")]
 
@@ -31,14 +33,14 @@ def list_videos(url: Url, limit: Limit = 50, offset: Offset = 0, as_json: AsJson
 
 
 @videos_app.command("show")
-def show_video(video_id: str, url: Url, as_json: AsJson = False) -> None:  # noqa: ARG001  # either way
+def show_video(video_id: VideoId, url: Url, as_json: AsJson = False) -> None:  # noqa: ARG001  # either way
     """All that is known of one video, as JSON."""
     with open_client(url) as client:
         print_json(asdict(client.video(video_id)))
 
 
 @videos_app.command("delete")
-def delete_video(video_id: str, url: Url, as_json: AsJson = False) -> None:
+def delete_video(video_id: VideoId, url: Url, as_json: AsJson = False) -> None:
     """Remove a video and everything made of it."""
     with open_client(url) as client:
         client.delete(video_id)
@@ -68,19 +70,19 @@ def list_jobs(
 
 
 @jobs_app.command("show")
-def show_job(job_id: str, url: Url, as_json: AsJson = False) -> None:
+def show_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
     """One job."""
     _change(url, lambda client: client.job(job_id), as_json)
 
 
 @jobs_app.command("cancel")
-def cancel_job(job_id: str, url: Url, as_json: AsJson = False) -> None:
+def cancel_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
     """End a job that has not ended; its video stays."""
     _change(url, lambda client: client.cancel(job_id), as_json)
 
 
 @jobs_app.command("retry")
-def retry_job(job_id: str, url: Url, as_json: AsJson = False) -> None:
+def retry_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
     """Ingest the video of a failed or cancelled job again."""
     _change(url, lambda client: client.retry(job_id), as_json)
 

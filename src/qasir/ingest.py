@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from qasir.client import Client
-from qasir.errors import Overloaded, QasirError
+from qasir.errors import ModelUnavailable, Overloaded, QasirError
 from qasir.results import Job
 from qasir.waiting import FINAL
 
@@ -31,7 +31,11 @@ class Ingested:
 
 
 def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> list[Ingested]:
-    """Upload all, then wait for all. One failure stops no other."""
+    """Upload all, then wait for all. One failure stops no other.
+
+    Raises:
+        ModelUnavailable: there is no service.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         files = [Ingested(path) for path in paths]
@@ -40,6 +44,9 @@ def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> lis
             try:
                 _send(client, file, progress, bars[file.path])
             except QasirError as error:
+                if isinstance(error, ModelUnavailable):
+                    # Its own connection broke, or nobody is there, which is not said of each file.
+                    client.videos(limit=1)
                 file.error = str(error)
                 progress.update(bars[file.path], state="refused")
         _follow(client, files, progress, bars)

@@ -23,7 +23,15 @@ def default_url() -> str:
     return f"http://{host}:{port}"
 
 
-Url = Annotated[str, typer.Option("--url", help="URL of the service.", default_factory=default_url)]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        help="Where the service is.",
+        default_factory=default_url,
+        show_default="http://QASIR_HOST:QASIR_HTTP_PORT",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

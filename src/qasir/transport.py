@@ -3,13 +3,13 @@
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from qasir.errors import ModelUnavailable, QasirError, error_of
+from qasir.errors import InvalidInput, ModelUnavailable, QasirError, error_of
 
 # Answers that say "later": to what may be sent twice, the request is sent again.
 LATER = (429, 503)
@@ -21,10 +21,14 @@ T = TypeVar("T")
 
 
 class Transport:
-    """A service by its URL; safe to share between threads."""
+    """A service by its URL; safe to share between threads.
+
+    Raises:
+        InvalidInput: the URL is none.
+    """
 
     def __init__(self, url: str, timeout: float) -> None:
-        self.url = url.rstrip("/")
+        self.url = _checked(url).rstrip("/")
         self._http = httpx.Client(base_url=self.url, timeout=timeout)
 
     def close(self) -> None:
@@ -95,6 +99,19 @@ def problem(answer: httpx.Response) -> QasirError:
     except (ValueError, KeyError, TypeError):
         words = answer.text.strip()[:200] or answer.reason_phrase
         return QasirError(f"{answer.request.url} answered {answer.status_code}: {words}")
+
+
+def _checked(url: str) -> str:
+    """The URL, if requests can go there.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    with suppress(httpx.InvalidURL):
+        parsed = httpx.URL(url)
+        if parsed.scheme in ("http", "https") and parsed.host:
+            return url
+    raise InvalidInput(f"'{url}' is no URL of a service; write it as http://host:port")
 
 
 def _pause(attempt: int, answer: httpx.Response) -> float:

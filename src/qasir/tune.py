@@ -75,11 +75,15 @@ class Wish:
         if self.budget is None and self.min_recall is None:
             raise InvalidInput("nothing to tune for; give --budget, --min-recall or both")
         if self.at not in RECALLS:
-            raise InvalidInput(f"--at {self.at}: recall was measured at {RECALLS}, choose one")
+            measured = ", ".join(map(str, RECALLS))
+            raise InvalidInput(f"--at {self.at}: recall was measured at {measured}; choose one")
         if self.min_recall is not None and not 0 <= self.min_recall <= 100:
             raise InvalidInput(
                 f"--min-recall {self.min_recall:g} must be between 0 and 100, in percent"
             )
+
+        if not self.query_seconds >= 0:
+            raise InvalidInput(f"--query-seconds {self.query_seconds:g} must not be negative")
 
     def affords(self, candidate: Candidate) -> bool:
         cheap = self.budget is None or candidate.ingest_seconds <= self.budget

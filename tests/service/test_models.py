@@ -273,6 +273,8 @@ def test_the_command_adds_lists_and_activates(
         return capsys.readouterr().out
 
     fingerprint = read_manifest(tiny_export).fingerprint
+    assert "no model yet" in run("list")
+    assert run("list", "--json") == "[]\n"
     assert run("add", str(tiny_export)) == f"version 1 is 'tiny', fingerprint {fingerprint}\n"
     assert "stored" in run("list")
     assert "from the next start on" in run("activate", "1")

@@ -1,0 +1,81 @@
+"""`qasir ingest`: what it sends, what it waits for, what it says of files that fail."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qasir import ingest
+from qasir.errors import ModelUnavailable
+from service.processes import free_ports
+from tests.test_cli import run, wide
+from tests.test_client import JOB, Answers, answers, problem
+
+__all__ = ["answers", "wide"]
+
+UPLOAD = {"video_id": "v1", "job_id": "j1", "state": "queued"}
+
+
+def test_ingest_takes_a_folder_and_waits(answers: Answers, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", ".hidden"):
+        (tmp_path / name).write_bytes(b"video")
+    answers.to("POST /v1/videos", UPLOAD, status=202)
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "running", "stage": "decode"}, JOB)
+    shown = run("ingest", str(tmp_path), "--url", answers.url)
+    assert shown.exit_code == 0, shown.output
+    sent = [body for request, body in answers.asked if request == "POST /v1/videos"]
+    assert len(sent) == 2
+    assert "a.mp4" in shown.output
+    assert "ready" in shown.output
+
+
+def test_ingest_says_what_failed_and_goes_on(answers: Answers, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"video")
+    refused = problem("upload_too_large", "5 bytes are too many")
+    answers.say["POST /v1/videos"] = [(413, refused), (202, UPLOAD)]
+    error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
+    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
+    shown = run("ingest", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--url", answers.url)
+    assert shown.exit_code == 1
+    assert f"{tmp_path}/a.mp4: 5 bytes are too many" in shown.stderr
+    assert f"{tmp_path}/b.mp4: not one frame decodes" in shown.stderr
+
+
+def test_ingest_waits_for_a_place_in_a_full_queue(
+    answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "BUSY_SECONDS", 0.01)
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    full = problem("overloaded", "1000 videos wait to be ingested")
+    answers.say["POST /v1/videos"] = [(429, full), (429, full), (202, UPLOAD)]
+    answers.to("GET /v1/jobs/j1", JOB)
+    shown = run("ingest", str(tmp_path), "--url", answers.url)
+    assert shown.exit_code == 0, shown.output
+    sent = [body for request, body in answers.asked if request == "POST /v1/videos"]
+    assert len(sent) == 3
+    assert all(b"video" in body for body in sent)
+
+
+def test_ingest_without_a_service_says_so_once(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"video")
+    (port,) = free_ports(1)
+    failed = run("ingest", str(tmp_path), "--url", f"http://127.0.0.1:{port}")
+    assert isinstance(failed.exception, ModelUnavailable)
+    assert failed.stderr == "", "one message, for all files"
+
+
+def test_ingest_goes_on_where_one_upload_alone_breaks(answers: Answers, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"video")
+    broken = problem("model_unavailable", "the connection broke")
+    answers.say["POST /v1/videos"] = [(503, broken), (202, UPLOAD)]
+    answers.to("GET /v1/videos", {"videos": [], "offset": 0, "limit": 1, "total": 0})
+    answers.to("GET /v1/jobs/j1", JOB)
+    shown = run("ingest", str(tmp_path), "--json", "--url", answers.url)
+    files = json.loads(shown.stdout)
+    assert [(file["state"], file["error"]) for file in files] == [
+        ("refused", "the connection broke"),
+        ("ready", None),
+    ]
