@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 from google.protobuf import text_format
 
+from qasir.manifest import read_manifest
 from qasir.triton import ENSEMBLES, MODELS
 from service.store.triton_configs import CONFIG_NAME, TEMPLATES, WHEEL_NAME, read_config
 
@@ -18,7 +20,18 @@ TYPES = {
     "tensor(float)": "FP32",
     "tensor(float16)": "FP16",
 }
+NUMPY = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "INT64": np.int64,
+    "FP32": np.float32,
+    "FP16": np.float16,
+}
 WINDOW = 64
+README = (TEMPLATES / "README.md").read_text()
+# A size for every letter of the README, no two alike; R, F' and D are the model's own.
+SIZES = {"S": 3, "N": 2, "P": 4, "1+P": 5, "S·P": 12, "Q": 6, "B": 7, "T": 8}
+SIZES |= {"C": 9, "M": 10, "K": 11, "1": 1, "3": 3}
 
 
 def config(name: str, variant: str = CONFIG_NAME) -> Any:
@@ -116,19 +129,57 @@ def test_an_ensemble_joins_what_fits(name: str) -> None:
         assert available[tensor.name] == type_of(tensor)
 
 
+def documented(name: str) -> list[tuple[str, str, str, list[str]]]:
+    """In or out, tensor, type and axes: what the README says of a model."""
+    row = rf"^\| `{name}` \| (in|out) \| `(\w+)` \| (\w+) \| \[(.*)\] \|"
+    rows = re.findall(row, README, re.MULTILINE)
+    return [(way, tensor, kind, shape.split(", ")) for way, tensor, kind, shape in rows]
+
+
 @pytest.mark.parametrize("name", [*MODELS, *ENSEMBLES])
 def test_the_readme_has_every_tensor(name: str) -> None:
     letters = {"1": 1, "3": 3}
-    rows = re.findall(
-        rf"^\| `{name}` \| (in|out) \| `(\w+)` \| (\w+) \| \[(.*)\] \|",
-        (TEMPLATES / "README.md").read_text(),
-        re.MULTILINE,
-    )
+    rows = documented(name)
     model = config(name)
-    documented = {
-        tensor: (kind, [letters.get(axis.strip(), -1) for axis in shape.split(",")])
-        for _, tensor, kind, shape in rows
+    told = {
+        tensor: (kind, [letters.get(axis, -1) for axis in axes]) for _, tensor, kind, axes in rows
     }
-    assert documented == tensors(model)
+    assert told == tensors(model)
     directions = {tensor: way for way, tensor, _, _ in rows}
     assert {t for t, way in directions.items() if way == "in"} == {t.name for t in model.input}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_axes_of_the_readme_are_those_of_the_graph(name: str, tiny_export: Path) -> None:
+    """Whatever S, N, Q, … are: a graph that is fed by the README answers by the README."""
+    manifest = read_manifest(tiny_export)
+    session = onnxruntime.InferenceSession(tiny_export / f"{name}.onnx")
+    encoder = onnxruntime.InferenceSession(tiny_export / "super_image_encoder.onnx")
+    (features,) = encoder.get_outputs()
+    sizes = {**SIZES, "R": manifest.grids[2], "D": manifest.dim, "F'": features.shape[-1]}
+    rows = documented(name)
+    given: dict[str, np.ndarray[Any, Any]] = {
+        tensor: np.full([sizes[axis] for axis in axes], 2 if tensor == "grid_size" else 1, kind)
+        for way, tensor, kind, axes in ((w, t, NUMPY[k], a) for w, t, k, a in rows)
+        if way == "in"
+    }
+    wanted = [(tensor, axes) for way, tensor, _, axes in rows if way == "out"]
+    answers = session.run([tensor for tensor, _ in wanted], given)
+    for (tensor, axes), answer in zip(wanted, answers, strict=True):
+        assert list(answer.shape) == [sizes[axis] for axis in axes], tensor
+        assert np.isfinite(answer.astype(np.float32)).all(), tensor
+
+
+def test_the_readme_says_how_each_model_batches() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (\d+) \| (\d+) s \|", README, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(MODELS)
+    for name, batch, waiting, seconds in rows:
+        for variant in (CONFIG_NAME, WHEEL_NAME):
+            model = config(name, variant)
+            policy = model.dynamic_batching.default_queue_policy
+            size = 0 if batch == "one window a call" else int(batch.split()[0])
+            assert model.max_batch_size == size
+            assert policy.max_queue_size == int(waiting)
+            assert policy.default_timeout_microseconds == int(seconds) * 1_000_000
+    ensembles = {name: config(name).max_batch_size for name in ENSEMBLES}
+    assert ensembles == {"encode_video": 0, "match": 0, "rank": config(MODELS[-1]).max_batch_size}
