@@ -83,7 +83,8 @@ def test_videos_list_show_and_delete(answers: Answers) -> None:
     assert "64x48" in listed
     assert "1 of 7 videos" in listed
     as_json = run("videos", "list", "--json", "--url", answers.url).stdout
-    assert json.loads(as_json)["videos"][0]["id"] == "v1"
+    (video,) = json.loads(as_json)["videos"]
+    assert (video["id"], video["created"]) == ("v1", "2026-01-02T03:04:05+00:00")
     shown = json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)
     assert (shown["codec"], shown["job"]["error"]["detail"]) == ("h264", "not one frame decodes")
     assert run("videos", "delete", "v1", "--url", answers.url).output == "deleted v1\n"

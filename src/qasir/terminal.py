@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -43,4 +44,9 @@ def open_client(url: str) -> Client:
 
 def print_json(value: object) -> None:
     """One JSON document on standard output, whatever its width."""
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> str:
+    """Times as the HTTP API writes them; paths as they are."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
