@@ -263,6 +263,12 @@ def test_tune_as_json_holds_every_candidate(results: Path) -> None:
     assert len(answer["candidates"]) == 8
 
 
+def test_tune_reads_what_the_checkout_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "docs")
+    chosen = json.loads(run("tune", "--min-recall", "1", "--json").stdout)["chosen"]
+    assert chosen["r5"] >= 1
+
+
 def test_tune_without_results_says_how_to_get_them(tmp_path: Path) -> None:
     failed = run("tune", "--min-recall", "55", "--results", str(tmp_path))
     assert isinstance(failed.exception, NotFound)

@@ -17,7 +17,7 @@ from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
 from service.settings import Settings
 from service.store.models import ModelStore
-from tests.fixtures.triton import stack_settings
+from tests.fixtures.triton import ROOT, stack_settings
 from tests.fixtures.triton import triton_home as home_of_the_tests
 
 Check = Callable[[Machine], Iterator[Finding]]
@@ -186,3 +186,10 @@ def test_prepare_puts_the_stub_where_triton_looks(tmp_path: Path) -> None:
     before = copy.stub.stat().st_ino
     copy.prepare()
     assert copy.stub.stat().st_ino == before
+
+
+def test_the_folder_is_that_of_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "docs")
+    assert doctor.this_machine().folder == ROOT, "where `qasir up` runs"
+    monkeypatch.chdir(tmp_path)
+    assert doctor.this_machine().folder == tmp_path

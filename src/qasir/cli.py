@@ -148,15 +148,16 @@ def tune(
     at: Annotated[int, typer.Option(help="K of that recall: 1, 5 or 10.")] = 5,
     query_seconds: Annotated[float, typer.Option(help="What a hybrid query may cost.")] = 1.0,
     variant: Annotated[str | None, typer.Option(help="zero-shot | fine-tuned.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the measured results.")] = Path(
-        "results"
-    ),
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of what was measured; the checkout's if not given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose grid size, resolution, fps and mode for a budget or a recall, as measured."""
     seconds = None if budget is None else parse_budget(budget)
     wish = Wish(seconds, min_recall, at, query_seconds)
-    candidates = read_candidates(results, variant)
+    measured = results or doctors.this_machine().folder / "results"
+    candidates = read_candidates(measured, variant)
     chosen = choose(candidates, wish)
     if as_json:
         print_json({"chosen": asdict(chosen), "candidates": [asdict(c) for c in candidates]})
@@ -233,7 +234,7 @@ def in_checkout(module: str, *arguments: str) -> None:
         InvalidConfig: the current folder is in no checkout.
     """
     here = Path.cwd()
-    root = next((p for p in (here, *here.parents) if (p / "service" / "stack.py").is_file()), None)
+    root = doctors.checkout(here)
     if root is None:
         raise InvalidConfig(
             f"{here} is in no checkout of qasir, and models are served from one; clone the "

@@ -189,8 +189,15 @@ def _stack(machine: Machine, silent: Sequence[str]) -> Finding:
 
 
 def this_machine() -> Machine:
-    """The machine as this process sees it."""
-    return Machine(os.environ, Path.cwd())
+    """The machine as this process sees it, from the folder that the stack would run in."""
+    here = Path.cwd()
+    return Machine(os.environ, checkout(here) or here)
+
+
+def checkout(folder: Path) -> Path | None:
+    """The checkout of qasir that a folder is in."""
+    around = (folder, *folder.parents)
+    return next((path for path in around if (path / "service" / "stack.py").is_file()), None)
 
 
 def _answers(url: str) -> bool:
