@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,10 @@ from typer.testing import CliRunner, Result
 from qasir import cli
 from qasir.cli import app, files_of
 from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
-from qasir.results import Video
-from qasir.tables import clock, length_of
 from qasir.terminal import console, default_url
 from service.processes import free_ports
 from tests.fixtures.triton import ROOT
-from tests.test_client import FOUND, JOB, VIDEO, Answers, answers
+from tests.test_client import FOUND, Answers, answers
 from tests.test_tune import results
 
 __all__ = ["answers", "results"]
@@ -41,7 +37,7 @@ def test_search_prints_a_table(answers: Answers) -> None:
     (row,) = [line for line in shown.output.splitlines() if "dog.mp4" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells == ["1", "0.310", "v1", "0:01.0 to 0:02.5", "dog.mp4"]
-    assert "1 videos, 0.00 h, 4 ms" in shown.output
+    assert "searched 1 video, 0:08.0 in all, in 4 ms" in shown.output
     assert json.loads(answers.asked[0][1])["top_k"] == 3
 
 
@@ -54,6 +50,20 @@ def test_search_of_an_empty_library_says_how_to_fill_it(answers: Answers) -> Non
     assert "qasir ingest" in shown.output
 
 
+def test_a_filter_that_lets_nothing_through_is_not_an_empty_library(answers: Answers) -> None:
+    nothing = {**FOUND, "results": [], "searched": {"videos": 0, "seconds": 0.0}}
+    answers.to("POST /v1/search", nothing)
+    shown = run("search", "a dog", "--filter", '{"title": "cat"}', "--url", answers.url)
+    assert "the filter lets no searchable video through" in shown.output
+    assert "ingest" not in shown.output
+
+
+def test_a_page_after_the_last_says_so(answers: Answers) -> None:
+    answers.to("POST /v1/search", {**FOUND, "results": []})
+    shown = run("search", "a dog", "--offset", "20", "--url", answers.url).output
+    assert shown.splitlines()[0] == "no more results after the first 20"
+
+
 def test_a_provisional_answer_says_so(answers: Answers) -> None:
     fine = {"fingerprint": "ab", "grid_size": 1, "scored": 7, "asked": 20}
     answers.to("POST /v1/search", {**FOUND, "mode": "hybrid", "provisional": True, "fine": fine})
@@ -61,44 +71,10 @@ def test_a_provisional_answer_says_so(answers: Answers) -> None:
     assert "7 of 20 videos were scored by the fine model in time" in shown.output
 
 
-def test_a_video_that_failed_has_no_length(answers: Answers) -> None:
-    failed = {**VIDEO, "state": "failed", "duration": 0.0, "width": 0}
-    answers.to("GET /v1/videos", {"videos": [failed], "offset": 0, "limit": 50, "total": 1})
-    assert "0:00.0" not in run("videos", "list", "--url", answers.url).output
-
-
 def test_search_as_json_is_json_alone(answers: Answers) -> None:
     answers.to("POST /v1/search", FOUND)
     shown = run("search", "a dog", "--json", "--url", answers.url)
     assert json.loads(shown.stdout)["results"][0]["video"]["id"] == "v1"
-
-
-def test_videos_list_show_and_delete(answers: Answers) -> None:
-    answers.to("GET /v1/videos", {"videos": [VIDEO], "offset": 0, "limit": 50, "total": 7})
-    error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
-    answers.to("GET /v1/videos/v1", {**VIDEO, "job": {**JOB, "state": "failed", "error": error}})
-    answers.to("DELETE /v1/videos/v1", "", status=204)
-    listed = run("videos", "list", "--url", answers.url).output
-    assert "0:08.0" in listed
-    assert "64x48" in listed
-    assert "1 of 7 videos" in listed
-    as_json = run("videos", "list", "--json", "--url", answers.url).stdout
-    (video,) = json.loads(as_json)["videos"]
-    assert (video["id"], video["created"]) == ("v1", "2026-01-02T03:04:05+00:00")
-    shown = json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)
-    assert (shown["codec"], shown["job"]["error"]["detail"]) == ("h264", "not one frame decodes")
-    assert run("videos", "delete", "v1", "--url", answers.url).output == "deleted v1\n"
-
-
-def test_jobs_are_shown_in_a_table(answers: Answers) -> None:
-    running = {**JOB, "state": "running", "stage": "encode", "progress": 0.42, "eta_seconds": 7.0}
-    answers.to("GET /v1/jobs", {"jobs": [running], "offset": 0, "limit": 50})
-    shown = run("jobs", "list", "--url", answers.url).output
-    (row,) = [line for line in shown.splitlines() if "j1" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["j1", "v1", "running, encode", "42%", "7 s", ""]
-    answers.to("POST /v1/jobs/j1/cancel", {**JOB, "state": "cancelled"})
-    assert "cancelled" in run("jobs", "cancel", "j1", "--url", answers.url).output
 
 
 def test_search_passes_its_options_on(answers: Answers, tmp_path: Path) -> None:
@@ -163,6 +139,28 @@ def test_the_stack_wants_a_checkout(
     assert f"{tmp_path} is in no checkout" in str(failed.exception)
 
 
+def test_a_word_of_a_command_is_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A checkout has a folder `build`, and somebody's has one called `2`."""
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "stack.py").touch()
+    (tmp_path / "service" / "models.py").write_text("import sys; print(sys.argv[1:])")
+    below = tmp_path / "below"
+    for name in ("build", "2", "export"):
+        (below / name).mkdir(parents=True)
+    monkeypatch.chdir(below)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    run("models", "build", "2", "--activate")
+    run("models", "add", "export", "--json")
+    run("models")
+    assert capfd.readouterr().out.splitlines() == [
+        "['build', '2', '--activate']",
+        f"['add', '{below / 'export'}', '--json']",
+        "['--help']",
+    ]
+
+
 def commands(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
     """Every command that does something, with its name as it is typed."""
     for name, one in group.commands.items():
@@ -224,21 +222,6 @@ def test_the_url_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("QASIR_HTTP_PORT", "4711")
     monkeypatch.delenv("QASIR_HOST", raising=False)
     assert default_url() == "http://127.0.0.1:4711"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.0, "0:00.0"), (59.96, "1:00.0"), (3599.99, "1:00:00.0")]
-)
-def test_clock(seconds: float, shown: str) -> None:
-    assert clock(seconds) == shown
-
-
-def test_a_damaged_video_shows_how_much_of_it_is_searched() -> None:
-    whole = Video("v1", "a", "ready", 60.0, 64, 48, "h264", 9, datetime.now(UTC), 59.5)
-    assert length_of(whole) == "1:00.0"
-    assert length_of(replace(whole, indexed_seconds=9.0)) == "1:00.0 (0:09.0 readable)"
-    assert length_of(replace(whole, indexed_seconds=0.0, state="queued")) == "1:00.0"
-    assert length_of(replace(whole, duration=0.0, state="failed")) == ""
 
 
 def test_tune_marks_what_it_chose(results: Path) -> None:

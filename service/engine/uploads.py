@@ -26,7 +26,7 @@ class Uploads:
             UploadTooLarge, StorageFull, Overloaded: there is no room.
         """
         if length == 0:
-            raise InvalidInput("an upload of 0 bytes is no video")
+            raise InvalidInput("an upload of 0 bytes is no video; send the whole file")
         self._jobs.check_room()
         title = self._videos.title(fields.get("title"), fields.get("filename"))
         metadata = fields.get("metadata", "")

@@ -94,7 +94,9 @@ def get(connection: Connection, job_id: str) -> Job:
     """
     row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).one_or_none()
     if row is None:
-        raise NotFound(f"no job '{job_id[:60]}'; GET /v1/jobs lists what there is")
+        raise NotFound(
+            f"no job '{job_id[:60]}'; `qasir jobs list` or GET /v1/jobs says what there is"
+        )
     return _job(row)
 
 

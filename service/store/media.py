@@ -79,7 +79,7 @@ class Reception:
             InvalidInput: there were none.
         """
         if self._count == 0:
-            raise InvalidInput("the upload holds 0 bytes; send the video in the field 'video'")
+            raise InvalidInput("an upload of 0 bytes is no video; send the whole file")
         self._file.flush()
         os.fsync(self._file.fileno())
         return ReceivedFile(self._path, self._hash.hexdigest(), self._count)

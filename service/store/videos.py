@@ -93,7 +93,9 @@ def get(connection: Connection, video_id: str) -> Video:
         select(schema.videos).where(schema.videos.c.id == video_id)
     ).one_or_none()
     if row is None:
-        raise NotFound(f"no video '{video_id[:60]}'; GET /v1/videos lists what there is")
+        raise NotFound(
+            f"no video '{video_id[:60]}'; `qasir videos list` or GET /v1/videos says what there is"
+        )
     return _video(row)
 
 

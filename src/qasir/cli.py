@@ -17,7 +17,7 @@ from qasir.cli_library import jobs_app, videos_app
 from qasir.errors import InvalidConfig, InvalidInput, NotFound, QasirError
 from qasir.files import may_be_video
 from qasir.ingest import ingest_files
-from qasir.tables import candidates_table, results_table
+from qasir.tables import candidates_table, results_table, searched_words
 from qasir.terminal import AsJson, Url, complaints, console, open_client, print_json
 from qasir.tune import (
     Wish,
@@ -56,7 +56,11 @@ def down(as_json: AsJson = False) -> None:
 )
 def models(context: typer.Context) -> None:
     """Model sets: list, add, build, activate, retire; `qasir models -h` (in a checkout)."""
-    in_checkout("service.models", *context.args)
+    command, *rest = context.args or ["--help"]
+    # A relative path means the caller's folder, not the checkout's; other words are no paths.
+    if command == "add":
+        rest = [word if word.startswith("-") else str(Path(word).absolute()) for word in rest]
+    in_checkout("service.models", command, *rest)
 
 
 @app.command()
@@ -126,13 +130,17 @@ def search(
     if as_json:
         print_json(asdict(found))
         return
-    if not found.searched.videos:
+    if not found.searched.videos and where is None:
         console.print("no video is searchable yet; `qasir ingest PATH` adds some")
         return
-    console.print(results_table(found.results))
-    milliseconds = found.timings_ms.get("total", 0.0)
-    hours = found.searched.seconds / 3600
-    console.print(f"{found.searched.videos} videos, {hours:.2f} h, {milliseconds:.0f} ms")
+    if not found.searched.videos:
+        console.print("the filter lets no searchable video through; `qasir videos list` shows all")
+        return
+    if found.results:
+        console.print(results_table(found.results))
+    else:
+        console.print(f"no more results after the first {offset}")
+    console.print(searched_words(found))
     if found.provisional:
         fine = found.fine
         scored = f"{fine.scored} of {fine.asked} videos were" if fine else "nothing was"
@@ -240,9 +248,7 @@ def in_checkout(module: str, *arguments: str) -> None:
             f"{here} is in no checkout of qasir, and models are served from one; clone the "
             f"project, `make setup`, and run this there"
         )
-    # A relative path on the command line means the caller's folder, not the checkout's.
-    absolute = [str(Path(a).absolute()) if Path(a).exists() else a for a in arguments]
-    done = subprocess.run([sys.executable, "-m", module, *absolute], cwd=root, check=False)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=root, check=False)
     raise typer.Exit(done.returncode)
 
 

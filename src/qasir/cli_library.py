@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from qasir.client import Client
 from qasir.results import Job
@@ -27,6 +28,9 @@ def list_videos(url: Url, limit: Limit = 50, offset: Offset = 0, as_json: AsJson
         page = client.videos(offset, limit)
     if as_json:
         print_json(asdict(page))
+        return
+    if not page.total:
+        console.print("no video yet; `qasir ingest PATH` adds some")
         return
     console.print(videos_table(page.videos))
     console.print(f"{len(page.videos)} of {page.total} videos")
@@ -65,13 +69,17 @@ def list_jobs(
         jobs = client.jobs(offset, limit, state)
     if as_json:
         print_json([asdict(job) for job in jobs])
-    else:
+    elif jobs:
         console.print(jobs_table(jobs))
+        if any(job.error for job in jobs):
+            console.print("`qasir jobs show ID` says what is wrong")
+    else:
+        console.print("no such job" if state or offset else "no job yet")
 
 
 @jobs_app.command("show")
 def show_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
-    """One job."""
+    """One job, and what went wrong with it."""
     _change(url, lambda client: client.job(job_id), as_json)
 
 
@@ -94,3 +102,5 @@ def _change(url: str, ask: Callable[[Client], Job], as_json: bool) -> None:
         print_json(asdict(job))
     else:
         console.print(jobs_table([job]))
+        if job.error is not None:
+            console.print(escape(job.error.detail), soft_wrap=True)

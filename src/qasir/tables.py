@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from qasir.results import Job, Result, Video
+from qasir.results import Job, Result, SearchResults, Video
 from qasir.tune import Candidate, mode_of
 
 
@@ -28,6 +28,13 @@ def results_table(results: Sequence[Result]) -> Table:
     return table
 
 
+def searched_words(found: SearchResults) -> str:
+    """How much was searched, and how fast."""
+    count, milliseconds = found.searched.videos, found.timings_ms.get("total", 0.0)
+    videos = f"{count} video{'' if count == 1 else 's'}"
+    return f"searched {videos}, {clock(found.searched.seconds)} in all, in {milliseconds:.0f} ms"
+
+
 def videos_table(videos: Sequence[Video]) -> Table:
     """Id, state, length, size and title of each video."""
     table = Table(id_column("video"), "state", "length", "size", "title")
@@ -38,12 +45,12 @@ def videos_table(videos: Sequence[Video]) -> Table:
 
 
 def jobs_table(jobs: Sequence[Job]) -> Table:
-    """Id, video, state, how far, and what went wrong of each job."""
+    """Id, video, state, how far, and the code of what went wrong of each job."""
     table = Table(id_column("job"), id_column("video"), "state", "done", "left", "error")
     for job in jobs:
         left = "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s"
         state = f"{job.state}, {job.stage}" if job.state == "running" and job.stage else job.state
-        error = "" if job.error is None else f"{job.error.code}: {job.error.detail}"
+        error = "" if job.error is None else job.error.code
         table.add_row(job.id, job.video_id, state, f"{job.progress:.0%}", left, error)
     return table
 

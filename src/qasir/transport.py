@@ -98,7 +98,10 @@ def problem(answer: httpx.Response) -> QasirError:
         return error_of(told["code"], told["detail"])
     except (ValueError, KeyError, TypeError):
         words = answer.text.strip()[:200] or answer.reason_phrase
-        return QasirError(f"{answer.request.url} answered {answer.status_code}: {words}")
+        return QasirError(
+            f"{answer.request.url} answered {answer.status_code}: {words}; see that the URL is "
+            f"that of a qasir service"
+        )
 
 
 def _checked(url: str) -> str:
