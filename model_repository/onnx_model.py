@@ -21,7 +21,8 @@ USED = ctypes.c_char_p(b"used_dltensor")
 
 
 class TritonPythonModel:
-    """Joins the requests of a batch along axis 0, runs the graph, and splits the answers."""
+    """Joins the requests of a batch along axis 0, runs the graph for the outputs that any of them
+    asks for, and splits the answers."""
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -40,8 +41,9 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         batch = [self._read(request) for request in requests]
+        asked = {name for request in requests for name in request.requested_output_names()}
         try:
-            return self._run(batch)
+            return self._run(batch, [name for name in self.outputs if name in asked])
         except Exception as error:  # noqa: BLE001 - whatever the session raises is this request's
             if len(batch) == 1:
                 return [pb_utils.InferenceResponse(error=to_error(error))]
@@ -54,24 +56,28 @@ class TritonPythonModel:
             for name in self.inputs
         }
 
-    def _run(self, batch: list[Arrays]) -> list[Any]:
+    def _run(self, batch: list[Arrays], names: list[str]) -> list[Any]:
         joined = {name: np.concatenate([arrays[name] for arrays in batch]) for name in self.inputs}
         counts = [len(arrays[self.inputs[0]]) for arrays in batch]
-        outputs = self._run_in_pieces(joined, sum(counts))
+        outputs = self._run_in_pieces(joined, sum(counts), names)
         parts = zip(*(np.split(out, np.cumsum(counts)[:-1]) for out in outputs), strict=True)
-        return [self._respond(part) for part in parts]
+        return [respond(names, part) for part in parts]
 
-    def _run_in_pieces(self, joined: Arrays, count: int) -> list[np.ndarray[Any, Any]]:
+    def _run_in_pieces(
+        self, joined: Arrays, count: int, names: list[str]
+    ) -> list[np.ndarray[Any, Any]]:
         rows = self.rows or count
         pieces = [
-            self.session.run(self.outputs, {k: a[begin : begin + rows] for k, a in joined.items()})
+            self.session.run(names, {k: a[begin : begin + rows] for k, a in joined.items()})
             for begin in range(0, count, rows)
         ]
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
-    def _respond(self, arrays: tuple[np.ndarray[Any, Any], ...]) -> Any:
-        pairs = zip(self.outputs, arrays, strict=True)
-        return pb_utils.InferenceResponse([to_tensor(name, array) for name, array in pairs])
+
+def respond(names: list[str], arrays: tuple[np.ndarray[Any, Any], ...]) -> Any:
+    """One request's answer."""
+    pairs = zip(names, arrays, strict=True)
+    return pb_utils.InferenceResponse([to_tensor(name, array) for name, array in pairs])
 
 
 def to_error(error: Exception) -> Any:

@@ -229,13 +229,11 @@ def test_every_way_to_a_score_gives_the_same(
         scored = triton.score(version, query, video, grid_size)
         ranked = triton.rank(version, tokens, video, grid_size)
         matched = triton.match(version, pixels, mask, tokens)
-    np.testing.assert_allclose(ranked.scores, scored.scores, atol=1e-5)
-    np.testing.assert_allclose(ranked.attention, scored.attention, atol=1e-5)
-    np.testing.assert_allclose(ranked.cell_attention, scored.cell_attention, atol=1e-5)
-    np.testing.assert_allclose(matched.score, scored.scores[0], atol=1e-5)
-    np.testing.assert_allclose(matched.attention, scored.attention[0], atol=1e-5)
+    np.testing.assert_allclose(ranked.scores, scored, atol=1e-5)
+    np.testing.assert_allclose(matched.score, scored[0], atol=1e-5)
+    np.testing.assert_allclose(matched.attention, ranked.attention[0], atol=1e-5)
     found = matched.cell_attention
-    np.testing.assert_allclose(found, scored.cell_attention[0].reshape(mask.shape), atol=1e-5)
+    np.testing.assert_allclose(found, ranked.cell_attention[0].reshape(mask.shape), atol=1e-5)
     assert (found[~mask] == 0).all()
     np.testing.assert_allclose(found.sum(), 1, atol=1e-5)
 

@@ -178,8 +178,8 @@ class Hybrid:
         videos = list(held.values())
         places = max(limits.candidates, len(videos))
         packed = scorer_input(query, videos, branches, places, limits.candidate_units)
-        answer = self._scorer.score(fine.model.version, query, packed, size, deadline=left)
-        return dict(zip(held, answer.scores[: len(videos)].tolist(), strict=True))
+        scores = self._scorer.score(fine.model.version, query, packed, size, deadline=left)
+        return dict(zip(held, scores[: len(videos)].tolist(), strict=True))
 
     def _failed(self, asked: Asked, known: Mapping[str, float]) -> set[str]:
         rest = [video_id for video_id in asked.ids if video_id not in known]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qasir.search import Recalled, ScorerInput, rerank, scorer_input
-from qasir.triton import VideoScores
 from qasir.types import Float32
 from service.engine.answers import Example, FineScored
 from service.engine.deadline import Deadline
@@ -29,8 +28,8 @@ class Scorer(Protocol):
         grid_size: int,
         *,
         deadline: float | None = None,
-    ) -> VideoScores:
-        """A query [D] against C videos in both branches."""
+    ) -> Float32:
+        """Scores [C] of a query [D] against C videos, by both branches."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Accurate:
             (limits.candidates, limits.candidate_units),
         )
         packed = scorer_input(question.vector, best, branches, *counts)
-        answer = self._scorer.score(
+        scores = self._scorer.score(
             model.version, question.vector, packed, size, deadline=question.deadline.left()
         )
-        return Order(rerank(view.recalled, answer.scores[: len(best)]))
+        return Order(rerank(view.recalled, scores[: len(best)]))

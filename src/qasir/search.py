@@ -17,7 +17,7 @@ from qasir.manifest import Branches
 from qasir.types import Bool, Float16, Float32
 from qasir.vectors import VideoVectors, widen
 
-UNITS_PER_VIDEO = 8
+UNITS_PER_VIDEO = 4
 SCORE_DECIMALS = 6
 NOT_A_UNIT = np.float32(-1e9)
 # Requests whose shapes agree share one batch in Triton: four sizes to each doubling, and the

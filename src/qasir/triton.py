@@ -162,11 +162,13 @@ class Triton:
         grid_size: int,
         *,
         deadline: float | None = None,
-    ) -> VideoScores:
-        """One query [D] against C videos, all made of N x N cells, N = `grid_size`."""
+    ) -> Float32:
+        """Scores [C] of one query [D] against C videos of N x N cells, N = `grid_size`."""
         inputs = {"query": query[None], **_candidates(candidates, grid_size)}
-        outputs = self._infer("attention_scorer", str(version), inputs, SCORES, deadline)
-        return VideoScores(*(output[0] for output in outputs))
+        # Without the attention, which is as long as all units: a search does not look at it.
+        (scores,) = self._infer("attention_scorer", str(version), inputs, ("scores",), deadline)
+        of_query: Float32 = scores[0]
+        return of_query
 
     def rank(
         self,
@@ -177,7 +179,7 @@ class Triton:
         *,
         deadline: float | None = None,
     ) -> VideoScores:
-        """As `score`, from one tokenised text: text encoder and scorer in one call."""
+        """One tokenised text against C videos: text encoder and scorer in one call."""
         inputs = {**_text(tokens), **_candidates(candidates, grid_size)}
         name = ensemble_name("rank", version)
         outputs = self._infer(name, "", inputs, SCORES, deadline)
