@@ -76,10 +76,10 @@ def ingest(
         done = ingest_files(client, list(files_of(paths)), complaints if as_json else console)
     if as_json:
         print_json([asdict(one) for one in done])
-    failed = [one for one in done if one.error is not None]
-    for one in failed:
-        complaints.print(f"{one.path}: {one.error}")
-    if failed:
+    for one in done:
+        if (trouble := one.error or one.damage) is not None:
+            complaints.print(f"{one.path}: {trouble}")
+    if any(one.error is not None for one in done):
         raise typer.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from qasir.client import Client
-from qasir.errors import ModelUnavailable, Overloaded, QasirError
+from qasir.errors import ModelUnavailable, NotFound, Overloaded, QasirError
 from qasir.results import Job
+from qasir.tables import clock, is_damaged
 from qasir.waiting import FINAL
 
 # Of a bar: sending the bytes, and then the job.
@@ -21,13 +23,14 @@ POLL_SECONDS = 0.25
 
 @dataclass
 class Ingested:
-    """What became of one file; `error` says why it is not searchable."""
+    """What became of one file; `error` says why it is not searchable, `damage` what is not."""
 
     path: Path
     video_id: str | None = None
     job_id: str | None = None
     state: str = "refused"
     error: str | None = None
+    damage: str | None = None
 
 
 def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> list[Ingested]:
@@ -80,11 +83,23 @@ def _follow(
             job = client.job(str(file.job_id))
             _show(job, progress, bars[file.path])
             file.state = job.state
-            if job.state in FINAL and job.state != "ready":
+            if job.state == "ready":
+                file.damage = _damage(client, job.video_id)
+            elif job.state in FINAL:
                 file.error = job.error.detail if job.error else job.state
         waiting = [file for file in waiting if file.state not in FINAL]
         if waiting:
             time.sleep(POLL_SECONDS)
+
+
+def _damage(client: Client, video_id: str) -> str | None:
+    # A video that somebody has deleted by now is nobody's to complain of.
+    with suppress(NotFound):
+        video = client.video(video_id)
+        if is_damaged(video):
+            readable, whole = clock(video.indexed_seconds), clock(video.duration)
+            return f"only {readable} of {whole} could be read and are searched"
+    return None
 
 
 def _show(job: Job, progress: Progress, bar: TaskID) -> None:

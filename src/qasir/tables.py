@@ -59,11 +59,15 @@ def length_of(video: Video) -> str:
     """How long it is, and how little of that is searched where the file is damaged."""
     if not video.duration:
         return ""
+    readable = f" ({clock(video.indexed_seconds)} readable)" if is_damaged(video) else ""
+    return clock(video.duration) + readable
+
+
+def is_damaged(video: Video) -> bool:
+    """Whether a video is searched without much of what its file says it has."""
     # Sampling may leave out half an interval at the end, which is no damage.
     missing = video.duration - video.indexed_seconds > max(2.0, 0.1 * video.duration)
-    partly = video.state == "ready" and missing
-    readable = f" ({clock(video.indexed_seconds)} readable)" if partly else ""
-    return clock(video.duration) + readable
+    return video.state == "ready" and missing
 
 
 def clock(seconds: float) -> str:
