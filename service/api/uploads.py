@@ -161,7 +161,8 @@ def _state(context: Context, upload_id: str, upload: HeldUpload) -> dict[str, st
     offset, about = {"Upload-Offset": str(upload.offset)}, upload.about
     if about.video_id is None or about.job_id is None:
         return offset | _expires(context, upload_id)
-    return offset | {"Qasir-Video-Id": about.video_id, "Qasir-Job-Id": about.job_id}
+    known = {"Qasir-Known": "true"} if about.known else {}
+    return offset | {"Qasir-Video-Id": about.video_id, "Qasir-Job-Id": about.job_id} | known
 
 
 def _expires(context: Context, upload_id: str) -> dict[str, str]:

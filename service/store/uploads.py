@@ -33,7 +33,10 @@ PATIENCE_SECONDS = 5.0
 
 
 class About(BaseModel):
-    """What a client announced; `sha256` once all is there, the ids once it is a video."""
+    """What a client announced; `sha256` once all is there, the ids once it is a video.
+
+    `known` says that a video with the same bytes was here before.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,6 +47,7 @@ class About(BaseModel):
     sha256: str | None = None
     video_id: str | None = None
     job_id: str | None = None
+    known: bool = False
 
 
 class HeldUpload:
@@ -107,7 +111,8 @@ class HeldUpload:
                 accepted = keep(received)
             except FileNotFoundError as error:
                 raise NotFound("the upload was lost in a crash; begin it again") from error
-            self._rewrite(video_id=accepted.video.id, job_id=accepted.job.id)
+            ids = {"video_id": accepted.video.id, "job_id": accepted.job.id}
+            self._rewrite(**ids, known=not accepted.is_new)
         data.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -120,7 +125,7 @@ class HeldUpload:
             self._file.close()
         self._lock.close()
 
-    def _rewrite(self, **changed: str) -> None:
+    def _rewrite(self, **changed: str | bool) -> None:
         self.about = self.about.model_copy(update=changed)
         _write(self.about, self._folder)
 

@@ -119,6 +119,9 @@ def test_complete_bytes_become_a_video_even_if_nobody_heard(site: Site, core: Co
     other = create(site, len(CONTENT)).headers["location"]
     again = patch(site, other, 0, CONTENT)
     assert again.headers["qasir-video-id"] == video_id
+    for answer in (again, site.ask("HEAD", other, headers=SPEAK)):
+        assert answer.headers["qasir-known"] == "true"
+    assert not {"qasir-known"} & {*done.headers, *head.headers}
     site.ask("DELETE", f"/v1/videos/{video_id}")
 
 

@@ -2,6 +2,10 @@
 
 const RETRIES = 4;
 const DEFAULT_WAIT_SECONDS = 2;
+// How long a request may make no headway before its connection counts as lost; and how long
+// the answer to bytes may take: with the last ones the service reads the whole file once.
+const SILENCE_SECONDS = 30;
+const ANSWER_SECONDS = 600;
 
 /** What the service answers when it does not do as asked (problem+json). */
 export class Problem extends Error {
@@ -14,42 +18,61 @@ export class Problem extends Error {
 /** Ask for JSON; throws a Problem, or an AbortError where `signal` says so. */
 export async function ask(path, { method = "GET", body, signal } = {}) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
-  const sent = { method, headers, signal, body: body && JSON.stringify(body) };
-  const response = await fetch(path, sent).catch((error) => {
-    throw error.name === "AbortError" ? error : unreachable();
-  });
-  const text = await response.text();
-  if (!response.ok) throw problem(response.status, text, response.headers.get("Retry-After"));
+  const { text } = await request(path, { method, headers, signal, body: body && JSON.stringify(body) });
   return text ? JSON.parse(text) : null;
 }
 
 /** Ask for text, as /metrics is. */
 export async function askText(path, { signal } = {}) {
-  const response = await fetch(path, { signal }).catch((error) => {
-    throw error.name === "AbortError" ? error : unreachable();
-  });
-  const text = await response.text();
-  if (!response.ok) throw problem(response.status, text, response.headers.get("Retry-After"));
-  return text;
+  return (await request(path, { signal })).text;
 }
 
-/** Send a video; `onBytes(sent, total)` hears how far it is. fetch cannot tell that. */
-export function sendVideo(file, { onBytes, signal }) {
+/** Ask for an answer's text and headers; throws as `ask` does. */
+export async function request(path, options) {
+  let response, text;
+  try {
+    response = await fetch(path, options);
+    text = await response.text();
+  } catch (error) {
+    throw error.name === "AbortError" ? error : unreachable();
+  }
+  if (!response.ok) throw problem(response.status, text, response.headers.get("Retry-After"));
+  return { text, headers: response.headers };
+}
+
+/** PATCH bytes; `onBytes(sent)` hears how far it is, which fetch cannot tell. Throws as `ask` does. */
+export function patch(path, { headers, body, onBytes, signal }) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    const form = new FormData();
-    form.append("video", file, file.name);
-    request.upload.onprogress = (event) => onBytes(Math.min(event.loaded, file.size), file.size);
-    request.onerror = () => reject(unreachable());
-    request.onabort = () => reject(new DOMException("stopped", "AbortError"));
-    request.onload = () => {
-      const { status, responseText } = request;
-      if (status < 300) resolve({ ...JSON.parse(responseText), known: status === 200 });
-      else reject(problem(status, responseText, request.getResponseHeader("Retry-After")));
+    const sent = new XMLHttpRequest();
+    const stop = () => sent.abort();
+    let silence;
+    const waitFor = (seconds) => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        reject(unreachable());
+        stop();
+      }, seconds * 1000);
     };
-    signal.addEventListener("abort", () => request.abort());
-    request.open("POST", "/v1/videos");
-    request.send(form);
+    sent.upload.onprogress = (event) => {
+      onBytes(event.loaded);
+      waitFor(event.loaded < event.total ? SILENCE_SECONDS : ANSWER_SECONDS);
+    };
+    sent.onerror = () => reject(unreachable());
+    sent.onabort = () => reject(new DOMException("stopped", "AbortError"));
+    sent.onload = () => {
+      const { status, responseText } = sent;
+      if (status < 300) resolve({ headers: { get: (name) => sent.getResponseHeader(name) } });
+      else reject(problem(status, responseText, sent.getResponseHeader("Retry-After")));
+    };
+    sent.onloadend = () => {
+      clearTimeout(silence);
+      signal.removeEventListener("abort", stop);
+    };
+    signal.addEventListener("abort", stop);
+    sent.open("PATCH", path);
+    for (const [name, value] of Object.entries(headers)) sent.setRequestHeader(name, value);
+    sent.send(body);
+    waitFor(SILENCE_SECONDS);
   });
 }
 
@@ -72,13 +95,19 @@ export async function patiently(call, { onWait, signal }) {
   }
 }
 
-function pause(seconds, signal) {
+/** Wait, at most until the browser says that it has a connection again. */
+export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, seconds * 1000);
-    signal?.addEventListener("abort", () => {
+    const over = new AbortController();
+    const end = (settle) => {
       clearTimeout(timer);
-      reject(new DOMException("stopped", "AbortError"));
-    });
+      over.abort();
+      settle();
+    };
+    const timer = setTimeout(() => end(resolve), seconds * 1000);
+    addEventListener("online", () => end(resolve), { signal: over.signal });
+    const stopped = () => reject(new DOMException("stopped", "AbortError"));
+    signal?.addEventListener("abort", () => end(stopped), { signal: over.signal });
   });
 }
 
@@ -94,6 +123,7 @@ function problem(status, text, retryAfter) {
   } catch {
     // Not the service's own words: something stands between.
     const retryable = status === 429 || status >= 500;
-    return new Problem({ detail: `The answer was ${status}.`, status, retryable });
+    const detail = `The answer was ${status}.`;
+    return new Problem({ detail, status, retryable, retryAfter: seconds });
   }
 }

@@ -1,6 +1,6 @@
 // One file's line in the panel of uploads.
 
-import { h, icon } from "./elements.js";
+import { announce, h, icon } from "./elements.js";
 import { follow, urlOf } from "./place.js";
 
 /** A line: the file's name, what happens to it, how far that is, what can be done. */
@@ -17,8 +17,16 @@ export class UploadRow {
 
   show(text, share) {
     this.element.dataset.state = "";
+    delete this.element.dataset.waiting;
     this.say(text);
     this.bar.value = share;
+  }
+
+  /** Nothing goes on for now; who listens hears it once. */
+  pause(text) {
+    if (!("waiting" in this.element.dataset)) announce(`${this.name}: ${text}`);
+    this.element.dataset.waiting = "";
+    this.say(text);
   }
 
   say(text) {

@@ -1,35 +1,31 @@
 // Files on their way into the library: sent two at a time, then followed as jobs.
 
-import { announce } from "./elements.js";
-import { length, percent, size } from "./format.js";
-import { Problem, ask, patiently, sendVideo } from "./http.js";
-import { hasEnded, unwatch, watch } from "./jobs.js";
+import { length, size } from "./format.js";
+import { Problem, ask } from "./http.js";
+import { jobRows } from "./job_rows.js";
+import { giveUp, sendVideo } from "./tus.js";
+import { keyOf } from "./unfinished.js";
 import { UploadRow } from "./upload_row.js";
 
 const SENDING = 2;
-const STAGES = {
-  probe: "looking at the file",
-  decode: "decoding",
-  tile: "tiling",
-  encode: "encoding",
-  commit: "finishing",
-};
-const STATES = { ready: "searchable", cancelled: "cancelled", queued: "waiting its turn" };
 
 /** The panel of uploads; `onChange` hears when the library has changed. */
 export function uploads(panel, { onChange }) {
   const list = panel.querySelector("ul");
   const heading = panel.querySelector("h2");
+  const jobs = jobRows({ onShow: count, onEnd: onChange });
   const queue = [];
-  const items = new Map();
+  const underWay = new Set();
   let sending = 0;
   panel.querySelector(".clear").addEventListener("click", clear);
 
-  /** Take files of a chooser or a drop. */
+  /** Take files of a chooser or a drop; one that is being sent already is on the list. */
   function add(files) {
     for (const file of files) {
+      if (underWay.has(keyOf(file))) continue;
       const one = { file, row: rowOf(file.name), stop: new AbortController() };
       one.row.stop(() => withdraw(one));
+      underWay.add(keyOf(file));
       queue.push(one);
     }
     next();
@@ -37,11 +33,11 @@ export function uploads(panel, { onChange }) {
 
   function withdraw(one) {
     one.stop.abort();
+    giveUp(one.file);
     const at = queue.indexOf(one);
     if (at < 0) return;
     queue.splice(at, 1);
-    one.row.end("cancelled", "not sent");
-    count();
+    refuse(one.stop.signal.reason, one);
   }
 
   /** Follow jobs that run already, whoever sent their videos. */
@@ -49,10 +45,10 @@ export function uploads(panel, { onChange }) {
     const pages = await Promise.all(
       ["running", "queued"].map((state) => ask(`/v1/jobs?state=${state}&limit=20`)),
     );
-    for (const job of pages.flatMap(({ jobs }) => jobs)) {
-      if (items.has(job.video_id)) continue;
+    for (const job of pages.flatMap(({ jobs: some }) => some)) {
+      if (jobs.has(job.video_id)) continue;
       const { title } = await ask(`/v1/videos/${job.video_id}`);
-      followJob(job, rowOf(title));
+      jobs.follow(job, rowOf(title));
     }
   }
 
@@ -66,23 +62,34 @@ export function uploads(panel, { onChange }) {
     }
   }
 
-  async function send({ file, row, stop }) {
-    const { signal } = stop;
-    const onBytes = (sent, total) =>
-      row.show(`sending ${size(sent)} of ${size(total)}`, total ? sent / total : 0);
-    const onWait = (seconds, { message }) => row.show(`${message} Again in ${length(seconds)}.`, 0);
+  async function send(one) {
+    const { file, row, stop } = one;
     try {
-      const sent = await patiently(() => sendVideo(file, { onBytes, signal }), { onWait, signal });
+      const { job, known } = await sendVideo(file, { ...progress(file, row), signal: stop.signal });
+      underWay.delete(keyOf(file));
       onChange();
-      followJob({ id: sent.job_id, video_id: sent.video_id, state: sent.state }, row);
-      if (sent.known && sent.state === "ready") row.say("was here already");
+      jobs.follow(job, row);
+      if (known && job.state === "ready") row.say("was here already");
     } catch (error) {
-      refuse(error, file, row);
+      refuse(error, one);
     }
-    count();
   }
 
-  function refuse(error, file, row) {
+  function progress(file, row) {
+    let sent = "";
+    const onBytes = (arrived) => {
+      sent = `${size(arrived)} of ${size(file.size)}`;
+      row.show(`sending ${sent}`, arrived / file.size);
+    };
+    const onPause = ({ status, message }, seconds) => {
+      const lost = sent ? `waiting for the connection, ${sent} sent` : "waiting for the connection";
+      row.pause(status === 0 ? lost : `${message} Again in ${length(seconds)}.`);
+    };
+    return { onBytes, onPause };
+  }
+
+  function refuse(error, { file, row }) {
+    underWay.delete(keyOf(file));
     if (error.name === "AbortError") row.end("cancelled", "not sent");
     else if (error instanceof Problem) row.end("failed", error.message);
     else throw error;
@@ -90,42 +97,7 @@ export function uploads(panel, { onChange }) {
       row.remove();
       add([file]);
     });
-  }
-
-  function followJob(job, row) {
-    items.set(job.video_id, row);
-    row.stop(() => act(job, "cancel", row));
-    showJob(job, row);
-    if (!hasEnded(job)) watch(job.id, (changed) => showJob(changed, row));
-  }
-
-  function showJob(job, row) {
-    if (!hasEnded(job)) {
-      const eta = job.eta_seconds ? ` · about ${length(job.eta_seconds)} left` : "";
-      const doing = job.stage ? `${STAGES[job.stage]} ${percent(job.progress)}${eta}` : STATES.queued;
-      row.show(doing, job.progress ?? 0);
-    } else {
-      items.delete(job.video_id);
-      row.end(job.state, job.error?.detail ?? STATES[job.state]);
-      if (job.state === "ready") row.link(job.video_id);
-      else if (job.error?.retryable ?? true) {
-        row.offer("retry", "Try again", () => act(job, "retry", row));
-      }
-      announce(`${row.name}: ${job.error?.detail ?? STATES[job.state]}`);
-      onChange();
-    }
     count();
-  }
-
-  async function act(job, verb, row) {
-    try {
-      const changed = await ask(`/v1/jobs/${job.id}/${verb}`, { method: "POST" });
-      if (changed.id !== job.id) unwatch(job.id);
-      followJob(changed, row);
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      row.show(error.message, job.progress ?? 0);
-    }
   }
 
   function rowOf(name) {
