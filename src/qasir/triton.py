@@ -238,6 +238,8 @@ class Triton:
                 timeout=int(seconds * 1e6),
                 client_timeout=seconds,
                 headers=dict(headers),
+                # Triton's spans carry it, also those that fall out of their trace.
+                request_id=headers.get("traceparent", ""),
             )
         return [result.as_numpy(name) for name in outputs]
 
