@@ -15,7 +15,7 @@ from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
 from qasir.terminal import console, default_url
 from service.processes import free_ports
 from tests.fixtures.triton import ROOT
-from tests.test_client import FOUND, Answers, answers
+from tests.test_client import answers
 from tests.test_tune import results
 
 __all__ = ["answers", "results"]
@@ -28,74 +28,6 @@ def run(*arguments: str) -> Result:
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "width", 120)
-
-
-def test_search_prints_a_table(answers: Answers) -> None:
-    answers.to("POST /v1/search", FOUND)
-    shown = run("search", "a dog", "--top", "3", "--url", answers.url)
-    assert shown.exit_code == 0
-    (row,) = [line for line in shown.output.splitlines() if "dog.mp4" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["1", "0.310", "v1", "0:01.0 to 0:02.5", "dog.mp4"]
-    assert "searched 1 video, 0:08.0 in all, in 4 ms" in shown.output
-    assert json.loads(answers.asked[0][1])["top_k"] == 3
-
-
-def test_search_of_an_empty_library_says_how_to_fill_it(answers: Answers) -> None:
-    answers.to(
-        "POST /v1/search", {**FOUND, "results": [], "searched": {"videos": 0, "seconds": 0.0}}
-    )
-    shown = run("search", "a dog", "--url", answers.url)
-    assert shown.exit_code == 0
-    assert "qasir ingest" in shown.output
-
-
-def test_a_filter_that_lets_nothing_through_is_not_an_empty_library(answers: Answers) -> None:
-    nothing = {**FOUND, "results": [], "searched": {"videos": 0, "seconds": 0.0}}
-    answers.to("POST /v1/search", nothing)
-    shown = run("search", "a dog", "--filter", '{"title": "cat"}', "--url", answers.url)
-    assert "the filter lets no searchable video through" in shown.output
-    assert "ingest" not in shown.output
-
-
-def test_a_page_after_the_last_says_so(answers: Answers) -> None:
-    answers.to("POST /v1/search", {**FOUND, "results": []})
-    shown = run("search", "a dog", "--offset", "20", "--url", answers.url).output
-    assert shown.splitlines()[0] == "no more results after the first 20"
-
-
-def test_a_provisional_answer_says_so(answers: Answers) -> None:
-    fine = {"fingerprint": "ab", "grid_size": 1, "scored": 7, "asked": 20}
-    answers.to("POST /v1/search", {**FOUND, "mode": "hybrid", "provisional": True, "fine": fine})
-    shown = run("search", "a dog", "--mode", "hybrid", "--url", answers.url)
-    assert "7 of 20 videos were scored by the fine model in time" in shown.output
-
-
-def test_search_as_json_is_json_alone(answers: Answers) -> None:
-    answers.to("POST /v1/search", FOUND)
-    shown = run("search", "a dog", "--json", "--url", answers.url)
-    assert json.loads(shown.stdout)["results"][0]["video"]["id"] == "v1"
-
-
-def test_search_passes_its_options_on(answers: Answers, tmp_path: Path) -> None:
-    answers.to("POST /v1/search", FOUND)
-    (tmp_path / "dog.jpg").write_bytes(b"picture")
-    options = ["--mode", "hybrid", "--profile", "lite", "--grid-size", "3", "--context", "2"]
-    options += ["--group-by", "moment", "--image", str(tmp_path / "dog.jpg")]
-    more = ["--filter", '{"title": {"contains": "dog"}}']
-    assert run("search", *options, *more, "--url", answers.url).exit_code == 0
-    assert json.loads(answers.asked[0][1]) == {
-        "top_k": 10,
-        "mode": "hybrid",
-        "profile": "lite",
-        "grid_size": 3,
-        "group_by": "moment",
-        "filter": {"title": {"contains": "dog"}},
-        "example": {"image": "cGljdHVyZQ=="},
-        "context_seconds": 2.0,
-    }
-    refused = run("search", "a dog", "--filter", "[1]", "--url", answers.url)
-    assert isinstance(refused.exception, InvalidInput)
 
 
 def test_doctor_as_json_is_json_alone() -> None:

@@ -1,23 +1,23 @@
 """`qasir`: run the stack, fill the library, search it."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from qasir import doctor as doctors
 from qasir.cli_library import jobs_app, videos_app
-from qasir.errors import InvalidConfig, InvalidInput, NotFound, QasirError
+from qasir.cli_search import search
+from qasir.errors import InvalidConfig, NotFound, QasirError
 from qasir.files import may_be_video
 from qasir.ingest import ingest_files
-from qasir.tables import candidates_table, results_table, searched_words
+from qasir.tables import candidates_table
 from qasir.terminal import AsJson, Url, complaints, console, open_client, print_json
 from qasir.tune import (
     Wish,
@@ -29,9 +29,6 @@ from qasir.tune import (
     read_candidates,
     shortlist,
 )
-
-# How a filter is written; docs/search.md has the rest.
-FILTER = """--filter '{"duration": {"gte": 60}}'"""
 
 app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
 app.add_typer(videos_app, name="videos")
@@ -83,68 +80,7 @@ def ingest(
         raise typer.Exit(1)
 
 
-@app.command()
-def search(
-    url: Url,
-    text: Annotated[
-        str | None, typer.Argument(help="What to look for, in words.", metavar="TEXT")
-    ] = None,
-    top: Annotated[int, typer.Option(help="How many results.")] = 10,
-    offset: Annotated[int, typer.Option(help="How many better ones to leave out.")] = 0,
-    mode: Annotated[
-        str | None, typer.Option(help="fast, accurate (the default) or hybrid.")
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="The model set that is to answer.")] = None,
-    grid_size: Annotated[
-        int | None, typer.Option(help="N of the super images, of those that are served.")
-    ] = None,
-    group_by: Annotated[
-        str | None, typer.Option(help="A result is a video (the default) or a moment.")
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option("--filter", help='Which videos may answer: \'{"duration": {"gte": 60}}\'.'),
-    ] = None,
-    image: Annotated[
-        Path | None, typer.Option(help="Search by this picture, alone or with TEXT.")
-    ] = None,
-    context: Annotated[
-        float | None, typer.Option(help="Seconds to add before and after each moment.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find the videos, and the moments in them, that a text describes or a picture shows."""
-    with open_client(url) as client:
-        found = client.search(
-            text,
-            top,
-            mode=mode,
-            profile=profile,
-            grid_size=grid_size,
-            group_by=group_by,
-            offset=offset or None,
-            filter=None if where is None else read_filter(where),
-            example=None if image is None else {"image": read_picture(image)},
-            context_seconds=context,
-        )
-    if as_json:
-        print_json(asdict(found))
-        return
-    if not found.searched.videos and where is None:
-        console.print("no video is searchable yet; `qasir ingest PATH` adds some")
-        return
-    if not found.searched.videos:
-        console.print("the filter lets no searchable video through; `qasir videos list` shows all")
-        return
-    if found.results:
-        console.print(results_table(found.results))
-    else:
-        console.print(f"no more results after the first {offset}")
-    console.print(searched_words(found))
-    if found.provisional:
-        fine = found.fine
-        scored = f"{fine.scored} of {fine.asked} videos were" if fine else "nothing was"
-        console.print(f"the cheap order: {scored} scored by the fine model in time; search again")
+app.command()(search)
 
 
 @app.command()
@@ -188,32 +124,6 @@ def doctor(as_json: AsJson = False) -> None:
             console.print(f"        fix: {escape(finding.fix)}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-def read_filter(text: str) -> dict[str, Any]:
-    """The value of --filter.
-
-    Raises:
-        InvalidInput: it is no JSON object.
-    """
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(f"--filter is no JSON: {error}; write {FILTER}") from error
-    if not isinstance(value, dict):
-        raise InvalidInput(f"--filter is {text[:40]}, and no JSON object; write {FILTER}")
-    return value
-
-
-def read_picture(path: Path) -> bytes:
-    """The bytes of a picture.
-
-    Raises:
-        NotFound: there is no such file.
-    """
-    if not path.is_file():
-        raise NotFound(f"no picture at {path}; give the path of a JPEG, PNG or WebP file")
-    return path.read_bytes()
 
 
 def files_of(paths: Sequence[Path]) -> Iterator[Path]:

@@ -121,6 +121,7 @@ def test_a_refused_method_names_those_that_a_path_has(site: Site) -> None:
     [
         ({}, "invalid_input", "a query, an example or both"),
         ({"query": 3}, "invalid_input", "query: Input should be a valid string"),
+        ({"query": ""}, "invalid_input", "the query is empty; describe in words"),
         ({"query": "  \n "}, "invalid_input", "empty"),
         ({"query": "\u0000\u200b"}, "invalid_input", "empty"),
         ({"query": "x" * 101}, "query_too_long", "limit is 100"),

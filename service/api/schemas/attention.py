@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.search import ExampleIn, MomentOut
+from service.api.schemas.search import ExampleIn, MomentOut, QueryText
 from service.api.schemas.shared import Strict, Whole
 from service.engine.answers import SearchRequest
 from service.engine.attention import Attention
@@ -14,7 +14,7 @@ DIGITS = 6
 class AttentionIn(Strict):
     """What was looked for, as a search says it: by words (`query`), by example, or by both."""
 
-    query: str | None = Field(default=None, min_length=1, examples=["a dog runs on the beach"])
+    query: QueryText | None = Field(default=None, examples=["a dog runs on the beach"])
     example: ExampleIn | None = None
     grid_size: Whole | None = None
 

@@ -53,6 +53,10 @@ Base64 = Annotated[
 ]
 
 
+# The engine refuses an empty text, as one of spaces, in words that people are shown.
+QueryText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
+
+
 class ExampleIn(Strict):
     """What to search by: a picture, or a stretch [start, end) of an indexed video in seconds.
 
@@ -89,7 +93,7 @@ class SearchIn(Strict):
     added on both sides of every moment.
     """
 
-    query: str | None = Field(default=None, min_length=1, examples=["a dog runs on the beach"])
+    query: QueryText | None = Field(default=None, examples=["a dog runs on the beach"])
     top_k: Whole = Field(default=10, ge=1)
     offset: Whole = Field(default=0, ge=0)
     mode: Mode = "accurate"
