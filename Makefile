@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint proto up down repro study bench setup clean
+.PHONY: demo test lint proto up down monitor repro study bench setup clean
 
 demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
 	@python -m service.demo $(if $(ONCE),--once)

@@ -1,40 +1,88 @@
-"""What the documents promise is there: targets, commands, links, settings, routes."""
+"""What the documents promise is there: targets, commands, links, settings, routes, figures."""
 
+import json
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from typer.main import get_command
 
+from monitoring.dashboards import BOARDS
+from monitoring.queries import rules
 from qasir.cli import app
 from service.api.app import create_app
-from service.settings import Settings
+from service.api.schemas.search import SearchOut
+from service.models import parser as models_parser
+from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[!.]*/README.md")])
+ALL = "\n".join(document.read_text() for document in DOCUMENTS)
+NUMBERS = dict(enumerate(("six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 6))
+UNITS = {"": 1, " GiB": 1 << 30, " MiB": 1 << 20, " h": 3600}
 
 
-def matches(pattern: str, text: str = README) -> list[str]:
-    found = sorted(set(re.findall(pattern, text)))
+def matches(pattern: str, text: str) -> list[str]:
+    found = sorted({one.strip() for one in re.findall(pattern, text)})
     assert found, f"nothing like {pattern}: has the document changed its form?"
     return found
 
 
+def table(text: str, head: str) -> list[list[str]]:
+    """The cells below a table's head."""
+    rows = text.split(f"\n{head}\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def measured(name: str) -> Any:
+    """A file of results/."""
+    return json.loads((ROOT / "results" / name).read_text())
+
+
+def anchors(document: Path) -> set[str]:
+    """What its headings are called in a link."""
+    prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
-        assert (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
 def test_make_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in matches(r"(?:\n|`|\$ |&& )make ([a-z]+)"):
+    for target in matches(r"(?:\n|`|\$ |&& )make ([a-z]+)", ALL):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_commands() -> None:
-    assert set(matches(r"\nqasir ([a-z]+)")) <= set(vars(get_command(app))["commands"])
+def test_modules_to_run() -> None:
+    ours = r"python -m ((?:service|training|monitoring|benchmarks)[a-z_.]*[a-z])"
+    for module in matches(ours, ALL):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+@pytest.mark.parametrize("line", matches(r"(?:\n|`|\$ |&& )qasir ([a-z][^`\n#|&]*)", ALL))
+def test_commands(line: str) -> None:
+    words = shlex.split(line)
+    if words[0] == "models" and (len(words) > 2 or words[1:] == ["list"]):
+        models_parser().parse_args(words[1:])
+        return
+    command: Any = get_command(app)
+    while words and hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
 
 
 def test_every_command_is_in_its_document() -> None:
@@ -47,13 +95,115 @@ def test_every_command_is_in_its_document() -> None:
         assert set(told[name]) >= vars(command).get("commands", {}).keys(), name
 
 
-def test_settings() -> None:
-    for name in matches(r"`QASIR_([A-Z_]+)`"):
+def told_settings(text: str) -> Iterator[tuple[str, str]]:
+    """Names with the defaults that are told beside them, in sentences and in README's table."""
+    yield from re.findall(rf"`{PREFIX}([A-Z_]+)` \(([\d,]+)\)", text)
+    limit_first = rf"([\d,]+(?: [GM]iB)?)(?: \w+)? \(`{PREFIX}([A-Z_]+)`\)"
+    for limit, name in re.findall(limit_first, text):
+        yield name, limit
+    for names, defaults in re.findall(rf"\n\| (`{PREFIX}[^|]+) \| ([^|]+) \|", text):
+        named = [name.strip("`") for name in names.split(", ")]
+        stem = named[0].removesuffix("_HTTP_PORT")
+        full = [stem + name if name.startswith("_") else name for name in named]
+        for name, default in zip(full, defaults.split(", "), strict=True):
+            yield name.removeprefix(PREFIX), default.strip("`")
+
+
+def plain(default: str) -> str | float:
+    """A default as settings hold it.
+
+    >>> plain("8 GiB"), plain("1,000"), plain("state")
+    (8589934592.0, 1000.0, 'state')
+    """
+    said = re.fullmatch(r"([\d,]+)( \w+)?", default)
+    return float(said[1].replace(",", "")) * UNITS[said[2] or ""] if said else default
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings(document: Path) -> None:
+    text = document.read_text()
+    for name in re.findall(rf"{PREFIX}([A-Z_]*[A-Z])", text):
         assert name.lower() in Settings.model_fields, name
+    for name, default in told_settings(text):
+        field = Settings.model_fields[name.lower()].default
+        assert plain(default) == (str(field) if isinstance(field, Path) else field), name
+
+
+def test_defaults_are_told() -> None:
+    told = {name for document in DOCUMENTS for name, _ in told_settings(document.read_text())}
+    assert {"GRPC_PORT", "MAX_UPLOAD_BYTES", "MAX_OFFSET", "JOB_STREAMS"} <= told
+
+
+def told_routes(cell: str) -> Iterator[str]:
+    """`/v1/jobs/{}/cancel`, `/retry`: the second begins as the first one does."""
+    stem = ""
+    for path in re.findall(r"/[a-z0-9/{}-]+", cell):
+        whole = re.sub(r"\{[^}]+\}", "{}", path if path.startswith("/v1/") else stem + path)
+        stem = re.sub(r"(\{\}).*", r"\1", whole)
+        yield whole
 
 
 def test_routes() -> None:
-    document = create_app().openapi()["paths"]
-    shape = {re.sub(r"\{[^}]+\}", "{}", path) for path in document}
-    for path in matches(r"(/v1/[a-z-]+(?:/\{[a-z]+\})?(?:/[a-z-]+)?)[`?/]"):
-        assert re.sub(r"\{[^}]+\}", "{}", path) in shape, path
+    served = {re.sub(r"\{[^}]+\}", "{}", path) for path in create_app().openapi()["paths"]}
+    told = {route for row in table(README, "| route | does |") for route in told_routes(row[0])}
+    assert {route for route in told if route.startswith("/v1/")} == served
+
+
+def test_the_answer_shown_has_every_field() -> None:
+    shown = README.split("python3 -m json.tool\n", 1)[1].split("```", 1)[0]
+    assert json.loads(shown).keys() == SearchOut.model_fields.keys()
+
+
+def test_monitoring_is_counted() -> None:
+    alerts = {rule["alert"]: rule["labels"]["severity"] for rule in rules() if "alert" in rule}
+    assert f"with {NUMBERS[len(BOARDS)]} dashboards" in README
+    assert f"{NUMBERS[len(alerts)]} alerts".capitalize() in README
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    told = table(operations, "| alert | severity | says |")
+    assert {re.sub(r"[\[\]]|\(.+", "", row[0]): row[1] for row in told} == alerts
+    boards = table((ROOT / "monitoring" / "README.md").read_text(), "| dashboard | answers |")
+    assert [f"qasir: {row[0]}" for row in boards] == [board.title for board in BOARDS]
+
+
+def test_every_module_of_the_page_is_in_its_document() -> None:
+    told = set(re.findall(r"\w+\.js", (ROOT / "docs" / "page.md").read_text()))
+    assert told == {path.name for path in (ROOT / "service" / "web" / "js").glob("*.js")}
+
+
+def test_every_result_is_in_its_document() -> None:
+    text = (ROOT / "results" / "README.md").read_text()
+    for path in (ROOT / "results").iterdir():
+        name = path.name + "/" * path.is_dir()
+        assert path.suffix == ".svg" or path.name == "README.md" or f"`{name}" in text, name
+
+
+def resolutions() -> dict[int, str]:
+    """The first cell of a row, by N."""
+    grids = yaml.safe_load((ROOT / "params.yaml").read_text())["grids"]
+    return {int(n): f"{n}, {grid['resolution']}" for n, grid in grids.items()}
+
+
+def test_recalls_are_those_of_the_results() -> None:
+    recalls = measured("metrics.json")
+    ious = {(f["variant"], f["grid_size"]): f["mean_iou"] for f in measured("localisation.json")}
+    rows = [row for row in measured("evaluation.json") if row["sampling"] == "super-image"]
+    encodings = {row["grid_size"]: row["encodes_per_video"] for row in rows}
+    head = "| N, R | zero-shot | fine-tuned | first moment, mean IoU | encodings per video |"
+    told = {row[0]: row[1:] for row in table(README, head)}
+    for n, cell in resolutions().items():
+        of = [recalls[variant][str(n)] for variant in ("zero-shot", "fine-tuned")]
+        shown = [" / ".join(f"{one[k]:.1f}" for k in ("r1", "r5", "r10")) for one in of]
+        iou, each = f"{ious['fine-tuned', n]:.0f} %", f"{encodings[n]:.1f}"
+        assert told.pop(cell) == [*shown, iou, each]
+    assert not told
+
+
+def test_clips_are_those_of_the_results() -> None:
+    told = {
+        row[0]: row[1:] for row in table(README, "| N, R | zero-shot | fine-tuned on drawings |")
+    }
+    for clips in measured("clips.json"):
+        variants = ("zero_shot", "fine_tuned")
+        shown = [f"{clips[f'{v}_r1']:.0f} / {clips[f'{v}_r5']:.0f}" for v in variants]
+        assert told.pop(resolutions()[clips["grid_size"]]) == shown
+    assert not told

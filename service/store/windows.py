@@ -20,7 +20,7 @@ from qasir.types import Bool, Uint8
 from service.store.folders import StateFolders
 from service.store.lock import locked
 
-# Videos at a time. A window of 64 super images of 256 x 256 is 13 MB.
+# Videos at a time. A window of 64 super images of 320 x 320 is 20 MB.
 VIDEOS = 10
 
 log = structlog.get_logger()
