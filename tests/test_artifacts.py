@@ -1,6 +1,8 @@
 """A file is whole or absent."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -20,6 +22,21 @@ def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         write_and_fail(path)
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_write_one_file_each_write_it_whole(tmp_path: Path) -> None:
+    path, together = tmp_path / "a", Barrier(4)
+
+    def write(number: int) -> None:
+        with whole_file(path) as file:
+            file.write(bytes([number]) * 1000)
+            together.wait(10)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    content = path.read_bytes()
+    assert content in {bytes([number]) * 1000 for number in range(4)}
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -6,19 +6,20 @@ Triton does not look; `prepare` puts both right.
 """
 
 import ctypes
+import os
 import platform
-import shutil
-import stat
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from qasir.artifacts import whole_file
 from qasir.errors import InvalidConfig
 
 STUB_NAME = "triton_python_backend_stub"
 PYTHONS = ((3, 11), (3, 12))
 GLIBC = (2, 35)
+EXECUTABLE = 0o755
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class TritonHome:
                 )
         if not self.stub.is_file() or self.stub.read_bytes() != self.wheel_stub.read_bytes():
             # By rename: a running stub's file cannot be written to.
-            temporary = self.stub.with_suffix(".tmp")
-            shutil.copyfile(self.wheel_stub, temporary)
-            temporary.replace(self.stub)
-        for path in (self.server, self.stub):
-            path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+            with whole_file(self.stub) as file:
+                os.fchmod(file.fileno(), EXECUTABLE)
+                file.write(self.wheel_stub.read_bytes())
+        if not os.access(self.server, os.X_OK):
+            self.server.chmod(EXECUTABLE)
 
 
 def libpython_name() -> str:
