@@ -1,19 +1,27 @@
 """A video's file as an answer: whole, or by Range."""
 
+import os
 from http import HTTPStatus
 
+import anyio.to_thread
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+from qasir.errors import NotFound
+
 
 class MediaFile(FileResponse):
-    """A file whose refusals of a Range are problems, as all of the service's are."""
+    """A file whose refusals of a Range are problems, as all of the service's are.
+
+    It is opened before the first word of the answer, which a delete then leaves whole.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file.
 
         Raises:
+            NotFound: it was deleted meanwhile.
             HTTPException: the Range is malformed (400) or outside the file (416).
         """
 
@@ -26,4 +34,13 @@ class MediaFile(FileResponse):
                 raise HTTPException(message["status"], headers=kept)
             await send(message)
 
-        await super().__call__(scope, receive, pass_on)
+        try:
+            handle = await anyio.to_thread.run_sync(os.open, self.path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise NotFound("the video was deleted just now") from error
+        try:
+            # Starlette opens its path after the headers; this one leads to the open file.
+            self.path = f"/proc/self/fd/{handle}"
+            await super().__call__(scope, receive, pass_on)
+        finally:
+            os.close(handle)

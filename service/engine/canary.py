@@ -143,7 +143,8 @@ class Canary:
             for name in random.sample(names, len(names)):
                 if not self._indexed(name.video_id, passport):
                     continue
-                window = self._windows.read(name)
+                if (window := self._windows.read(name)) is None:
+                    continue
                 if not chosen or len(window.pixels) <= budget:
                     chosen.append((passport, name, window))
                     budget -= len(window.pixels)

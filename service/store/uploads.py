@@ -12,6 +12,7 @@ a rename. Whoever finds the bytes complete finishes; doing so twice changes noth
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
 import uuid
@@ -26,6 +27,8 @@ from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
 from service.store.catalogue import Accepted
 from service.store.media import DISK_CHECK_BYTES, MediaStore, ReceivedFile
 
+# What `create` gives out; nothing else becomes part of a path.
+UPLOAD_ID = re.compile("[0-9a-f]{32}")
 ABOUT, DATA, LOCK, WANTED = "about.json", "data", "lock", "wanted"
 PAUSE_SECONDS = 0.05
 # How long one request waits for another to let go of the same upload.
@@ -177,7 +180,7 @@ class UploadStore:
         """
         folder = self._root / upload_id
         with _unknown(upload_id):
-            if not upload_id.isalnum():
+            if not UPLOAD_ID.fullmatch(upload_id):
                 raise FileNotFoundError
             lock = _locked(folder)
             try:

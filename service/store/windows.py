@@ -78,16 +78,18 @@ class WindowStore:
         found = self._folders.canary.glob(f"*/{_file_name(manifest, passport)}")
         return [WindowName(path.parent.name, path) for path in found]
 
-    def read(self, name: WindowName) -> StoredWindow:
-        """Read a window.
+    def read(self, name: WindowName) -> StoredWindow | None:
+        """Read a window; None: it has gone since, with its video or for a later video's.
 
         Raises:
-            CorruptArtifact: it is gone, cut short or something else.
+            CorruptArtifact: it is cut short or something else.
         """
         try:
             with name.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 begin, end, first = arrays["place"].tolist()
                 return StoredWindow(arrays["pixels"], arrays["mask"], slice(begin, end), first)
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise CorruptArtifact(f"{name.path} is no window: {error}; delete it") from error
 

@@ -1,6 +1,7 @@
 """The canary's checks against real models in Triton and real files: sound, and broken each way."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from service.store.active_model import ActiveModel
 from service.store.catalogue import Catalogue
 from service.store.media import MediaStore
 from service.store.videos import VectorFile, Video
-from service.store.windows import StoredWindow, WindowStore
+from service.store.windows import StoredWindow, WindowName, WindowStore
 from service.telemetry import Telemetry
 from tests.fixtures.models import BRANCHES
 from tests.fixtures.triton import RunningTriton
@@ -124,6 +125,22 @@ def test_an_empty_library_proves_nothing(aviary: Aviary) -> None:
         aviary.media.delete(name, lambda name=name: aviary.catalogue.delete(name))  # type: ignore[misc]  # bound now
     assert list(aviary.look()) == ["text"]
     assert list(aviary.folders.canary.iterdir()) == []
+
+
+class Fleeting(WindowStore):
+    """Windows of which the first that is read has just gone, as a later ingest takes its place."""
+
+    def read(self, name: WindowName) -> StoredWindow | None:
+        if len(list(self._folders.canary.iterdir())) == COUNT:
+            shutil.rmtree(name.path.parent)
+        return super().read(name)
+
+
+def test_a_window_that_goes_meanwhile_is_no_failure(aviary: Aviary) -> None:
+    aviary.windows = Fleeting(aviary.folders, 0)
+    finding = aviary.look()["image"]
+    assert finding.passed
+    assert finding.detail.endswith("of 2 videos found themselves first")
 
 
 def test_a_twin_may_come_first(aviary: Aviary) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
 from service.api.media_file import MediaFile
@@ -16,9 +17,14 @@ CONTENT = bytes(range(100))
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "original"
     path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def app(path: Path) -> FastAPI:
     made = FastAPI()
     problems.install(made)
 
@@ -30,7 +36,7 @@ def app(tmp_path: Path) -> FastAPI:
     return made
 
 
-def ask(app: FastAPI, method: str, headers: dict[str, str]) -> httpx.Response:
+def ask(app: ASGIApp, method: str, headers: dict[str, str]) -> httpx.Response:
     async def run() -> httpx.Response:
         transport: Any = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
@@ -67,3 +73,29 @@ def test_refusals_are_problems(app: FastAPI, wanted: str, status: int) -> None:
     assert (answer.status_code, answer.json()["code"]) == (status, "invalid_input")
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
     assert answer.headers.get("content-range") == ("bytes */100" if status == 416 else None)
+
+
+@pytest.mark.parametrize("wanted", ["bytes=10-19", "bytes=0-1,98-99", None])
+def test_a_delete_leaves_an_answer_that_has_begun_whole(
+    app: FastAPI, path: Path, wanted: str | None
+) -> None:
+    async def deleting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def delete_first(message: Message) -> None:
+            path.unlink(missing_ok=True)
+            await send(message)
+
+        await app(scope, receive, delete_first)
+
+    headers = {} if wanted is None else {"range": wanted}
+    kept = ask(app, "GET", headers)
+    answer = ask(deleting, "GET", headers)
+    assert not path.exists()
+    assert answer.status_code == kept.status_code
+    assert len(answer.content) == len(kept.content)
+
+
+def test_what_a_delete_took_before_is_not_found(app: FastAPI, path: Path) -> None:
+    path.unlink()
+    for method in ("GET", "HEAD"):
+        assert ask(app, method, {}).status_code == 404
+    assert ask(app, "GET", {}).json()["code"] == "not_found"

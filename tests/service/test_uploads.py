@@ -175,7 +175,7 @@ def test_uploads_expire_unless_somebody_works_on_them(
             store.hold(old)
         assert store.sweep() == 1
     assert {path.name for path in root.iterdir()} == {held, new}
-    for nonsense in ("", "..", "../resumable", "0" * 32):
+    for nonsense in ("", "..", "../resumable", "0" * 32, "0" * 5000, "é" * 32):
         with pytest.raises(NotFound):
             store.hold(nonsense)
 

@@ -53,6 +53,7 @@ def test_a_window_comes_back_as_it_was(folders: StateFolders) -> None:
     store = keep(folders, "va")
     (name,) = store.names(MANIFEST, PASSPORT)
     read = store.read(name)
+    assert read is not None
     assert name.video_id == "va"
     assert (read.keep, read.first) == (slice(1, 4), 60)
     np.testing.assert_array_equal(read.pixels, WINDOW.pixels)
@@ -87,6 +88,13 @@ def test_deleting_a_video_takes_its_window_away(folders: StateFolders) -> None:
     media.delete("va", lambda: None)
     assert media.sweep(set, set) == 2
     assert store.names(MANIFEST, PASSPORT) == []
+
+
+def test_a_window_may_go_between_finding_and_reading_it(folders: StateFolders) -> None:
+    store = keep(folders, "va")
+    (name,) = store.names(MANIFEST, PASSPORT)
+    MediaStore(folders, 1, 0).delete("va", lambda: None)
+    assert store.read(name) is None
 
 
 def test_a_full_disk_keeps_nothing_and_breaks_nothing(folders: StateFolders) -> None:
