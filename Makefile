@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: demo test lint proto up down monitor repro study bench setup clean
 
 demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
-	@python -m service.demo $(if $(ONCE),--once)
+	@python -m service.stack.__main__.demo $(if $(ONCE),--once)
 
 test: setup lint ## linters, types and every test
 	@pytest

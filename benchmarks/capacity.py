@@ -22,9 +22,9 @@ from benchmarks.search import served, settings_in
 from monitoring.serve import monitored
 from qasir.client import Client
 from qasir.manifest import Manifest, read_manifest, write_manifest
-from service.metric_labels import MODES
-from service.processes import free_ports
-from service.stack import EXPORT, ROOT
+from service.observability.metric_labels import MODES
+from service.stack.control import EXPORT, ROOT
+from service.stack.processes import free_ports
 
 DATASET = ROOT / "data" / "dataset"
 PLOT = Path("results/capacity.svg")

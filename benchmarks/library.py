@@ -6,34 +6,34 @@ import numpy as np
 from sqlalchemy import insert
 
 from benchmarks.recall import unit
-from qasir.manifest import Manifest, Passport
+from qasir.manifest import EmbeddingSpec, Manifest
 from qasir.vectors import VideoVectors, write_vectors
+from service.catalogue import schema, videos
+from service.catalogue.videos import VectorFile, Video
 from service.settings import Settings
-from service.store import schema, videos
-from service.store.videos import VectorFile, Video
 
 SUPER_IMAGES = 9
 
 
-def random_vectors(rng: np.random.Generator, passport: Passport, dim: int) -> VideoVectors:
+def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> VideoVectors:
     """SUPER_IMAGES super images, all cells real."""
-    cells = passport.grid_size**2
+    cells = spec.grid_size**2
     units = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
     starts = np.arange(SUPER_IMAGES * cells, dtype=np.float64).reshape(SUPER_IMAGES, cells)
-    times = np.stack([starts, starts + 1], -1) / passport.fps
+    times = np.stack([starts, starts + 1], -1) / spec.fps
     mask = np.ones((SUPER_IMAGES, cells), np.bool_)
-    return VideoVectors(passport, units.astype(np.float16), mask, times)
+    return VideoVectors(spec, units.astype(np.float16), mask, times)
 
 
 def fill(settings: Settings, manifest: Manifest, count: int) -> None:
     """Write `count` videos and name them in one transaction."""
     settings.folders.create()
     rng = np.random.default_rng(0)
-    passport = manifest.passport(manifest.profile.grid_sizes[0])
+    spec = manifest.spec(manifest.profile.grid_sizes[0])
     engine = schema.open_engine(settings.folders.catalogue)
     with schema.writing(engine) as connection:
         for number in range(count):
-            vectors = random_vectors(rng, passport, manifest.dim)
+            vectors = random_vectors(rng, spec, manifest.dim)
             video, file = _rows(number, vectors)
             write_vectors(vectors, settings.folders.vectors / file.path)
             videos.add(connection, video)
@@ -44,14 +44,14 @@ def fill(settings: Settings, manifest: Manifest, count: int) -> None:
 
 
 def _rows(number: int, vectors: VideoVectors) -> tuple[Video, VectorFile]:
-    video_id, passport = f"v{number:020x}", vectors.passport
+    video_id, spec = f"v{number:020x}", vectors.spec
     seconds = float(vectors.times.max())
     title, digest = f"video {number}", f"{number:064x}"
     return (
         Video(video_id, title, {}, digest, 1, seconds, 1, 1, "h264", "mp4", "ready", 0.0),
         VectorFile(
             video_id,
-            **dict(passport),
+            **dict(spec),
             path=str(Path(video_id) / "r.npz"),
             frames=vectors.mask.size,
             super_images=len(vectors.units),

@@ -26,9 +26,9 @@ from qasir.errors import CorruptArtifact
 from qasir.manifest import read_manifest
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
 from qasir.triton_home import TritonHome
+from service.models.store import ModelStore
 from service.settings import Settings
-from service.stack import EXPORT, processes
-from service.store.models import ModelStore
+from service.stack.control import EXPORT, processes
 from training.export import read_model
 from training.parity import TOLERANCE, Case, Difference, cases, difference, run_torch
 from training.rows import write_json

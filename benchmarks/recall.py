@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.rows import Row, interleaved, machine
 from qasir.index import Index
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.search import recall
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
@@ -26,14 +26,14 @@ def run() -> list[Row]:
 
 def filled(rng: np.random.Generator) -> Index:
     """An index of random videos."""
-    passport = Passport(fingerprint="0" * 16, grid_size=2, resolution=256, fps=1.0)
-    index = Index(passport, DIM, "super-image")
+    spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=2, resolution=256, fps=1.0)
+    index = Index(spec, DIM, "super-image")
     mask, times = np.ones((UNITS, 4), np.bool_), np.zeros((UNITS, 4, 2))
     for number in range(VIDEOS):
         rows = unit(rng.standard_normal((UNITS, DIM), dtype=np.float32)).astype(np.float16)
         # Cells like their picture take no memory, and recall does not look at them.
         units = np.broadcast_to(rows[:, None], (UNITS, 5, DIM))
-        index.put(f"v{number:05}", VideoVectors(passport, units, mask, times))
+        index.put(f"v{number:05}", VideoVectors(spec, units, mask, times))
     return index
 
 

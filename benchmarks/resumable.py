@@ -19,7 +19,7 @@ from tusclient.client import TusClient
 
 from qasir.client import Client
 from service.settings import load_settings
-from service.stack import processes
+from service.stack.control import processes
 
 GIGABYTE = 1 << 30
 BYTES = 2 * GIGABYTE

@@ -24,10 +24,10 @@ from qasir.config import IndexUnit
 from qasir.manifest import Manifest, read_manifest, write_manifest
 from qasir.search import ScorerInput, scorer_input
 from qasir.text import Tokenizer
-from service.processes import free_ports
+from service.models.store import ModelStore
 from service.settings import Settings
-from service.stack import EXPORT, down, processes, up
-from service.store.models import ModelStore
+from service.stack.control import EXPORT, down, processes, up
+from service.stack.processes import free_ports
 
 VIDEOS = 10_000
 SEARCHES, WARM_UP = 200, 20
@@ -117,8 +117,8 @@ def request(manifest: Manifest) -> ScorerInput:
     """As the service packs the best videos."""
     limits, size = Settings(), manifest.profile.grid_sizes[0]
     rng = np.random.default_rng(1)
-    passport = manifest.passport(size)
-    found = [random_vectors(rng, passport, manifest.dim) for _ in range(limits.candidates)]
+    spec = manifest.spec(size)
+    found = [random_vectors(rng, spec, manifest.dim) for _ in range(limits.candidates)]
     query = found[0].super_images[0].astype(np.float32)
     counts = (limits.candidates, limits.candidate_units)
     return scorer_input(query, found, manifest.branches[size], *counts)

@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qasir.errors import InvalidConfig
-from service.store.folders import StateFolders
-from service.tracing import CONSOLE, traces_url
+from service.folders import StateFolders
+from service.observability.tracing import CONSOLE, traces_url
 
 PREFIX = "QASIR_"
 ROOT = Path(__file__).resolve().parents[1]

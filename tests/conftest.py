@@ -1,11 +1,11 @@
-"""Fixtures live in `tests/fixtures/`, one module per thing they build."""
+"""Fixtures live in `tests/support/`, one module per thing they build."""
 
 pytest_plugins = [
-    "tests.fixtures.videos",
-    "tests.fixtures.models",
-    "tests.fixtures.triton",
-    "tests.fixtures.service",
-    "tests.fixtures.monitoring",
-    "tests.fixtures.retrieval",
-    "tests.fixtures.browser",
+    "tests.support.videos",
+    "tests.support.models",
+    "tests.support.triton",
+    "tests.support.service",
+    "tests.support.monitoring",
+    "tests.support.retrieval",
+    "tests.support.browser",
 ]

@@ -13,8 +13,8 @@ from qasir import cli
 from qasir.cli import app, files_of
 from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
 from qasir.terminal import console, default_url
-from service.processes import free_ports
-from tests.fixtures.triton import ROOT
+from service.stack.processes import free_ports
+from tests.support.triton import ROOT
 from tests.test_client import answers
 from tests.test_tune import results
 

@@ -23,7 +23,7 @@ from qasir.errors import (
     QueryTooLong,
 )
 from qasir.results import Job
-from service.processes import free_ports
+from service.stack.processes import free_ports
 
 VIDEO = {
     "id": "v1",

@@ -16,7 +16,7 @@ import pytest
 
 from qasir.config import IndexUnit
 from qasir.index import Index
-from qasir.manifest import Branches, read_manifest
+from qasir.manifest import ScoreFusion, read_manifest
 from qasir.metrics import ranks, recall_at
 from qasir.moments import moments
 from qasir.scoring import blend
@@ -27,7 +27,7 @@ from qasir.vectors import VideoVectors
 from qasir.video import sample_frames
 
 GRID_SIZE = 2
-BOTH = Branches(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
+BOTH = ScoreFusion(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
 WHOLE = BOTH.model_copy(update={"super_image_weight": 1.0})
 
 
@@ -38,14 +38,14 @@ class Clips:
     videos: list[VideoVectors]
     queries: Float32
 
-    def ranks(self, branches: Branches) -> Int64:
+    def ranks(self, branches: ScoreFusion) -> Int64:
         """The rank of each clip for its own description."""
         whole = self._scores("super-image", branches.super_image_tau)
         parts = self._scores("cell", branches.cell_tau)
         return ranks(blend(whole, parts, branches), np.arange(len(self.videos)))
 
     def _scores(self, unit: IndexUnit, tau: float) -> Float32:
-        index = Index(self.videos[0].passport, self.queries.shape[1], unit)
+        index = Index(self.videos[0].spec, self.queries.shape[1], unit)
         for number, video in enumerate(self.videos):
             index.put(f"{number:02}", video)
         ids, scores = index.scores(self.queries, tau)
@@ -60,12 +60,12 @@ Encode = Callable[[Callable[[Uint8], Uint8]], Clips]
 def encode(clips_folder: Path, lite_export: Path) -> Encode:
     """Encodes all clips, their pixels changed as told."""
     manifest = read_manifest(lite_export)
-    passport = manifest.passport(GRID_SIZE)
+    spec = manifest.spec(GRID_SIZE)
     clips = json.loads((clips_folder / "manifest.json").read_text())["clips"]
     batches: list[SuperImageBatch] = []
     for clip in clips:
-        frames = sample_frames(clips_folder / clip["file"], passport.fps)
-        batches.append(stack(list(tile(frames, GRID_SIZE, passport.resolution))))
+        frames = sample_frames(clips_folder / clip["file"], spec.fps)
+        batches.append(stack(list(tile(frames, GRID_SIZE, spec.resolution))))
     tokens = Tokenizer.load(lite_export, manifest.tokenizer).encode(
         [clip["description"] for clip in clips]
     )
@@ -80,7 +80,7 @@ def encode(clips_folder: Path, lite_export: Path) -> Encode:
             (features,) = image.run(None, {"super_images": change(batch.pixels), "mask": mask})
             (units,) = temporal.run(["units"], {"features": features, "mask": mask})
             rounded = units[0].astype(np.float16)
-            videos.append(VideoVectors(passport, rounded, batch.mask, batch.times))
+            videos.append(VideoVectors(spec, rounded, batch.mask, batch.times))
         return Clips(videos, text.run(None, inputs)[0])
 
     return encoded

@@ -15,10 +15,10 @@ from qasir.cli import app
 from qasir.doctor import Finding, Machine, diagnose
 from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
+from service.models.store import ModelStore
 from service.settings import Settings
-from service.store.models import ModelStore
-from tests.fixtures.triton import ROOT, stack_settings
-from tests.fixtures.triton import triton_home as home_of_the_tests
+from tests.support.triton import ROOT, stack_settings
+from tests.support.triton import triton_home as home_of_the_tests
 
 Check = Callable[[Machine], Iterator[Finding]]
 

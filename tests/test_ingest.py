@@ -7,7 +7,7 @@ import pytest
 
 from qasir import ingest
 from qasir.errors import ModelUnavailable
-from service.processes import free_ports
+from service.stack.processes import free_ports
 from tests.test_cli import run, wide
 from tests.test_client import JOB, VIDEO, Answers, answers, problem
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from qasir.errors import CorruptArtifact, FingerprintMismatch, UnsupportedGrid
 from qasir.manifest import (
-    Branches,
     Manifest,
     Preprocessing,
     Profile,
+    ScoreFusion,
     TokenizerSpec,
     fingerprint,
     read_manifest,
@@ -20,7 +20,7 @@ from qasir.manifest import (
 )
 
 PLAIN = Preprocessing()
-EVEN = Branches(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.1)
+EVEN = ScoreFusion(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.1)
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -60,7 +60,7 @@ def test_fingerprint_changes_with_what_changes_vectors() -> None:
 
 
 @pytest.mark.parametrize("branches", [{}, {2: EVEN}, {1: EVEN, 2: EVEN, 3: EVEN}])
-def test_every_grid_has_its_branches(branches: dict[int, Branches]) -> None:
+def test_every_grid_has_its_branches(branches: dict[int, ScoreFusion]) -> None:
     with pytest.raises(ValidationError, match=r"grids for N \[1, 2\]"):
         manifest(branches=branches)
 
@@ -70,7 +70,7 @@ def test_every_grid_has_its_branches(branches: dict[int, Branches]) -> None:
 )
 def test_branches_have_limits(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
-        Branches.model_validate(EVEN.model_dump() | wrong)
+        ScoreFusion.model_validate(EVEN.model_dump() | wrong)
 
 
 def test_known_texts_have_as_many_numbers_as_the_model() -> None:
@@ -109,28 +109,28 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_passport_of_an_unsupported_grid() -> None:
+def test_spec_of_an_unsupported_grid() -> None:
     with pytest.raises(UnsupportedGrid, match=r"grid size 4.*\[1, 2\]"):
-        manifest().passport(4)
+        manifest().spec(4)
     with pytest.raises(UnsupportedGrid, match=r"3\.0 fps"):
-        manifest().passport(2, fps=3.0)
+        manifest().spec(2, fps=3.0)
 
 
 def test_check_shows_both_fingerprints() -> None:
     one, other = manifest(), manifest(weights="x")
-    one.check(one.passport(2))
+    one.check(one.spec(2))
     with pytest.raises(FingerprintMismatch) as caught:
-        one.check(other.passport(2))
+        one.check(other.spec(2))
     assert one.fingerprint in str(caught.value)
     assert other.fingerprint in str(caught.value)
 
 
 def test_check_refuses_another_resolution() -> None:
     with pytest.raises(UnsupportedGrid, match="R 320"):
-        manifest().check(manifest(grids={2: 320}, branches={2: EVEN}).passport(2))
+        manifest().check(manifest(grids={2: 320}, branches={2: EVEN}).spec(2))
 
 
 def test_a_profile_indexes_its_grid_sizes_and_may_name_a_finer_one() -> None:
     made = manifest()
-    assert [passport.grid_size for passport in made.passports] == [2]
+    assert [spec.grid_size for spec in made.specs] == [2]
     assert made.profile.hybrid is None

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from qasir.manifest import read_manifest
 from qasir.triton import ENSEMBLES, MODELS
-from service.store.triton_configs import CONFIG_NAME, TEMPLATES, WHEEL_NAME, read_config
+from service.models.triton_config import CONFIG_NAME, TEMPLATES, WHEEL_NAME, read_config
 
 TYPES = {
     "tensor(bool)": "BOOL",

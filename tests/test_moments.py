@@ -7,31 +7,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qasir.manifest import Branches, Passport
+from qasir.manifest import EmbeddingSpec, ScoreFusion
 from qasir.moments import frame_similarities, heights, moments, stretches
 from qasir.types import Float32, Float64
 from qasir.vectors import VideoVectors
-from tests.fixtures.vectors import random_video, unit_rows
+from tests.support.vectors import random_video, unit_rows
 
 DIM = 8
-CELLS_ONLY = Branches(super_image_weight=0, super_image_tau=0.05, cell_tau=0.05)
+CELLS_ONLY = ScoreFusion(super_image_weight=0, super_image_tau=0.05, cell_tau=0.05)
 
 
-def passport(grid_size: int) -> Passport:
-    return Passport(fingerprint="f" * 16, grid_size=grid_size, resolution=64, fps=1.0)
+def spec(grid_size: int) -> EmbeddingSpec:
+    return EmbeddingSpec(fingerprint="f" * 16, grid_size=grid_size, resolution=64, fps=1.0)
 
 
 def video_like(
     cells: list[float], grid_size: int = 2, whole: list[float] | None = None
 ) -> tuple[Float32, VideoVectors]:
     """A query and a video whose frames, and super images, have these similarities to it."""
-    shape = random_video(np.random.default_rng(0), len(cells), 2, passport(grid_size))
+    shape = random_video(np.random.default_rng(0), len(cells), 2, spec(grid_size))
     similar = np.zeros(shape.units.shape[:2])
     similar[:, 0] = whole or [0] * len(shape.units)
     similar[:, 1:][shape.mask] = cells
     units = np.stack([similar, np.sqrt(1 - similar**2)], -1).astype(np.float16)
     query = np.array([1, 0], np.float32)
-    return query, VideoVectors(shape.passport, units, shape.mask, shape.times)
+    return query, VideoVectors(shape.spec, units, shape.mask, shape.times)
 
 
 def test_times_are_those_of_the_frames() -> None:
@@ -69,7 +69,7 @@ def test_super_images_count_as_their_weight_says() -> None:
 
 def test_frame_similarities_by_a_loop() -> None:
     rng = np.random.default_rng(1)
-    video, query = random_video(rng, 11, DIM, passport(3)), unit_rows(rng, DIM)
+    video, query = random_video(rng, 11, DIM, spec(3)), unit_rows(rng, DIM)
     branches = CELLS_ONLY.model_copy(update={"super_image_weight": 0.3})
     units = video.units.astype(np.float64)
     expected = [
@@ -110,8 +110,8 @@ def test_moments_lie_in_the_video_and_never_overlap(
     seed: int, frames: int, grid_size: int, weight: float, tau: float, count: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    video, query = random_video(rng, frames, DIM, passport(grid_size)), unit_rows(rng, DIM)
-    branches = Branches(super_image_weight=weight, super_image_tau=tau, cell_tau=tau)
+    video, query = random_video(rng, frames, DIM, spec(grid_size)), unit_rows(rng, DIM)
+    branches = ScoreFusion(super_image_weight=weight, super_image_tau=tau, cell_tau=tau)
     found = moments(query, video, branches, count)
     assert 1 <= len(found) <= count
     similarities = frame_similarities(query, video, branches)
@@ -131,11 +131,11 @@ def test_moments_lie_in_the_video_and_never_overlap(
 @given(seed=st.integers(0, 10_000), frames=st.integers(1, 24), grid_size=st.integers(1, 3))
 def test_padding_changes_nothing(seed: int, frames: int, grid_size: int) -> None:
     rng = np.random.default_rng(seed)
-    video, query = random_video(rng, frames, DIM, passport(grid_size)), unit_rows(rng, DIM)
+    video, query = random_video(rng, frames, DIM, spec(grid_size)), unit_rows(rng, DIM)
     units, times = video.units.copy(), video.times.copy()
     units[:, 1:][~video.mask] = 7.0
     times[~video.mask] = -5.0
-    loud = VideoVectors(video.passport, units, video.mask, times)
+    loud = VideoVectors(video.spec, units, video.mask, times)
     branches = CELLS_ONLY.model_copy(update={"super_image_weight": 0.4})
     assert moments(query, loud, branches, 3) == moments(query, video, branches, 3)
 

@@ -14,9 +14,9 @@ from typer.main import get_command
 from monitoring.dashboards import BOARDS
 from monitoring.queries import rules
 from qasir.cli import app
-from service.api.app import create_app
-from service.api.schemas.search import SearchOut
-from service.models import parser as models_parser
+from service.http.app import create_app
+from service.http.schemas.search import SearchOut
+from service.models.admin import parser as models_parser
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qasir.errors import CorruptArtifact, FingerprintMismatch, InvalidInput
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.modeling.adapters import TextAdapter
 from qasir.modeling.retriever import (
     RETRIEVER_NAME,
@@ -25,12 +25,12 @@ from qasir.modeling.retriever import (
 )
 from qasir.scoring import score_direct
 from qasir.search import NOT_A_UNIT
-from tests.fixtures.planted import DIM, FEATURES, PlantedBackbone, finetune_params
+from tests.support.planted import DIM, FEATURES, PlantedBackbone, finetune_params
 
 BRANCHES = {
-    1: Branches(super_image_weight=1.0, super_image_tau=0.3, cell_tau=0.1),
-    2: Branches(super_image_weight=0.7, super_image_tau=0.1, cell_tau=0.05),
-    4: Branches(super_image_weight=0.0, super_image_tau=0.2, cell_tau=0.02),
+    1: ScoreFusion(super_image_weight=1.0, super_image_tau=0.3, cell_tau=0.1),
+    2: ScoreFusion(super_image_weight=0.7, super_image_tau=0.1, cell_tau=0.05),
+    4: ScoreFusion(super_image_weight=0.0, super_image_tau=0.2, cell_tau=0.02),
 }
 
 

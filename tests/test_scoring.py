@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import (
     Pooling,
     attention,
@@ -115,7 +115,7 @@ def test_log_weight_is_a_prior() -> None:
 
 @pytest.mark.parametrize(("weight", "expected"), [(1.0, 0.9), (0.0, 0.1), (0.25, 0.3)])
 def test_blend(weight: float, expected: float) -> None:
-    branches = Branches(super_image_weight=weight, super_image_tau=0.1, cell_tau=0.1)
+    branches = ScoreFusion(super_image_weight=weight, super_image_tau=0.1, cell_tau=0.1)
     scores = blend(np.array([0.9], np.float32), np.array([0.1], np.float32), branches)
     assert scores.dtype == np.float32
     assert scores[0] == pytest.approx(expected, abs=1e-6)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qasir.errors import InvalidInput
 from qasir.index import Index
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.modeling.retriever import AttentionScorer
 from qasir.scoring import blend, score_direct, score_packed
 from qasir.search import (
@@ -25,10 +25,10 @@ from qasir.search import (
 )
 from qasir.types import Float16, Float32
 from qasir.vectors import VideoVectors
-from tests.fixtures.vectors import PASSPORT, random_video, unit_rows
+from tests.support.vectors import SPEC, random_video, unit_rows
 
 DIM = 24
-GRID_SIZE = PASSPORT.grid_size
+GRID_SIZE = SPEC.grid_size
 
 
 def vectors(rng: np.random.Generator, count: int) -> Float16:
@@ -39,7 +39,7 @@ def library(rng: np.random.Generator, frames: list[int]) -> dict[str, VideoVecto
     return {f"v{number}": random_video(rng, count, DIM) for number, count in enumerate(frames)}
 
 
-def exact(query: Float32, videos: list[VideoVectors], branches: Branches) -> Float32:
+def exact(query: Float32, videos: list[VideoVectors], branches: ScoreFusion) -> Float32:
     """Both branches over all units of each video, by the sum itself."""
     units = [(v.super_images.astype(np.float32), v.cells.astype(np.float32)) for v in videos]
     whole = [score_direct(query, rows, branches.super_image_tau) for rows, _ in units]
@@ -47,13 +47,13 @@ def exact(query: Float32, videos: list[VideoVectors], branches: Branches) -> Flo
     return blend(np.array(whole, np.float32), np.array(parts, np.float32), branches)
 
 
-def by_numpy(query: Float32, packed: ScorerInput, branches: Branches) -> Float32:
+def by_numpy(query: Float32, packed: ScorerInput, branches: ScoreFusion) -> Float32:
     whole = (packed.units.astype(np.float32), packed.log_weights, branches.super_image_tau)
     parts = (packed.cells.astype(np.float32), packed.cell_log_weights, branches.cell_tau)
     return blend(score_packed(query, *whole), score_packed(query, *parts), branches)
 
 
-def by_torch(query: Float32, packed: ScorerInput, branches: Branches) -> Float32:
+def by_torch(query: Float32, packed: ScorerInput, branches: ScoreFusion) -> Float32:
     scorer = AttentionScorer({GRID_SIZE: branches})
     arrays = (query, packed.units, packed.log_weights, packed.cells, packed.cell_log_weights)
     batch = [torch.from_numpy(array[None]) for array in arrays]
@@ -75,10 +75,10 @@ def test_recall_and_scorer_agree(
     """Exact recall over all units = the scorer, in numpy and torch, over few and a folded rest."""
     rng = np.random.default_rng(seed)
     videos, query = library(rng, frames), unit_rows(rng, DIM)
-    branches = Branches(super_image_weight=weight, super_image_tau=taus[0], cell_tau=taus[1])
+    branches = ScoreFusion(super_image_weight=weight, super_image_tau=taus[0], cell_tau=taus[1])
     found: list[Float32] = []
     for unit in ("super-image", "cell"):
-        index = Index(PASSPORT, DIM, unit)
+        index = Index(SPEC, DIM, unit)
         for video_id, video in videos.items():
             index.put(video_id, video)
         recalled = recall(index, query, branches.tau(unit))
@@ -98,7 +98,7 @@ def test_recall_and_scorer_agree(
 
 def test_recall_is_sorted_and_breaks_ties_by_id() -> None:
     rng = np.random.default_rng(1)
-    index, query = Index(PASSPORT, DIM, "cell"), unit_rows(rng, DIM)
+    index, query = Index(SPEC, DIM, "cell"), unit_rows(rng, DIM)
     for video_id, video in library(rng, [4, 9, 4]).items():
         index.put(video_id, video)
     index.put("v9", index.get("v1"))
@@ -130,7 +130,7 @@ def test_long_videos_keep_their_best_units() -> None:
 def test_a_branch_without_weight_costs_one_unit() -> None:
     rng = np.random.default_rng(4)
     videos, query = list(library(rng, [40, 9]).values()), unit_rows(rng, DIM)
-    both = Branches(super_image_weight=0.5, super_image_tau=0.1, cell_tau=0.1)
+    both = ScoreFusion(super_image_weight=0.5, super_image_tau=0.1, cell_tau=0.1)
     sizes = []
     for weight in (0.0, 0.5, 1.0):
         branches = both.model_copy(update={"super_image_weight": weight})
@@ -142,7 +142,7 @@ def test_a_branch_without_weight_costs_one_unit() -> None:
 def test_padded_cells_are_not_sent() -> None:
     rng = np.random.default_rng(5)
     video = random_video(rng, 9, DIM)
-    branches = Branches(super_image_weight=0, super_image_tau=0.1, cell_tau=0.1)
+    branches = ScoreFusion(super_image_weight=0, super_image_tau=0.1, cell_tau=0.1)
     packed = scorer_input(unit_rows(rng, DIM), [video], branches, 1, limit=8)
     assert (packed.cell_log_weights[0] == 0).sum() == 9
     np.testing.assert_array_equal(packed.cells[:9], video.cells)

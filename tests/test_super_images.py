@@ -9,7 +9,7 @@ from qasir.errors import InvalidInput
 from qasir.super_images import cell_edges, stack, tile, window_spans, windows
 from qasir.types import Frame, SuperImage
 from qasir.video import sample_frames
-from tests.fixtures.videos import PaintedVideo, painted_frame, painted_number
+from tests.support.videos import PaintedVideo, painted_frame, painted_number
 
 
 def flat_frames(count: int) -> list[Frame]:

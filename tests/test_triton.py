@@ -19,8 +19,8 @@ from qasir.search import ScorerInput
 from qasir.text import Tokenizer, Tokens
 from qasir.triton import Triton
 from qasir.types import Bool, Float16, Float32
-from tests.fixtures.triton import ROOT, RunningTriton
-from tests.fixtures.windows import Arrays, padded, pictures, window_of
+from tests.support.triton import ROOT, RunningTriton
+from tests.support.windows import Arrays, padded, pictures, window_of
 
 TOLERANCE = 1e-3
 UNPADDED = ["a dog and a cat in the house on a red ball of the blue car and a green dog runs on"]

@@ -15,8 +15,8 @@ from qasir.manifest import read_manifest
 from qasir.search import ScorerInput
 from qasir.text import Tokenizer
 from qasir.triton import Triton
-from tests.fixtures.triton import ROOT, RunningTriton
-from tests.fixtures.videos import write_painted
+from tests.support.triton import ROOT, RunningTriton
+from tests.support.videos import write_painted
 
 TEXT = "a red ball on the house"
 PROTOCOLS = (tritonclient.grpc, tritonclient.http)

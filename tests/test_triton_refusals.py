@@ -15,8 +15,8 @@ from qasir.manifest import read_manifest
 from qasir.text import Tokenizer, Tokens
 from qasir.triton import ENSEMBLES, KEY_HEADER, MODELS, Triton
 from qasir.types import Float32
-from tests.fixtures.triton import RunningTriton
-from tests.fixtures.windows import padded, pictures
+from tests.support.triton import RunningTriton
+from tests.support.windows import padded, pictures
 
 TOLERANCE = 1e-3
 

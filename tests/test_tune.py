@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qasir.errors import CorruptArtifact, InvalidInput, NotFound
 from qasir.tune import (
     Candidate,
-    Wish,
+    TuneGoal,
     choose,
     describe,
     expected,
@@ -152,18 +152,18 @@ def test_a_hybrid_query_encodes_its_best_videos_again(results: Path) -> None:
 @pytest.mark.parametrize(
     ("wish", "grid_size", "mode"),
     [
-        (Wish(budget=30.0), 1, "accurate"),
-        (Wish(budget=29.9), 2, "accurate"),
-        (Wish(budget=9.0), 4, "accurate"),
-        (Wish(budget=9.0, query_seconds=3.0), 4, "hybrid"),
-        (Wish(min_recall=55.0), 2, "accurate"),
-        (Wish(min_recall=56.0), 1, "accurate"),
-        (Wish(min_recall=30.0, at=1), 1, "accurate"),
-        (Wish(budget=15.0, min_recall=50.0), 2, "accurate"),
+        (TuneGoal(budget=30.0), 1, "accurate"),
+        (TuneGoal(budget=29.9), 2, "accurate"),
+        (TuneGoal(budget=9.0), 4, "accurate"),
+        (TuneGoal(budget=9.0, query_seconds=3.0), 4, "hybrid"),
+        (TuneGoal(min_recall=55.0), 2, "accurate"),
+        (TuneGoal(min_recall=56.0), 1, "accurate"),
+        (TuneGoal(min_recall=30.0, at=1), 1, "accurate"),
+        (TuneGoal(budget=15.0, min_recall=50.0), 2, "accurate"),
     ],
 )
 def test_the_best_within_the_budget_or_the_cheapest_that_suffices(
-    results: Path, wish: Wish, grid_size: int, mode: str
+    results: Path, wish: TuneGoal, grid_size: int, mode: str
 ) -> None:
     chosen = choose(read_candidates(results), wish)
     assert (chosen.grid_size, chosen.mode) == (grid_size, mode)
@@ -193,11 +193,11 @@ def test_what_is_expected_and_what_to_write_is_told() -> None:
 def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:
     candidates = read_candidates(results)
     with pytest.raises(NotFound, match=r"video-hour in 5 s; the cheapest needs 8 s: N = 4"):
-        choose(candidates, Wish(budget=5.0))
+        choose(candidates, TuneGoal(budget=5.0))
     with pytest.raises(NotFound, match=r"R@5 90; the nearest has 60\.0: N = 1, R = 224, 1 fps"):
-        choose(candidates, Wish(min_recall=90.0))
+        choose(candidates, TuneGoal(min_recall=90.0))
     with pytest.raises(NotFound, match=r"R@1 50 within 15 s .* nearest has 27\.5: N = 2"):
-        choose(candidates, Wish(budget=15.0, min_recall=50.0, at=1))
+        choose(candidates, TuneGoal(budget=15.0, min_recall=50.0, at=1))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:
 )
 def test_a_wish_nobody_can_grant_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        Wish(**changes)
+        TuneGoal(**changes)
 
 
 def test_missing_and_broken_files_name_the_next_step(results: Path, tmp_path: Path) -> None:
@@ -251,13 +251,13 @@ def test_nothing_on_the_front_is_beaten(points: list[tuple[int, int]]) -> None:
 def test_the_chosen_one_is_always_listed() -> None:
     cheap = replace(CANDIDATE, ingest_seconds=1.0, r10=90.0)
     chosen = replace(CANDIDATE, ingest_seconds=2.0, r5=50.0)
-    assert choose([cheap, chosen], Wish(min_recall=40.0)) == chosen
-    assert shortlist([cheap, chosen], chosen, Wish(min_recall=40.0)) == [cheap, chosen]
+    assert choose([cheap, chosen], TuneGoal(min_recall=40.0)) == chosen
+    assert shortlist([cheap, chosen], chosen, TuneGoal(min_recall=40.0)) == [cheap, chosen]
 
 
 def test_what_a_query_takes_too_long_for_is_not_compared() -> None:
     slow = replace(CANDIDATE, ingest_seconds=1.0, query_seconds=2.0, r5=90.0)
     chosen = replace(CANDIDATE, ingest_seconds=2.0, r5=50.0)
-    assert shortlist([slow, chosen], chosen, Wish(budget=9.0)) == [chosen]
-    patient = Wish(budget=9.0, query_seconds=2.0)
+    assert shortlist([slow, chosen], chosen, TuneGoal(budget=9.0)) == [chosen]
+    patient = TuneGoal(budget=9.0, query_seconds=2.0)
     assert shortlist([slow, chosen], chosen, patient) == [slow, chosen]

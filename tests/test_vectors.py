@@ -7,7 +7,7 @@ import pytest
 
 from qasir.errors import CorruptArtifact
 from qasir.vectors import VideoVectors, read_vectors, widen, write_vectors
-from tests.fixtures.vectors import PASSPORT, random_video
+from tests.support.vectors import SPEC, random_video
 
 
 def video(frames: int = 10) -> VideoVectors:
@@ -18,7 +18,7 @@ def video(frames: int = 10) -> VideoVectors:
 def test_round_trip(tmp_path: Path) -> None:
     write_vectors(video(), tmp_path / "deep" / "a.npz")
     found = read_vectors(tmp_path / "deep" / "a.npz")
-    assert found.passport == PASSPORT
+    assert found.spec == SPEC
     for name in ("units", "mask", "times"):
         np.testing.assert_array_equal(getattr(found, name), getattr(video(), name))
     assert found.units.dtype == np.float16
@@ -37,9 +37,9 @@ def test_every_cut_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_of_super_images_alone_is_refused(tmp_path: Path) -> None:
     """What the format was before cells: the arrays of today are not in it."""
-    passport = np.frombuffer(PASSPORT.model_dump_json().encode(), np.uint8)
+    spec = np.frombuffer(SPEC.model_dump_json().encode(), np.uint8)
     mask, times, vectors = video().mask, video().times, video().super_images
-    np.savez(tmp_path / "old.npz", passport=passport, vectors=vectors, mask=mask, times=times)
+    np.savez(tmp_path / "old.npz", spec=spec, vectors=vectors, mask=mask, times=times)
     with pytest.raises(CorruptArtifact, match=r"old\.npz is no vector file.*ingest again"):
         read_vectors(tmp_path / "old.npz")
 
@@ -53,13 +53,13 @@ def test_parts_that_do_not_belong_together() -> None:
         (whole.super_images, whole.mask, whole.times),
     ):
         with pytest.raises(CorruptArtifact, match="N = 2"):
-            VideoVectors(PASSPORT, units, mask, times)
+            VideoVectors(SPEC, units, mask, times)
 
 
 def test_a_video_has_frames() -> None:
     nothing = np.zeros_like(video().mask)
     with pytest.raises(CorruptArtifact, match="none of 12 cells is real"):
-        VideoVectors(PASSPORT, video().units, nothing, video().times)
+        VideoVectors(SPEC, video().units, nothing, video().times)
 
 
 def test_views_are_in_order_and_leave_padding_out() -> None:

@@ -21,7 +21,7 @@ from qasir.errors import (
     VideoTooLong,
 )
 from qasir.video import Limits, probe, sample_frames
-from tests.fixtures.videos import PaintedVideo, painted_number, write_painted
+from tests.support.videos import PaintedVideo, painted_number, write_painted
 
 
 def numbers(path: Path, fps: float = 1.0) -> list[int]:

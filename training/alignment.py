@@ -122,7 +122,7 @@ def fit_familiarity(text: TextAdapter, captions: Tensor, unseen: Tensor) -> None
     mean, directions, _ = principal(captions, familiarity.directions.shape[1])
     familiarity.mean.copy_(mean)
     familiarity.directions[:, : directions.shape[1]] = directions
-    found = familiarity.strangeness(unseen).flatten()
+    found = familiarity.ood_score(unseen).flatten()
     low, high = found.quantile(FAMILIAR_QUANTILE), found.max()
     familiarity.edges.copy_(torch.stack([low, torch.maximum(high, low + 1e-3)]))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.modeling.retriever import Retriever
 from qasir.super_images import window_spans
 from qasir.types import Float16, Float32
@@ -12,20 +12,20 @@ from training.features import VideoFeatures
 
 
 def encode_units(
-    retriever: Retriever, video: VideoFeatures, window: int, overlap: int, passport: Passport
+    retriever: Retriever, video: VideoFeatures, window: int, overlap: int, spec: EmbeddingSpec
 ) -> VideoVectors:
     """Units of one video, by the windows in which a service encodes it."""
     parts: list[Float16] = []
     for span in window_spans(len(video), window, overlap):
         units = _encode_window(retriever, video, slice(span.begin, span.end))
         parts.append(units[span.keep])
-    return VideoVectors(passport, np.concatenate(parts), video.mask, video.times)
+    return VideoVectors(spec, np.concatenate(parts), video.mask, video.times)
 
 
 @torch.inference_mode()
 def _encode_window(retriever: Retriever, video: VideoFeatures, rows: slice) -> Float16:
     """float16 [S', 1+P, D] of super images `rows`, encoded as one window."""
-    side = video.passport.grid_size
+    side = video.spec.grid_size
     features = torch.from_numpy(video.features[rows].astype(np.float32))
     mask = torch.from_numpy(video.mask[rows]).view(-1, side, side)
     device = device_of(retriever)

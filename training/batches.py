@@ -125,7 +125,7 @@ class CachedSource:
     @torch.inference_mode()
     def _known_units(self, video_id: str, video: VideoFeatures) -> Tensor:
         """Kept as float16: a third of what the features take."""
-        key = video.passport.grid_size, video_id
+        key = video.spec.grid_size, video_id
         if key not in self._known:
             rows = torch.from_numpy(video.features).flatten(0, 1)
             parts = torch.split(rows, KNOWN_ROWS)

@@ -15,7 +15,7 @@ from typing import Literal
 from qasir.artifacts import whole_file
 from qasir.config import EvaluateParams, IndexUnit
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import blend
 from qasir.types import Float32
 from training.measures import objective, rank_scores
@@ -25,7 +25,7 @@ from training.progress import progress_bar
 from training.scores import BranchSetting, score_branch
 
 # Where there is no validation split at all (TVR without its train file).
-DEFAULT = Branches(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
+DEFAULT = ScoreFusion(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
 WEIGHTS = tuple(step / 10 for step in range(11))
 
 Knob = Literal["super_image_tau", "cell_tau", "super_image_weight"]
@@ -46,14 +46,14 @@ class Curve:
 class BranchChoice:
     """The chosen branches by N, on what, and the curves they were read from."""
 
-    branches: Mapping[int, Branches]
+    branches: Mapping[int, ScoreFusion]
     chosen_on: str
     curves: tuple[Curve, ...]
 
 
 def choose_branches(parts: Sequence[Part], params: EvaluateParams) -> BranchChoice:
     """Choose for every validation part; where a part has no query, the default stands."""
-    chosen: dict[int, Branches] = {}
+    chosen: dict[int, ScoreFusion] = {}
     curves: list[Curve] = []
     with progress_bar("choosing branches", len(parts)) as advance:
         for part in parts:
@@ -65,7 +65,7 @@ def choose_branches(parts: Sequence[Part], params: EvaluateParams) -> BranchChoi
     return BranchChoice(chosen, "validation" if curves else "default", tuple(curves))
 
 
-def _choose(part: Part, params: EvaluateParams) -> tuple[Branches, list[Curve]]:
+def _choose(part: Part, params: EvaluateParams) -> tuple[ScoreFusion, list[Curve]]:
     pools = [
         (str(name), pool)
         for name, pool in long_pools(part.videos, part.filler, params.lengths, params.seed)
@@ -76,7 +76,7 @@ def _choose(part: Part, params: EvaluateParams) -> tuple[Branches, list[Curve]]:
     super_image_tau, cell_tau = (best_value(curves, TAUS[unit]) for unit in TAUS)
     curves += [table.weight_curve(super_image_tau, cell_tau) for table in tables]
     weight = best_value(curves, "super_image_weight")
-    branches = Branches(
+    branches = ScoreFusion(
         super_image_weight=weight, super_image_tau=super_image_tau, cell_tau=cell_tau
     )
     return branches, curves
@@ -111,7 +111,7 @@ class Tables:
         whole, cells = self.scores["super-image"][super_image_tau], self.scores["cell"][cell_tau]
         values = {}
         for weight in WEIGHTS:
-            branches = Branches(
+            branches = ScoreFusion(
                 super_image_weight=weight, super_image_tau=super_image_tau, cell_tau=cell_tau
             )
             values[weight] = self._objective(blend(whole, cells, branches))
@@ -139,7 +139,7 @@ def mean_curve(curves: Sequence[Curve]) -> dict[float, float]:
     return {value: sum(c.values[value] for c in curves) / len(curves) for value in curves[0].values}
 
 
-def write_branches(branches: Mapping[str, Mapping[int, Branches]], path: Path) -> None:
+def write_branches(branches: Mapping[str, Mapping[int, ScoreFusion]], path: Path) -> None:
     """Write {variant: {N: branches}}."""
     plain = {
         variant: {str(n): branch.model_dump() for n, branch in sorted(by_grid.items())}
@@ -149,7 +149,7 @@ def write_branches(branches: Mapping[str, Mapping[int, Branches]], path: Path) -
         file.write(json.dumps(plain, indent=1).encode() + b"\n")
 
 
-def read_branches(path: Path, variant: str) -> dict[int, Branches]:
+def read_branches(path: Path, variant: str) -> dict[int, ScoreFusion]:
     """The branches of one variant by N.
 
     Raises:
@@ -157,7 +157,7 @@ def read_branches(path: Path, variant: str) -> dict[int, Branches]:
     """
     try:
         by_grid = json.loads(path.read_bytes())[variant]
-        return {int(n): Branches.model_validate(branch) for n, branch in by_grid.items()}
+        return {int(n): ScoreFusion.model_validate(branch) for n, branch in by_grid.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptArtifact(
             f"{path}, variant '{variant}': {error!r}; run `dvc repro evaluate`"

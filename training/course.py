@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Epoch:
     number: int
     loss: float | None
     objectives: Mapping[int, float]
-    branches: Mapping[int, Branches]
+    branches: Mapping[int, ScoreFusion]
     logit_scale: float
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 from qasir.artifacts import whole_file
 from qasir.config import Params, load_params
 from qasir.errors import InvalidInput
-from qasir.manifest import Passport, Preprocessing, fingerprint
+from qasir.manifest import EmbeddingSpec, Preprocessing, fingerprint
 from qasir.modeling.backbones import Backbone, load_backbone, tensors_digest
 from qasir.types import Float16
 from training.dataset import SPLITS, find_videos, read_split
@@ -44,8 +44,8 @@ class Report:
 class Assembly:
     """Collects the parts of the videos in flight until each is whole."""
 
-    def __init__(self, passport: Passport, tower: ImageTower) -> None:
-        self._passport = passport
+    def __init__(self, spec: EmbeddingSpec, tower: ImageTower) -> None:
+        self._spec = spec
         self._tower = tower
         self._parts: dict[str, list[tuple[Part, Float16]]] = {}
 
@@ -58,7 +58,7 @@ class Assembly:
         """The whole video; it is in flight no longer."""
         parts = self._parts.pop(video_id)
         return VideoFeatures(
-            self._passport,
+            self._spec,
             np.concatenate([features for _, features in parts]),
             np.concatenate([part.batch.mask for part, _ in parts]),
             np.concatenate([part.batch.times for part, _ in parts]),
@@ -68,10 +68,10 @@ class Assembly:
         self._parts.pop(video_id, None)
 
 
-def passport_of(backbone: Backbone, sampling: Sampling) -> Passport:
+def spec_of(backbone: Backbone, sampling: Sampling) -> EmbeddingSpec:
     """What the features of one sampling are made with: a window of one super image, F' numbers."""
     weights = tensors_digest(backbone.image_tower.state_dict())
-    return Passport(
+    return EmbeddingSpec(
         fingerprint=fingerprint(weights, Preprocessing(), backbone.feature_dim, window=1),
         grid_size=sampling.grid_size,
         resolution=sampling.resolution,
@@ -88,14 +88,14 @@ def encode(
         InvalidInput: not one video of the dataset is in `videos`, or the backbone does not
             read this R.
     """
-    cache = FeatureCache(folder, passport_of(backbone, sampling))
+    cache = FeatureCache(folder, spec_of(backbone, sampling))
     wanted = [video.video_id for split in SPLITS for video in read_split(dataset, split).videos]
     files = _locate(wanted, videos)
     report = Report(len(wanted), missing=[i for i in wanted if i not in files])
     todo = {i: path for i, path in files.items() if not cache.holds(i, path)}
     if todo:
         tower = open_image_tower(backbone, sampling.resolution, sampling.grid_size)
-        _encode_all(todo, Assembly(cache.passport, tower), cache, sampling, report)
+        _encode_all(todo, Assembly(cache.spec, tower), cache, sampling, report)
     report.encoded = len(files) - len(report.broken)
     cache.finish(set(files) - set(report.broken))
     _write_report(report, folder)

@@ -1,6 +1,6 @@
 """`data/features/<N>`: one feature file a video, resumable, never mixed with another model's.
 
-passport.json says what made the features: another passport empties the folder.
+spec.json says what made the features: another spec empties the folder.
 encoded.jsonl says which video file each came from: a replaced video is encoded again.
 """
 
@@ -10,20 +10,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from qasir.artifacts import whole_file
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from training.features import VideoFeatures, read_features, write_features
 
-PASSPORT_NAME = "passport.json"
+PASSPORT_NAME = "spec.json"
 JOURNAL_NAME = "encoded.jsonl"
 EDGE_BYTES = 1 << 20
 
 
 class FeatureCache:
-    """The features of one passport in a folder."""
+    """The features of one spec in a folder."""
 
-    def __init__(self, folder: Path, passport: Passport) -> None:
+    def __init__(self, folder: Path, spec: EmbeddingSpec) -> None:
         self.folder = folder
-        self.passport = passport
+        self.spec = spec
         self._sources: dict[str, str] = {}
         if self._passport_matches():
             self._sources = self._read_journal()
@@ -59,14 +59,14 @@ class FeatureCache:
 
     def _passport_matches(self) -> bool:
         path = self.folder / PASSPORT_NAME
-        return path.is_file() and path.read_text() == _passport_text(self.passport)
+        return path.is_file() and path.read_text() == _passport_text(self.spec)
 
     def _start_over(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             path.unlink()
         with whole_file(self.folder / PASSPORT_NAME) as file:
-            file.write(_passport_text(self.passport).encode())
+            file.write(_passport_text(self.spec).encode())
 
     def _write_journal(self) -> None:
         with whole_file(self.folder / JOURNAL_NAME) as journal:
@@ -105,8 +105,8 @@ def source_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _passport_text(passport: Passport) -> str:
-    return passport.model_dump_json(indent=2) + "\n"
+def _passport_text(spec: EmbeddingSpec) -> str:
+    return spec.model_dump_json(indent=2) + "\n"
 
 
 def _journal_line(video_id: str, digest: str) -> str:

@@ -1,4 +1,4 @@
-"""One video's features with their passport, in memory and as an immutable file.
+"""One video's features with their spec, in memory and as an immutable file.
 
 Features are what a frozen image tower says, before anything that is chosen or trained: so
 one cache serves every retriever of a backbone.
@@ -12,7 +12,7 @@ import numpy as np
 
 from qasir.artifacts import whole_file
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.types import Bool, Float16, Float64, Int64
 
 
@@ -24,13 +24,13 @@ class VideoFeatures:
     where padded; mask: bool [S, P]; times: float64 [S, P, 2], [start, end) of every cell.
     """
 
-    passport: Passport
+    spec: EmbeddingSpec
     features: Float16
     mask: Bool
     times: Float64
 
     def __post_init__(self) -> None:
-        count, cells = len(self.mask), self.passport.grid_size**2
+        count, cells = len(self.mask), self.spec.grid_size**2
         if (
             self.features.shape[:-1] != (count, 1 + cells)
             or self.mask.shape != (count, cells)
@@ -38,7 +38,7 @@ class VideoFeatures:
         ):
             raise CorruptArtifact(
                 f"features {self.features.shape}, mask {self.mask.shape} and times "
-                f"{self.times.shape} do not belong together at N = {self.passport.grid_size}"
+                f"{self.times.shape} do not belong together at N = {self.spec.grid_size}"
             )
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ def write_features(video: VideoFeatures, path: Path) -> None:
     with whole_file(path) as file:
         np.savez(
             file,
-            passport=np.frombuffer(video.passport.model_dump_json().encode(), np.uint8),
+            spec=np.frombuffer(video.spec.model_dump_json().encode(), np.uint8),
             features=video.features,
             mask=video.mask,
             times=video.times,
@@ -73,8 +73,8 @@ def read_features(path: Path) -> VideoFeatures:
     try:
         # The file is opened here: np.load leaves one it cannot read open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            passport = Passport.model_validate_json(arrays["passport"].tobytes())
-            return VideoFeatures(passport, arrays["features"], arrays["mask"], arrays["times"])
+            spec = EmbeddingSpec.model_validate_json(arrays["spec"].tobytes())
+            return VideoFeatures(spec, arrays["features"], arrays["mask"], arrays["times"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifact(
             f"{path} is no feature file: {error}; remove it, then run `dvc repro encode`"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qasir.config import MAX_GRID_SIZE, FinetuneParams
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.modeling.adapters import TextAdapter
 from qasir.modeling.retriever import Retriever
 from qasir.modeling.temporal_encoder import TemporalEncoder
@@ -53,10 +53,10 @@ class LearnedBranches(nn.Module):
         """Put w_N, from 0 to 1, where it was learned."""
         self.logit[grid_size] = torch.tensor(weight).logit()
 
-    def at(self, grid_size: int) -> Branches:
+    def at(self, grid_size: int) -> ScoreFusion:
         """As they would be served."""
         super_image_tau, cell_tau = self.taus(grid_size)
-        return Branches(
+        return ScoreFusion(
             super_image_weight=self.super_image_weight(grid_size).item(),
             super_image_tau=super_image_tau.item(),
             cell_tau=cell_tau.item(),

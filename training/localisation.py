@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.moments import moments
 from qasir.types import Float64
 from training.dataset import Query
@@ -20,7 +20,7 @@ def localisation_row(variant: Variant, grid_size: int, overlaps: Float64) -> Loc
     )
 
 
-def overlaps_of(part: Part, branches: Branches) -> Float64:
+def overlaps_of(part: Part, branches: ScoreFusion) -> Float64:
     """IoU [Q] of every query's moment and the first one found in its video.
 
     A query whose video could not be encoded has an IoU of 0.

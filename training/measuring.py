@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from qasir.config import Params
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.modeling.retriever import Retriever
 from qasir.scoring import Pooling
 from qasir.types import Int64
@@ -41,7 +41,7 @@ class Subject:
         return self._part(self.corpus.features[self.grid_size], filler=True)
 
     @property
-    def branches(self) -> Branches:
+    def branches(self) -> ScoreFusion:
         return self.retriever.branches[self.grid_size]
 
     def sparse_part(self) -> Part | None:
@@ -82,7 +82,7 @@ def _study_rows(
     part: Part,
     sampling: Sampling,
     units: Sequence[Unit],
-    branches: Branches,
+    branches: ScoreFusion,
     ranks: dict[str, Int64],
 ) -> Iterator[StudyRow]:
     """Rows of every unit and pooling; their ranks go into `ranks`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qasir.config import EncodeParams
-from qasir.manifest import Passport, Preprocessing, fingerprint
+from qasir.manifest import EmbeddingSpec, Preprocessing, fingerprint
 from qasir.modeling.backbones import tensors_digest
 from qasir.modeling.retriever import Retriever
 from qasir.types import Float32, Int64
@@ -65,8 +65,8 @@ def part_of(
     weights = tensors_digest(retriever.state_dict())
 
     def encode(video: VideoFeatures) -> VideoVectors:
-        passport = _passport(video.passport, weights, retriever.dim, params.window)
-        return encode_units(retriever, video, params.window, params.window_overlap, passport)
+        spec = _spec(video.spec, weights, retriever.dim, params.window)
+        return encode_units(retriever, video, params.window, params.window_overlap, spec)
 
     train = features.splits["train"].values() if filler else ()
     return Part(
@@ -78,7 +78,7 @@ def part_of(
     )
 
 
-def _passport(features: Passport, weights: str, dim: int, window: int) -> Passport:
+def _spec(features: EmbeddingSpec, weights: str, dim: int, window: int) -> EmbeddingSpec:
     """Units of two retrievers never meet in one index, here as little as in the service."""
     made_by = fingerprint(features.fingerprint + weights, Preprocessing(), dim, window)
     return features.model_copy(update={"fingerprint": made_by})

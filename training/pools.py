@@ -98,7 +98,7 @@ def long_pools(
 
 
 def deal(videos: Sequence[VideoVectors], seed: int) -> Filler | None:
-    """Shuffle the super images of videos of one passport into blocks; None where there are none."""
+    """Shuffle the super images of videos of one spec into blocks; None where there are none."""
     if not videos:
         return None
     joined = join(videos)
@@ -108,9 +108,9 @@ def deal(videos: Sequence[VideoVectors], seed: int) -> Filler | None:
 
 
 def join(videos: Sequence[VideoVectors]) -> VideoVectors:
-    """All super images of several videos of one passport, one after the other."""
+    """All super images of several videos of one spec, one after the other."""
     return VideoVectors(
-        videos[0].passport,
+        videos[0].spec,
         np.concatenate([video.units for video in videos]),
         np.concatenate([video.mask for video in videos]),
         np.concatenate([video.times for video in videos]),

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from qasir.config import IndexUnit
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import EPSILON, Pooling, blend
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
@@ -35,7 +35,7 @@ class Setting:
 
     unit: Unit
     pooling: Pooling
-    branches: Branches
+    branches: ScoreFusion
 
     @property
     def branch_settings(self) -> tuple["BranchSetting", ...]:

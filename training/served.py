@@ -9,7 +9,7 @@ import numpy as np
 
 from qasir.config import IndexUnit
 from qasir.index import Index
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.search import Recalled, rerank
 from qasir.types import Float32, Int64
 from training.dataset import Query
@@ -22,7 +22,7 @@ CANDIDATES = 50
 
 
 def served_ranks(
-    part: Part, branches: Branches, index_unit: IndexUnit, candidates: int = CANDIDATES
+    part: Part, branches: ScoreFusion, index_unit: IndexUnit, candidates: int = CANDIDATES
 ) -> Int64:
     """Rank [Q] of every query's video in a search of mode `accurate`."""
     ids, recalled = recall_scores(part, branches, index_unit)
@@ -32,10 +32,12 @@ def served_ranks(
     return rerank_all(part.queries, ids, recalled, rescored, candidates)
 
 
-def recall_scores(part: Part, branches: Branches, unit: IndexUnit) -> tuple[Sequence[str], Float32]:
+def recall_scores(
+    part: Part, branches: ScoreFusion, unit: IndexUnit
+) -> tuple[Sequence[str], Float32]:
     """Video ids and scores [Q, V] of an index over one unit."""
     first = next(iter(part.videos.values()))
-    index = Index(first.passport, first.units.shape[-1], unit)
+    index = Index(first.spec, first.units.shape[-1], unit)
     for video_id, video in part.videos.items():
         index.put(video_id, video)
     return index.scores(part.query_vectors, branches.tau(unit))

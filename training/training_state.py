@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qasir.artifacts import whole_file
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from training.course import Epoch
 
 
@@ -56,5 +56,5 @@ def _plain(epoch: Epoch) -> dict[str, Any]:
 
 
 def _epoch(row: dict[str, Any]) -> Epoch:
-    branches = {n: Branches.model_validate(b) for n, b in row["branches"].items()}
+    branches = {n: ScoreFusion.model_validate(b) for n, b in row["branches"].items()}
     return Epoch(**row | {"branches": branches})

@@ -14,21 +14,21 @@ from typing import Protocol
 import structlog
 
 from qasir.errors import QasirError
-from qasir.manifest import Passport
-from service import metrics
-from service.engine.generations import Activation, Generations
-from service.ingest.course import Course, JobLost, Stopping
+from qasir.manifest import EmbeddingSpec
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.jobs import JobError
 from service.ingest.encode import Encoding, VideoEncoder, write_files
+from service.ingest.progress import JobLost, ProgressReporter, Stopping
+from service.models.active_model import ActiveModel, FindActiveModel
+from service.models.deployment import Serving
+from service.models.rollout import Activation, Generations
+from service.models.store import ModelStore
+from service.observability import metrics
+from service.observability.telemetry import Telemetry
+from service.observability.tracing import job_span
 from service.settings import Settings
-from service.store.active_model import ActiveModel, FindActiveModel
-from service.store.catalogue import Catalogue
-from service.store.checkpoints import Checkpoint
-from service.store.jobs import JobError
-from service.store.media import MediaStore
-from service.store.models import ModelStore
-from service.store.serving import Serving
-from service.telemetry import Telemetry
-from service.tracing import job_span
+from service.storage.checkpoints import Checkpoint
+from service.storage.media import MediaStore
 
 # Where there is nothing to do, and nothing has changed, it is not looked for all the time.
 REST_SECONDS = 2.0
@@ -45,11 +45,11 @@ class BuildEncoder(VideoEncoder, Protocol):
 
 @dataclass(frozen=True)
 class Build:
-    """One video to encode with one model, under some of its passports."""
+    """One video to encode with one model, under some of its specs."""
 
     video_id: str
     model: ActiveModel
-    passports: Sequence[Passport]
+    specs: Sequence[EmbeddingSpec]
 
 
 class Builder:
@@ -103,11 +103,11 @@ class Builder:
     def _requested(self, active: ActiveModel) -> Build | None:
         if active.fine is None:
             return None
-        passport = active.fine.passport
-        video_id = self._encodings.next_requested(passport)
+        spec = active.fine.spec
+        video_id = self._encodings.next_requested(spec)
         if video_id is None or not self._triton.ready(active.fine.model.version):
             return None
-        return Build(video_id, active.fine.model, [passport])
+        return Build(video_id, active.fine.model, [spec])
 
     def _builds(self, serving: Serving) -> Iterator[Build]:
         first = (serving.active, *([serving.then] if serving.then else []))
@@ -115,16 +115,16 @@ class Builder:
         for version in dict.fromkeys([*first, *serving.kept]):
             if (model := known.get(version)) is None:
                 continue
-            wanted = model.manifest.passports
+            wanted = model.manifest.specs
             video_id = self._encodings.next_missing(wanted)
             # One that Triton does not serve yet must not keep the others waiting.
             if video_id is not None and self._triton.ready(version):
-                held = {file.passport for file in self._catalogue.vector_files(video_id)}
+                held = {file.spec for file in self._catalogue.vector_files(video_id)}
                 yield Build(video_id, model, [p for p in wanted if p not in held])
 
     def _run(self, build: Build) -> None:
         begin = time.perf_counter()
-        if not self._encodings.begin(build.video_id, build.passports, self._settings.job_attempts):
+        if not self._encodings.begin(build.video_id, build.specs, self._settings.job_attempts):
             return
         with job_span("build", None) as span:
             outcome = self._outcome(build)
@@ -145,11 +145,11 @@ class Builder:
         except JobLost:
             return "lost"
         except Stopping:
-            self._encodings.put_off(build.video_id, build.passports)
+            self._encodings.put_off(build.video_id, build.specs)
             return "put off"
         except QasirError as error:
             if error.retryable:
-                self._encodings.put_off(build.video_id, build.passports)
+                self._encodings.put_off(build.video_id, build.specs)
                 return "put off"
             return self._fail(build, error)
         except Exception as error:  # one video's fault must not end the worker
@@ -162,19 +162,19 @@ class Builder:
         drawn = {
             file.grid_size
             for file in self._catalogue.vector_files(video_id)
-            if file.fps == build.passports[0].fps
+            if file.fps == build.specs[0].fps
         }
         encoding = Encoding(
             self._settings,
             self._media,
             self._triton,
             build.model,
-            build.passports,
+            build.specs,
             self._telemetry,
             self._stop,
             drawn,
         )
-        course = Course(lambda _: self._exists(video_id), self._stop.is_set)
+        course = ProgressReporter(lambda _: self._exists(video_id), self._stop.is_set)
         encoded = encoding.run(video_id, course)
         files = write_files(encoded, video_id, self._media)
         if not self._encodings.commit(video_id, files):
@@ -193,7 +193,7 @@ class Builder:
         if not self._exists(build.video_id):
             return "lost"
         reason = JobError(error.code, str(error), error.retryable)
-        self._encodings.fail(build.video_id, build.passports, reason)
+        self._encodings.fail(build.video_id, build.specs, reason)
         self._media.tidy(build.video_id, lambda: self._catalogue.vector_files(build.video_id))
         return "failed"
 
@@ -201,8 +201,8 @@ class Builder:
         """Activate the generation that was to follow once it is complete; whether it was."""
         if serving.then is None:
             return False
-        wanted = self._store.get(serving.then).manifest.passports
-        if self._encodings.census(wanted).missing:
+        wanted = self._store.get(serving.then).manifest.specs
+        if self._encodings.coverage(wanted).missing:
             return False
         try:
             self._generations.activate(Activation(serving.then))

@@ -28,9 +28,9 @@ from qasir.errors import QasirError
 from qasir.super_images import SuperImageBatch, tile, windows
 from qasir.types import Frame, VideoInfo
 from qasir.video import Limits, probe, sample_frames
-from service.logs import configure_logs
-from service.store.sheets import write_sheets
-from service.telemetry import Stopwatch
+from service.observability.logs import configure_logs
+from service.observability.telemetry import Stopwatch
+from service.storage.previews import write_previews
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class GridPlan:
 
     grid_size: int
     resolution: int
-    sheets: Path | None
+    previews: Path | None
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _decode(plan: DecodePlan, send: Callable[[Message], None]) -> None:
     with watch.stage("probe"):
         info = probe(plan.path, plan.limits)
         send(Probed(info))
-    lanes = [Lane(grid, plan, send) for grid in plan.grids]
+    lanes = [GridPipeline(grid, plan, send) for grid in plan.grids]
     with ThreadPoolExecutor(len(lanes)) as threads:
         running = [threads.submit(lane.run) for lane in lanes]
         count = 0
@@ -157,7 +157,7 @@ def _decode(plan: DecodePlan, send: Callable[[Message], None]) -> None:
     send(Finished(info, count, watch.seconds["probe"], watch.seconds["decode"], tiled))
 
 
-class Lane:
+class GridPipeline:
     """One grid size's way from frames to windows, in a thread of its own."""
 
     def __init__(self, grid: GridPlan, plan: DecodePlan, send: Callable[[Message], None]) -> None:
@@ -192,8 +192,8 @@ class Lane:
     def _run(self) -> None:
         size = self.grid.grid_size
         frames = timed(iter(self._frames.get, None), self._watch, "wait")
-        if self.grid.sheets is not None:
-            frames = write_sheets(frames, size, self.grid.sheets)
+        if self.grid.previews is not None:
+            frames = write_previews(frames, size, self.grid.previews)
         images = timed(tile(frames, size, self.grid.resolution), self._watch, "tile")
         for window in windows(images, self._plan.window, self._plan.window_overlap):
             self._send(DecodedWindow(size, window.batch, window.keep))

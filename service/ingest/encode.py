@@ -12,13 +12,13 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from tenacity.nap import sleep_using_event
 
 from qasir.errors import ModelUnavailable, Overloaded
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.super_images import SuperImageBatch
 from qasir.types import Bool, Float16, Float32, Float64, Uint8
 from qasir.vectors import VideoVectors, write_vectors
 from qasir.video import Limits
-from service import metrics
-from service.ingest.course import Course
+from service.canary.windows import StoredWindow, WindowStore
+from service.catalogue.videos import VectorFile
 from service.ingest.decode import (
     Decoded,
     DecodedWindow,
@@ -27,15 +27,15 @@ from service.ingest.decode import (
     GridPlan,
     Probed,
 )
-from service.ingest.decoder import Decoder
+from service.ingest.decode_process import Decoder
+from service.ingest.progress import ProgressReporter
+from service.models.active_model import ActiveModel
+from service.observability import metrics
+from service.observability.telemetry import Stopwatch, Telemetry
+from service.observability.tracing import past_span
 from service.settings import Settings
-from service.store.active_model import ActiveModel
-from service.store.checkpoints import Checkpoint
-from service.store.media import MediaStore
-from service.store.videos import VectorFile
-from service.store.windows import StoredWindow, WindowStore
-from service.telemetry import Stopwatch, Telemetry
-from service.tracing import past_span
+from service.storage.checkpoints import Checkpoint
+from service.storage.media import MediaStore
 
 
 class VideoEncoder(Protocol):
@@ -70,9 +70,9 @@ class _Parts:
         self.masks.append(window.batch.mask[window.keep])
         self.times.append(window.batch.times[window.keep])
 
-    def vectors(self, passport: Passport) -> VideoVectors:
+    def vectors(self, spec: EmbeddingSpec) -> VideoVectors:
         return VideoVectors(
-            passport,
+            spec,
             np.concatenate(self.units),
             np.concatenate(self.masks),
             np.concatenate(self.times),
@@ -80,7 +80,7 @@ class _Parts:
 
 
 class Encoding:
-    """Encodes videos with one model under passports of it, all of one fps.
+    """Encodes videos with one model under specs of it, all of one fps.
 
     drawn: grid sizes whose sheets are there already.
     """
@@ -91,7 +91,7 @@ class Encoding:
         media: MediaStore,
         triton: VideoEncoder,
         model: ActiveModel,
-        passports: Sequence[Passport],
+        specs: Sequence[EmbeddingSpec],
         telemetry: Telemetry,
         stop: threading.Event,
         drawn: Collection[int] = (),
@@ -102,20 +102,20 @@ class Encoding:
         self._triton = triton
         self._model = model
         self._telemetry = telemetry
-        self._passports = {passport.grid_size: passport for passport in passports}
-        self._fps = passports[0].fps
+        self._specs = {spec.grid_size: spec for spec in specs}
+        self._fps = specs[0].fps
         self._stop = stop
         self._drawn = drawn
 
-    def run(self, video_id: str, course: Course) -> EncodedVideo:
+    def run(self, video_id: str, course: ProgressReporter) -> EncodedVideo:
         """Decode a video and encode it window by window, but for those encoded before a stop.
 
         Raises:
             QasirError: the file is at fault, or Triton stayed away for too long.
             JobLost, Stopping: see `Course`.
         """
-        parts = {n: _Parts() for n in self._passports}
-        watches = {n: Stopwatch() for n in self._passports}
+        parts = {n: _Parts() for n in self._specs}
+        watches = {n: Stopwatch() for n in self._specs}
         checkpoint = Checkpoint(self._settings.folders, video_id)
         began = time.time()
         with Decoder(self._plan(video_id), self._settings.decode_stall_seconds) as decoder:
@@ -128,23 +128,23 @@ class Encoding:
                     case DecodedWindow():
                         size = message.grid_size
                         frames = message.batch.mask[message.keep].sum() / len(parts)
-                        passport, batch = self._passports[size], message.batch
-                        if (units := checkpoint.read(passport, batch)) is not None:
+                        spec, batch = self._specs[size], message.batch
+                        if (units := checkpoint.read(spec, batch)) is not None:
                             course.restored(frames)
                         else:
                             with watches[size].stage("encode"):
                                 units = self._units(batch, course)
-                            self._keep(checkpoint, passport, batch, units)
+                            self._keep(checkpoint, spec, batch, units)
                             course.encoded(frames)
                         parts[size].add(units, message)
                     case Finished():
                         finished = message
                         past_span("decode", began, **_decoded(message))
         for n, p in parts.items():
-            self._windows.keep(video_id, self._model.manifest, self._passports[n], p.last[-1])
+            self._windows.keep(video_id, self._model.manifest, self._specs[n], p.last[-1])
         return EncodedVideo(
             finished=finished,
-            vectors={n: p.vectors(self._passports[n]) for n, p in parts.items()},
+            vectors={n: p.vectors(self._specs[n]) for n, p in parts.items()},
             encode_seconds={n: watch.seconds["encode"] for n, watch in watches.items()},
         )
 
@@ -156,10 +156,10 @@ class Encoding:
             grids=tuple(
                 GridPlan(
                     n,
-                    passport.resolution,
-                    None if n in self._drawn else self._media.sheets(video_id, n, fps),
+                    spec.resolution,
+                    None if n in self._drawn else self._media.previews(video_id, n, fps),
                 )
-                for n, passport in self._passports.items()
+                for n, spec in self._specs.items()
             ),
             window=manifest.window,
             window_overlap=manifest.window_overlap,
@@ -168,14 +168,14 @@ class Encoding:
         )
 
     def _keep(
-        self, checkpoint: Checkpoint, passport: Passport, batch: SuperImageBatch, units: Float16
+        self, checkpoint: Checkpoint, spec: EmbeddingSpec, batch: SuperImageBatch, units: Float16
     ) -> None:
-        self._telemetry.count(metrics.WINDOWS, grid_size=str(passport.grid_size))
+        self._telemetry.count(metrics.WINDOWS, grid_size=str(spec.grid_size))
         # A window that is not full is the last, and the commit is next.
         if len(units) == self._model.manifest.window:
-            checkpoint.write(passport, batch, units)
+            checkpoint.write(spec, batch, units)
 
-    def _units(self, batch: SuperImageBatch, course: Course) -> Float16:
+    def _units(self, batch: SuperImageBatch, course: ProgressReporter) -> Float16:
         # A Triton that restarts costs patience, not the part of the video done so far.
         patiently = Retrying(
             retry=retry_if_exception_type((ModelUnavailable, Overloaded)),
@@ -208,16 +208,16 @@ def write_files(encoded: EncodedVideo, video_id: str, media: MediaStore) -> tupl
 def _write(
     encoded: EncodedVideo, vectors: VideoVectors, video_id: str, media: MediaStore
 ) -> VectorFile:
-    passport = vectors.passport
+    spec = vectors.spec
     unique = uuid.uuid4().hex[:8]
-    path = f"{video_id}/{passport.fingerprint}-n{passport.grid_size}-{unique}.npz"
+    path = f"{video_id}/{spec.fingerprint}-n{spec.grid_size}-{unique}.npz"
     write_vectors(vectors, media.vectors(path))
     return VectorFile(
         video_id=video_id,
-        fingerprint=passport.fingerprint,
-        grid_size=passport.grid_size,
-        resolution=passport.resolution,
-        fps=passport.fps,
+        fingerprint=spec.fingerprint,
+        grid_size=spec.grid_size,
+        resolution=spec.resolution,
+        fps=spec.fps,
         path=path,
         frames=encoded.finished.frames,
         super_images=len(vectors.units),

@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from qasir.errors import InvalidConfig
-from service.connect import find_active_model, open_triton, open_uploads
-from service.engine.generations import Generations
+from service.catalogue.catalogue import Catalogue
+from service.factories import find_active_model, open_triton, open_uploads
 from service.ingest.build import Builder
-from service.ingest.loop import IngestLoop
-from service.logs import configure_logs
-from service.metrics import WORKER_METRICS
+from service.ingest.worker import IngestLoop
+from service.lock import only_one
+from service.models.rollout import Generations
+from service.models.store import ModelStore
+from service.observability.logs import configure_logs
+from service.observability.metrics import WORKER_METRICS
+from service.observability.telemetry import CONTENT_TYPE, Telemetry
+from service.observability.tracing import close_tracing, configure_tracing
 from service.settings import Settings, load_settings
-from service.store.catalogue import Catalogue
-from service.store.lock import only_one
-from service.store.media import MediaStore
-from service.store.models import ModelStore
-from service.telemetry import CONTENT_TYPE, Telemetry
-from service.tracing import close_tracing, configure_tracing
+from service.storage.media import MediaStore
 
 
 def run_worker() -> None:

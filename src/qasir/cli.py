@@ -20,7 +20,7 @@ from qasir.ingest import ingest_files
 from qasir.tables import candidates_table
 from qasir.terminal import AsJson, Url, complaints, console, open_client, print_json
 from qasir.tune import (
-    Wish,
+    TuneGoal,
     choose,
     describe,
     expected,
@@ -99,7 +99,7 @@ def tune(
 ) -> None:
     """Choose grid size, resolution, fps and mode for a budget or a recall, as measured."""
     seconds = None if budget is None else parse_budget(budget)
-    wish = Wish(seconds, min_recall, at, query_seconds)
+    wish = TuneGoal(seconds, min_recall, at, query_seconds)
     measured = results or doctors.this_machine().folder / "results"
     candidates = read_candidates(measured, variant)
     chosen = choose(candidates, wish)

@@ -1,7 +1,7 @@
 """The one error tree: every way a request, a file or an artifact can be wrong.
 
 A message names the value received, the limit and the next step. Transports map
-classes to their own status in one table (`service/api/status.py`); nothing here
+classes to their own status in one table (`service/http/status.py`); nothing here
 knows of HTTP or gRPC.
 """
 
@@ -110,7 +110,7 @@ class FingerprintMismatch(QasirError):
 
 
 class CorruptArtifact(QasirError):
-    """A file of ours does not match its own passport."""
+    """A file of ours does not match its own spec."""
 
     code = "corrupt_artifact"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from qasir.config import IndexUnit
 from qasir.errors import InvalidInput, MissingExtra, NotFound, UnsupportedMedia
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import EPSILON
 from qasir.super_images import SuperImageBatch, stack, tile
 from qasir.types import Float32, Frame, Uint8
@@ -54,7 +54,7 @@ def read_picture(content: bytes, max_pixels: int) -> Uint8:
         ) from error
 
 
-def still(pixels: Uint8, grid_size: int, resolution: int) -> SuperImageBatch:
+def static_super_image(pixels: Uint8, grid_size: int, resolution: int) -> SuperImageBatch:
     """The super image of a scene that stands still: the picture in each of its N x N cells.
 
     So its rows are of the same kinds, at the same size, as those it is compared with.
@@ -63,7 +63,7 @@ def still(pixels: Uint8, grid_size: int, resolution: int) -> SuperImageBatch:
     return stack(list(tile(frames, grid_size, resolution)))
 
 
-def super_image_share(branches: Branches, unit: IndexUnit) -> float:
+def super_image_share(branches: ScoreFusion, unit: IndexUnit) -> float:
     """How much of an example's query is of whole super images, the rest being of cells.
 
     Recall looks at one of them, the scorer at both by its weight; the query has to find itself

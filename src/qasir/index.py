@@ -12,7 +12,7 @@ import numpy as np
 
 from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.scoring import EPSILON, Pooling, unit_weights
 from qasir.types import Float32
 from qasir.vectors import VideoVectors, widen
@@ -93,13 +93,13 @@ class Block:
 
 
 class Index:
-    """Videos of one passport, with exact scores over their super images or over their cells.
+    """Videos of one spec, with exact scores over their super images or over their cells.
 
     Not thread-safe: a caller that changes it while others search holds a lock.
     """
 
-    def __init__(self, passport: Passport, dim: int, unit: IndexUnit) -> None:
-        self.passport = passport
+    def __init__(self, spec: EmbeddingSpec, dim: int, unit: IndexUnit) -> None:
+        self.spec = spec
         self.dim = dim
         self.unit = unit
         self._blocks: dict[int, Block] = {}
@@ -135,12 +135,12 @@ class Index:
         """Add a video, replacing one of the same id.
 
         Raises:
-            FingerprintMismatch: the vectors were made with another passport.
+            FingerprintMismatch: the vectors were made with another spec.
         """
-        if video.passport != self.passport or video.units.shape[-1] != self.dim:
+        if video.spec != self.spec or video.units.shape[-1] != self.dim:
             raise FingerprintMismatch(
-                f"video '{video_id}' has {video.passport} with D {video.units.shape[-1]}, "
-                f"the index {self.passport} with D {self.dim}; ingest the video again"
+                f"video '{video_id}' has {video.spec} with D {video.units.shape[-1]}, "
+                f"the index {self.spec} with D {self.dim}; ingest the video again"
             )
         self.drop(video_id)
         rows = widen(video.rows(self.unit))

@@ -1,4 +1,4 @@
-"""A model's passport: what it is made of, what it can read, and its fingerprint.
+"""A model's spec: what it is made of, what it can read, and its fingerprint.
 
 Vectors of two models must never meet in one index. So the fingerprint covers what
 changes a vector (weights, preprocessing, D, W), an index records it, and whoever
@@ -41,7 +41,7 @@ class TokenizerSpec(Strict):
     buckets: tuple[int, ...] = Field(min_length=1)
 
 
-class Branches(Strict):
+class ScoreFusion(Strict):
     """How a score is made of its two branches, whole super images and their cells.
 
     score = w x A(q, super images; tau_s) + (1 - w) x A(q, real cells; tau_c), with
@@ -73,7 +73,7 @@ class KnownText(Strict):
     vector: tuple[float, ...]
 
 
-class Passport(Strict):
+class EmbeddingSpec(Strict):
     """What an index of vectors was made with."""
 
     fingerprint: str
@@ -97,7 +97,7 @@ class Manifest(Strict):
     window: int
     window_overlap: int
     grids: dict[GridSize, int]
-    branches: dict[GridSize, Branches]
+    branches: dict[GridSize, ScoreFusion]
     fps: tuple[float, ...]
     preprocessing: Preprocessing
     tokenizer: TokenizerSpec
@@ -125,8 +125,8 @@ class Manifest(Strict):
         """Sixteen hex digits over (weights, preprocessing, D, W)."""
         return fingerprint(self.weights, self.preprocessing, self.dim, self.window)
 
-    def passport(self, grid_size: int, fps: float | None = None) -> Passport:
-        """The passport of an index made with this model.
+    def spec(self, grid_size: int, fps: float | None = None) -> EmbeddingSpec:
+        """The spec of an index made with this model.
 
         Raises:
             UnsupportedGrid: the manifest lists neither this grid size nor this fps.
@@ -137,7 +137,7 @@ class Manifest(Strict):
                 f"grid size {grid_size} at {wanted} fps: model '{self.name}' supports grid sizes "
                 f"{sorted(self.grids)} at {list(self.fps)} fps; choose one of them or export again"
             )
-        return Passport(
+        return EmbeddingSpec(
             fingerprint=self.fingerprint,
             grid_size=grid_size,
             resolution=self.grids[grid_size],
@@ -145,34 +145,31 @@ class Manifest(Strict):
         )
 
     @property
-    def passports(self) -> tuple[Passport, ...]:
+    def specs(self) -> tuple[EmbeddingSpec, ...]:
         """One for every grid size that the profile indexes."""
-        return tuple(self.passport(n) for n in self.profile.grid_sizes)
+        return tuple(self.spec(n) for n in self.profile.grid_sizes)
 
     @property
-    def fine_passport(self) -> Passport | None:
+    def reranker_spec(self) -> EmbeddingSpec | None:
         """What mode hybrid scores with, where the profile has that mode."""
         fine = self.profile.hybrid
-        return None if fine is None else self.passport(fine.grid_size)
+        return None if fine is None else self.spec(fine.grid_size)
 
-    def check(self, passport: Passport) -> None:
+    def check(self, spec: EmbeddingSpec) -> None:
         """Refuse an index that another model made, or made with other N, R or fps.
 
         Raises:
             FingerprintMismatch: the weights, preprocessing, D or W differ.
             UnsupportedGrid: the model does not read this N, R or fps.
         """
-        if passport.fingerprint != self.fingerprint:
+        if spec.fingerprint != self.fingerprint:
             raise FingerprintMismatch(
-                f"index made by model {passport.fingerprint}, this is model {self.fingerprint} "
+                f"index made by model {spec.fingerprint}, this is model {self.fingerprint} "
                 f"('{self.name}'); index the videos again or activate the model that made it"
             )
-        if (
-            self.grids.get(passport.grid_size) != passport.resolution
-            or passport.fps not in self.fps
-        ):
+        if self.grids.get(spec.grid_size) != spec.resolution or spec.fps not in self.fps:
             raise UnsupportedGrid(
-                f"index has N {passport.grid_size}, R {passport.resolution}, fps {passport.fps}; "
+                f"index has N {spec.grid_size}, R {spec.resolution}, fps {spec.fps}; "
                 f"model '{self.name}' supports N -> R {self.grids} at {list(self.fps)} fps"
             )
 

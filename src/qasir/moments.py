@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import attention, blend
 from qasir.types import Float32, Float64, Moment
 from qasir.vectors import VideoVectors, widen
@@ -21,7 +21,7 @@ from qasir.vectors import VideoVectors, widen
 HEIGHT = 0.15
 
 
-def moments(query: Float32, video: VideoVectors, branches: Branches, count: int) -> list[Moment]:
+def moments(query: Float32, video: VideoVectors, branches: ScoreFusion, count: int) -> list[Moment]:
     """Up to `count` moments of a video for a unit query [D], best first, never overlapping.
 
     A moment's score is the similarity of its strongest frame, which `super_image`, `cell`
@@ -32,14 +32,14 @@ def moments(query: Float32, video: VideoVectors, branches: Branches, count: int)
     return [_moment(begin, end, similarities, video) for begin, end in found]
 
 
-def frame_similarities(query: Float32, video: VideoVectors, branches: Branches) -> Float32:
+def frame_similarities(query: Float32, video: VideoVectors, branches: ScoreFusion) -> Float32:
     """How similar the F real cells and their super images are to a unit query [D], float32 [F]."""
     similarities = widen(video.units) @ query
     whole = np.broadcast_to(similarities[:, :1], video.mask.shape)
     return blend(whole[video.mask], similarities[:, 1:][video.mask], branches)
 
 
-def frame_attention(similarities: Float32, branches: Branches) -> Float32:
+def frame_attention(similarities: Float32, branches: ScoreFusion) -> Float32:
     """The attention that frames of these similarities [F] get, float32 [F], 1 in all."""
     weight = branches.super_image_weight
     return attention(

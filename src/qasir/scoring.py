@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.types import Float32
 
 Pooling = Literal["attention", "mean", "max"]
@@ -74,7 +74,7 @@ def score_packed(query: Float32, units: Float32, log_weights: Float32, tau: floa
     return np.asarray(attended @ query / norms, np.float32)
 
 
-def blend(super_image_scores: Float32, cell_scores: Float32, branches: Branches) -> Float32:
+def blend(super_image_scores: Float32, cell_scores: Float32, branches: ScoreFusion) -> Float32:
     """Scores of both branches as one, element by element.
 
     >>> branches = Branches(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from qasir.errors import InvalidInput
 from qasir.index import Index
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.types import Bool, Float16, Float32
 from qasir.vectors import VideoVectors, widen
 
@@ -86,7 +86,7 @@ def rerank(recalled: Recalled, scores: Float32) -> Recalled:
     )
 
 
-def promoted(recalled: Recalled, scores: Mapping[str, float]) -> Recalled:
+def rerank_subset(recalled: Recalled, scores: Mapping[str, float]) -> Recalled:
     """The videos that have a new score by it, in front of the rest as it was.
 
     >>> cheap = Recalled(("a", "b", "c"), np.array([0.9, 0.8, 0.7], np.float32))
@@ -120,7 +120,7 @@ def _runs(flags: Bool) -> list[tuple[int, int]]:
 def scorer_input(
     query: Float32,
     videos: Sequence[VideoVectors],
-    branches: Branches,
+    branches: ScoreFusion,
     places: int,
     limit: int = UNITS_PER_VIDEO,
 ) -> ScorerInput:

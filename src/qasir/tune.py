@@ -60,7 +60,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TuneGoal:
     """What is asked for: at most so many seconds per video-hour, at least so much recall.
 
     query_seconds: what a cold query may cost on top, which only mode hybrid does.
@@ -112,7 +112,7 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-def choose(candidates: Sequence[Candidate], wish: Wish) -> Candidate:
+def choose(candidates: Sequence[Candidate], wish: TuneGoal) -> Candidate:
     """The best recall that the budget affords; where only recall is asked for, the cheapest.
 
     Raises:
@@ -126,7 +126,9 @@ def choose(candidates: Sequence[Candidate], wish: Wish) -> Candidate:
     return max(fitting, key=lambda c: (c.quality, *(-part for part in _cost(c))))
 
 
-def shortlist(candidates: Sequence[Candidate], chosen: Candidate, wish: Wish) -> list[Candidate]:
+def shortlist(
+    candidates: Sequence[Candidate], chosen: Candidate, wish: TuneGoal
+) -> list[Candidate]:
     """What is worth comparing with the chosen one, cheapest first: the Pareto front of what no
     query is too slow for, whatever its ingestion costs."""
     quick = (c for c in candidates if c.query_seconds <= wish.query_seconds)
@@ -237,7 +239,7 @@ def _cost(candidate: Candidate) -> tuple[float, float]:
     return candidate.ingest_seconds, candidate.query_seconds
 
 
-def _nothing_fits(candidates: Sequence[Candidate], wish: Wish) -> str:
+def _nothing_fits(candidates: Sequence[Candidate], wish: TuneGoal) -> str:
     """What the limits are, and which candidate comes nearest to them."""
     affordable = [c for c in candidates if wish.affords(c)]
     if not affordable:

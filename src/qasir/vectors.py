@@ -1,4 +1,4 @@
-"""One video's vectors with their passport, in memory and as an immutable file."""
+"""One video's vectors with their spec, in memory and as an immutable file."""
 
 import zipfile
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from qasir.artifacts import whole_file
 from qasir.config import IndexUnit
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.types import Bool, Float16, Float32, Float64, Int64
 
 # Sign, exponent and fraction of a half, shifted into a float; and the gap of their biases.
@@ -26,18 +26,18 @@ class VideoVectors:
     mask: bool [S, N*N]; times: float64 [S, N*N, 2], [start, end) of every cell.
     """
 
-    passport: Passport
+    spec: EmbeddingSpec
     units: Float16
     mask: Bool
     times: Float64
 
     def __post_init__(self) -> None:
-        count, cells = len(self.units), self.passport.grid_size**2
+        count, cells = len(self.units), self.spec.grid_size**2
         wanted = [(count, 1 + cells), (count, cells), (count, cells, 2)]
         if [self.units.shape[:-1], self.mask.shape, self.times.shape] != wanted:
             raise CorruptArtifact(
                 f"units {self.units.shape}, mask {self.mask.shape} and times "
-                f"{self.times.shape} do not belong together at N = {self.passport.grid_size}"
+                f"{self.times.shape} do not belong together at N = {self.spec.grid_size}"
             )
         if not self.mask.any():
             raise CorruptArtifact(f"none of {self.mask.size} cells is real; a video has frames")
@@ -90,7 +90,7 @@ def write_vectors(video: VideoVectors, path: Path) -> None:
     with whole_file(path) as file:
         np.savez(
             file,
-            passport=np.frombuffer(video.passport.model_dump_json().encode(), np.uint8),
+            spec=np.frombuffer(video.spec.model_dump_json().encode(), np.uint8),
             units=video.units,
             mask=video.mask,
             times=video.times,
@@ -106,7 +106,7 @@ def read_vectors(path: Path) -> VideoVectors:
     try:
         # The file is opened here: np.load leaves one it cannot read open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            passport = Passport.model_validate_json(arrays["passport"].tobytes())
-            return VideoVectors(passport, arrays["units"], arrays["mask"], arrays["times"])
+            spec = EmbeddingSpec.model_validate_json(arrays["spec"].tobytes())
+            return VideoVectors(spec, arrays["units"], arrays["mask"], arrays["times"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifact(f"{path} is no vector file: {error}; ingest again") from error

@@ -13,7 +13,7 @@ from qasir.manifest import read_manifest
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import Retriever
 from qasir.triton import ENSEMBLES, MODELS
-from tests.fixtures.triton import ROOT, RunningTriton
+from tests.support.triton import ROOT, RunningTriton
 from training.parity import TOLERANCE, cases
 
 PADDINGS = ("padded", "unpadded")

@@ -13,7 +13,7 @@ from monitoring.serve import targets
 from qasir import __version__
 from qasir.triton import KEY_HEADER
 from service.settings import PREFIX, Settings
-from service.triton_server import RESTRICTED
+from service.stack.triton_server import RESTRICTED
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()

@@ -23,9 +23,9 @@ from monitoring.queries import (
     substituted,
     variable_queries,
 )
-from service.metrics import METRICS
-from tests.fixtures.monitoring import VARIABLES
-from tests.fixtures.triton import RunningTriton
+from service.observability.metrics import METRICS
+from tests.support.monitoring import VARIABLES
+from tests.support.triton import RunningTriton
 
 FILES = sorted(DASHBOARDS.glob("*.json"))
 ABSENT_QUERIES = 10

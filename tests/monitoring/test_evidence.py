@@ -10,9 +10,9 @@ from rich.console import Console
 
 from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
 from monitoring.queries import NamedQuery, absent_hardware, variable_queries
-from service.metric_labels import MODES
-from tests.fixtures.monitoring import GRID_SIZES, Watched
-from tests.fixtures.service import wait_for, write_sound
+from service.observability.metric_labels import MODES
+from tests.support.monitoring import GRID_SIZES, Watched
+from tests.support.service import wait_for, write_sound
 
 NO_LABELS: Labels = frozenset()
 P50 = "histogram_quantile(0.5, sum by (le) (rate(a_bucket[1m])))"

@@ -18,9 +18,9 @@ from monitoring.queries import (
 )
 from qasir import errors
 from qasir.errors import QasirError
-from service.api.status import status_of
-from service.metric_types import OTHER
-from tests.fixtures.monitoring import VARIABLES, needed
+from service.http.status import status_of
+from service.observability.metric_types import OTHER
+from tests.support.monitoring import VARIABLES, needed
 
 RUNBOOK = (FOLDER / "README.md").read_text()
 ALERTS = [rule for rule in rules() if "alert" in rule]

@@ -13,9 +13,9 @@ import yaml
 
 from monitoring.serve import configure, prometheus, targets
 from qasir.errors import MissingExtra
-from service.processes import free_ports
 from service.settings import Settings
-from tests.fixtures.monitoring import needed
+from service.stack.processes import free_ports
+from tests.support.monitoring import needed
 
 
 def test_targets_follow_the_settings() -> None:

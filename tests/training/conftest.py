@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from qasir.config import DemoParams
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from qasir.vectors import VideoVectors
-from tests.fixtures import vectors
+from tests.support import vectors
 from training import pools
 from training.dataset import Query
 from training.features import VideoFeatures
@@ -42,8 +42,8 @@ def random_video() -> RandomVideo:
     """random_video(seed, frames, grid_size=1): random unit vectors, one second a frame."""
 
     def make(seed: int, frames: int, grid_size: int = 1) -> VideoVectors:
-        passport = Passport(fingerprint="f" * 16, grid_size=grid_size, resolution=64, fps=1.0)
-        return vectors.random_video(np.random.default_rng(seed), frames, DIM, passport)
+        spec = EmbeddingSpec(fingerprint="f" * 16, grid_size=grid_size, resolution=64, fps=1.0)
+        return vectors.random_video(np.random.default_rng(seed), frames, DIM, spec)
 
     return make
 
@@ -57,7 +57,7 @@ def random_features(random_video: RandomVideo) -> RandomFeatures:
         shape = (*video.units.shape[:2], FEATURE_DIM)
         features = np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
         features[:, 1:][~video.mask] = 0
-        return VideoFeatures(video.passport, features, video.mask, video.times)
+        return VideoFeatures(video.spec, features, video.mask, video.times)
 
     return make
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qasir.modeling.adapters import TextAdapter
 from qasir.modeling.temporal_encoder import LearnedUnits
-from tests.fixtures.planted import DIM, FEATURES, MOMENT_FRAMES, finetune_params, planted
+from tests.support.planted import DIM, FEATURES, MOMENT_FRAMES, finetune_params, planted
 from training.alignment import (
     LARGEST_SAMPLE,
     align,

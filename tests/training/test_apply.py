@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from qasir.modeling.retriever import Retriever, untrained, zero_shot
 from qasir.types import Float32
-from tests.fixtures.planted import DIM, PlantedBackbone, World, finetune_params, passport
+from tests.support.planted import DIM, PlantedBackbone, World, finetune_params, spec
 from training.apply import encode_queries, encode_units
 
 
@@ -31,7 +31,7 @@ def window_by_hand(retriever: Retriever, features: Float32, mask: Tensor) -> Flo
 def test_a_long_video_is_encoded_in_windows_that_overlap(grid_size: int) -> None:
     retriever = noisy_retriever()
     video = World.make(1).video([0, 1, 2, 3, 4, 5, 6, 7] * 2, grid_size)
-    units = encode_units(retriever, video, 4, 2, passport(grid_size)).units
+    units = encode_units(retriever, video, 4, 2, spec(grid_size)).units
     features = video.features.astype(np.float32)
     mask = torch.from_numpy(video.mask).view(-1, grid_size, grid_size)
     if len(video) > 4:
@@ -46,7 +46,7 @@ def test_a_long_video_is_encoded_in_windows_that_overlap(grid_size: int) -> None
 
 def test_units_have_length_one_and_padded_ones_none() -> None:
     video = World.make(2).video([0, 1, 2], 2)
-    units = encode_units(noisy_retriever(), video, 8, 0, passport(2))
+    units = encode_units(noisy_retriever(), video, 8, 0, spec(2))
     lengths = np.linalg.norm(units.units.astype(np.float32), axis=-1)
     np.testing.assert_allclose(lengths[:, 1:], units.mask, atol=1e-3)
     np.testing.assert_allclose(lengths[:, 0], 1, atol=1e-3)
@@ -55,7 +55,7 @@ def test_units_have_length_one_and_padded_ones_none() -> None:
 def test_zero_shot_units_are_the_bridge() -> None:
     backbone = PlantedBackbone()
     video = World.make(2).video([0, 1], 1)
-    units = encode_units(zero_shot(backbone, {}), video, 4, 2, passport(1)).units
+    units = encode_units(zero_shot(backbone, {}), video, 4, 2, spec(1)).units
     expected = backbone.bridge(torch.from_numpy(video.features.astype(np.float32)))
     np.testing.assert_allclose(units, expected.numpy(), atol=1e-3)
 

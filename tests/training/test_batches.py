@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasir.errors import InvalidInput, NotFound
-from tests.fixtures.planted import FEATURES, Bridge, World, planted
+from tests.support.planted import FEATURES, Bridge, World, planted
 from training.batches import CachedSource, captioned, draw_epoch
 from training.dataset import Query, Subset, Video
 

@@ -7,7 +7,7 @@ import pytest
 
 from qasir.config import EvaluateParams
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from training import pools
 from training.branches import (
     DEFAULT,
@@ -86,7 +86,7 @@ def test_without_filler_the_videos_as_they_are_have_to_do(part: Part) -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "branches.json"
-    tuned = Branches(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.07)
+    tuned = ScoreFusion(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.07)
     write_branches({"zero-shot": {1: DEFAULT}, "fine-tuned": {2: tuned, 1: DEFAULT}}, path)
     assert read_branches(path, "zero-shot") == {1: DEFAULT}
     assert read_branches(path, "fine-tuned") == {1: DEFAULT, 2: tuned}

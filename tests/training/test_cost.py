@@ -9,8 +9,8 @@ import pytest
 from qasir.config import GridParams, Params, load_params
 from qasir.modeling.backbones import Backbone
 from qasir.video import probe
-from tests.fixtures.models import RESOLUTION
-from tests.fixtures.videos import write_painted
+from tests.support.models import RESOLUTION
+from tests.support.videos import write_painted
 from training.cost import Cost, cost_table, count, frames
 from training.dataset import Video
 from training.decoding import Sampling

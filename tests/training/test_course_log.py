@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from training.course import Course, Epoch
 from training.course_log import CURVES_NAME, RATIOS_NAME, CourseLog
 
 BRANCHES = {
-    n: Branches(super_image_weight=0.5, super_image_tau=0.07, cell_tau=0.05) for n in (1, 2)
+    n: ScoreFusion(super_image_weight=0.5, super_image_tau=0.07, cell_tau=0.05) for n in (1, 2)
 }
 
 

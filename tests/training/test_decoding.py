@@ -10,7 +10,7 @@ import pytest
 from qasir.errors import UnsupportedMedia
 from qasir.super_images import stack, tile
 from qasir.video import sample_frames
-from tests.fixtures.videos import PaintedVideo
+from tests.support.videos import PaintedVideo
 from training.decoding import AHEAD, Broken, Finished, Part, Sampling, decode_ahead
 
 SAMPLING = Sampling(fps=2.0, grid_size=2, resolution=64, batch_size=2)

@@ -20,11 +20,11 @@ import yaml
 from qasir.config import load_params
 from qasir.manifest import read_manifest, verify_files
 from qasir.modeling.backbones import load_backbone
-from tests.fixtures.models import RESOLUTION
-from tests.fixtures.videos import write_painted
+from tests.support.models import RESOLUTION
+from tests.support.videos import write_painted
 from training.dataset import SPLITS, Split, read_split
 from training.decoding import Sampling
-from training.encode import passport_of
+from training.encode import spec_of
 from training.preset import write_preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,9 +210,9 @@ def test_a_tuned_backbone_goes_through_all_stages(
     with chdir(tmp_path):
         backbone = load_backbone("hf:build/finetune/backbone")
     for grid_size in GRIDS:
-        own = run.json(f"build/finetune/features/{grid_size}/passport.json")
+        own = run.json(f"build/finetune/features/{grid_size}/spec.json")
         sampling = Sampling(1.0, grid_size, RESOLUTION, 4)
-        assert own == passport_of(backbone, sampling).model_dump()
+        assert own == spec_of(backbone, sampling).model_dump()
         # Of train and val alone: what is only evaluated is read once and not kept.
         kept = {file.stem for file in (tmp_path / f"build/pixels/{grid_size}").glob("*.npz")}
         assert kept == {*run.stand_ins["train"], *run.stand_ins["val"]}

@@ -12,10 +12,10 @@ from qasir.errors import InvalidInput
 from qasir.modeling.backbones import Backbone
 from qasir.super_images import stack, tile
 from qasir.video import sample_frames
-from tests.fixtures.videos import write_painted
+from tests.support.videos import write_painted
 from training.dataset import Subset, Video, write_dataset
 from training.decoding import Sampling
-from training.encode import Report, encode, passport_of
+from training.encode import Report, encode, spec_of
 from training.feature_cache import read_cache
 from training.features import VideoFeatures
 
@@ -64,10 +64,10 @@ def test_features_are_those_of_the_tower(project: Path, tiny_backbone: Backbone)
 def test_the_passport_tells_backbones_and_samplings_apart(
     tiny_backbone: Backbone, tiny_siglip_backbone: Backbone
 ) -> None:
-    mine = passport_of(tiny_backbone, SAMPLING)
-    assert passport_of(tiny_siglip_backbone, SAMPLING).fingerprint != mine.fingerprint
-    assert passport_of(tiny_backbone, replace(SAMPLING, fps=2.0)) != mine
-    assert passport_of(tiny_backbone, replace(SAMPLING, batch_size=3)) == mine
+    mine = spec_of(tiny_backbone, SAMPLING)
+    assert spec_of(tiny_siglip_backbone, SAMPLING).fingerprint != mine.fingerprint
+    assert spec_of(tiny_backbone, replace(SAMPLING, fps=2.0)) != mine
+    assert spec_of(tiny_backbone, replace(SAMPLING, batch_size=3)) == mine
 
 
 def test_broken_and_missing_videos_are_counted_not_fatal(

@@ -7,16 +7,18 @@ import torch
 
 from qasir.config import Params, load_params
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Branches, read_manifest, verify_files
+from qasir.manifest import ScoreFusion, read_manifest, verify_files
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.export import model_digest
 from qasir.modeling.retriever import Retriever, save_retriever
-from tests.fixtures.models import BRANCHES, LEARNED, RESOLUTION
+from tests.support.models import BRANCHES, LEARNED, RESOLUTION
 from training.branches import write_branches
 from training.export import export, read_retriever
 
 ROOT = Path(__file__).resolve().parents[2]
-CHOSEN = {n: Branches(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.2) for n in BRANCHES}
+CHOSEN = {
+    n: ScoreFusion(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.2) for n in BRANCHES
+}
 
 
 def params_of(variant: str) -> Params:

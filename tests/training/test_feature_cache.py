@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qasir.manifest import Passport
+from qasir.manifest import EmbeddingSpec
 from tests.training.conftest import RandomFeatures
 from training.feature_cache import EDGE_BYTES, FeatureCache, read_cache, source_digest
 from training.features import VideoFeatures
@@ -24,12 +24,12 @@ def video(random_features: RandomFeatures) -> VideoFeatures:
     return random_features(1, 4)
 
 
-def other(passport: Passport) -> Passport:
-    return passport.model_copy(update={"resolution": 96})
+def other(spec: EmbeddingSpec) -> EmbeddingSpec:
+    return spec.model_copy(update={"resolution": 96})
 
 
 def open_cache(tmp_path: Path, video: VideoFeatures) -> FeatureCache:
-    return FeatureCache(tmp_path / "features", video.passport)
+    return FeatureCache(tmp_path / "features", video.spec)
 
 
 def test_what_is_added_is_held_by_the_next_run(
@@ -47,7 +47,7 @@ def test_another_passport_empties_the_cache(
     tmp_path: Path, source: Path, video: VideoFeatures
 ) -> None:
     open_cache(tmp_path, video).add("a", source, video)
-    cache = FeatureCache(tmp_path / "features", other(video.passport))
+    cache = FeatureCache(tmp_path / "features", other(video.spec))
     assert not cache.holds("a", source)
     assert list(read_cache(cache.folder, ["a"])) == []
 
@@ -89,13 +89,13 @@ def test_the_order_of_work_leaves_no_trace(
 ) -> None:
     folders = []
     for name, order in (("x", "abc"), ("y", "cab")):
-        cache = FeatureCache(tmp_path / name, video.passport)
+        cache = FeatureCache(tmp_path / name, video.spec)
         for video_id in order:
             cache.add(video_id, source, video)
         cache.finish({"a", "b"})
         folders.append({p.name: p.read_bytes() for p in cache.folder.iterdir()})
     assert folders[0] == folders[1]
-    assert sorted(folders[0]) == ["a.npz", "b.npz", "encoded.jsonl", "passport.json"]
+    assert sorted(folders[0]) == ["a.npz", "b.npz", "encoded.jsonl", "spec.json"]
 
 
 def test_a_digest_sees_both_ends_and_the_size(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_what_is_written_is_read(random_features: RandomFeatures, tmp_path: Path
     video = random_features(1, 10, 2)
     write_features(video, tmp_path / "a.npz")
     found = read_features(tmp_path / "a.npz")
-    assert found.passport == video.passport
+    assert found.spec == video.spec
     assert np.array_equal(found.features, video.features)
     assert np.array_equal(found.mask, video.mask)
     assert np.array_equal(found.times, video.times)

@@ -15,8 +15,8 @@ from qasir.config import Params
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import load_retriever
 from qasir.types import Float32
-from tests.fixtures.models import DIM
-from tests.fixtures.planted import finetune_params, passport
+from tests.support.models import DIM
+from tests.support.planted import finetune_params, spec
 from training.course import Course, Epoch
 from training.dataset import Query, Split, Subset, Video, write_dataset
 from training.features import VideoFeatures, write_features
@@ -58,7 +58,7 @@ def write_video(folder: Path, video_id: str, dim: int, grid_size: int) -> None:
     features: Float32 = random.standard_normal((count, 1 + cells, dim)).astype(np.float32)
     mask = np.ones((count, cells), np.bool_)
     video = VideoFeatures(
-        passport(grid_size), features.astype(np.float16), mask, np.zeros((count, cells, 2))
+        spec(grid_size), features.astype(np.float16), mask, np.zeros((count, cells, 2))
     )
     write_features(video, folder / str(grid_size) / f"{video_id}.npz")
 

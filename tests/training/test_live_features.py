@@ -14,9 +14,9 @@ from qasir.modeling.retriever import Retriever, load_retriever, save_retriever
 from qasir.super_images import stack, tile
 from qasir.types import Float32
 from qasir.video import sample_frames
-from tests.fixtures.models import LEARNED, RESOLUTION
-from tests.fixtures.tuning import trained
-from tests.fixtures.videos import write_painted
+from tests.support.models import LEARNED, RESOLUTION
+from tests.support.tuning import trained
+from tests.support.videos import write_painted
 from training.batches import Captioned, captioned
 from training.course import Course
 from training.dataset import Query, Subset, Video, find_videos, write_dataset

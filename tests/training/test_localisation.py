@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from training.dataset import Query
 from training.localisation import localisation_row, overlap, overlaps_of
 from training.parts import Part
 
-CELLS = Branches(super_image_weight=0.0, super_image_tau=0.02, cell_tau=0.02)
+CELLS = ScoreFusion(super_image_weight=0.0, super_image_tau=0.02, cell_tau=0.02)
 
 
 def query(start: float, end: float) -> Query:

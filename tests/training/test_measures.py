@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import score_direct
 from training.measures import UNANSWERED, measure, objective
 from training.parts import Part
 from training.pools import natural
 from training.scores import Setting
 
-BRANCHES = Branches(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
+BRANCHES = ScoreFusion(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
 SHARP = Setting("cell", "attention", BRANCHES)
 FLAT = Setting("cell", "mean", BRANCHES)
 

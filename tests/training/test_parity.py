@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from qasir.errors import CorruptArtifact
-from qasir.manifest import Branches, read_manifest
+from qasir.manifest import ScoreFusion, read_manifest
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.export import image_graph, scorer_graph, temporal_graph, text_graph
 from qasir.modeling.graph import Graph
 from qasir.modeling.retriever import Retriever, zero_shot
 from qasir.triton import MODELS
-from tests.fixtures.models import BRANCHES
+from tests.support.models import BRANCHES
 from training.macs import gmacs_per_image
 from training.parity import TOLERANCE, compare
 
@@ -128,7 +128,7 @@ def test_a_scorer_with_another_branch_is_refused(
     """Of one grid size only: the tables are looked up by N."""
     manifest = read_manifest(copied)
     other = manifest.branches[2].model_copy(update={knob: 0.9})
-    branches: dict[int, Branches] = {**manifest.branches, 2: other}
+    branches: dict[int, ScoreFusion] = {**manifest.branches, 2: other}
     scorer_graph(manifest.dim, branches).write(copied)
     with pytest.raises(CorruptArtifact, match=r"attention_scorer\.onnx, batch 3, N \[1, 2, 3\]"):
         compare(tiny_backbone, tiny_retriever, manifest, copied)

@@ -7,7 +7,7 @@ import pytest
 
 from qasir.errors import NotFound, UnsupportedMedia
 from qasir.super_images import SuperImageBatch
-from tests.fixtures.videos import painted_number, write_painted
+from tests.support.videos import painted_number, write_painted
 from training.decoding import Part as Piece
 from training.decoding import Sampling, decode_ahead
 from training.pixels import PixelCache

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qasir.index import Index
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import Pooling, score_direct
 from qasir.types import Float32
 from tests.training.conftest import DIM
@@ -15,7 +15,7 @@ from training.parts import Part
 from training.pools import Entry, lengthened, mixed, natural
 from training.scores import Setting, Unit, score_pool
 
-BRANCHES = Branches(super_image_weight=0.3, super_image_tau=0.05, cell_tau=0.2)
+BRANCHES = ScoreFusion(super_image_weight=0.3, super_image_tau=0.05, cell_tau=0.2)
 POOLINGS: tuple[Pooling, ...] = ("attention", "mean", "max")
 UNITS: tuple[Unit, ...] = ("super-image", "cell", "both")
 SETTINGS = [Setting(unit, pooling, BRANCHES) for unit, pooling in product(UNITS, POOLINGS)]
@@ -64,7 +64,7 @@ def test_scores_are_the_slow_ones_in_any_pool(
 def test_one_branch_is_what_the_index_says(part: Part, tau: float) -> None:
     sharp = BRANCHES.model_copy(update={"super_image_tau": tau, "cell_tau": tau})
     for unit in ("super-image", "cell"):
-        index = Index(part.videos["v00"].passport, DIM, unit)
+        index = Index(part.videos["v00"].spec, DIM, unit)
         for video_id, video in part.videos.items():
             index.put(video_id, video)
         ids, expected = index.scores(part.query_vectors, tau)

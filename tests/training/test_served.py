@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qasir.config import IndexUnit
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.scoring import score_direct
 from qasir.search import Recalled
 from training.measures import UNANSWERED
@@ -12,7 +12,7 @@ from training.parts import Part
 from training.pools import natural
 from training.served import pessimistic_rank, served_ranks
 
-BRANCHES = Branches(super_image_weight=0.4, super_image_tau=0.05, cell_tau=0.1)
+BRANCHES = ScoreFusion(super_image_weight=0.4, super_image_tau=0.05, cell_tau=0.1)
 
 
 def slow_scores(part: Part, query: int) -> dict[str, dict[str, float]]:

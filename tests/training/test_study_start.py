@@ -6,7 +6,7 @@ import pytest
 
 from qasir.config import FinetuneParams
 from qasir.modeling.retriever import Retriever, learned_state
-from tests.fixtures.planted import PlantedBackbone, finetune_params, planted
+from tests.support.planted import PlantedBackbone, finetune_params, planted
 from training.study import start
 from training.study.plan import image_set
 from training.study.start import Starts

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qasir.errors import InvalidInput
 from qasir.modeling.retriever import Retriever, learned_state
-from tests.fixtures.planted import PlantedBackbone, finetune_params, planted
+from tests.support.planted import PlantedBackbone, finetune_params, planted
 from training.batches import Captioned, VideoBatch
 from training.course import Course, Epoch
 from training.learner import Learner

@@ -12,9 +12,9 @@ from qasir.config import BackboneTraining, TuningParams
 from qasir.errors import InvalidConfig
 from qasir.modeling.backbones import Backbone, load_backbone, weights_digest
 from qasir.super_images import SuperImageBatch
-from tests.fixtures.models import RESOLUTION
-from tests.fixtures.tuning import trained
-from tests.fixtures.videos import write_painted
+from tests.support.models import RESOLUTION
+from tests.support.tuning import trained
+from tests.support.videos import write_painted
 from training.decoding import Sampling
 from training.live_features import LiveFeatures, pad
 from training.pixels import PixelCache

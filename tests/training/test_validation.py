@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qasir.modeling.retriever import untrained
 from qasir.scoring import score_direct
 from qasir.types import Float32, Int64
-from tests.fixtures.planted import PlantedBackbone, finetune_params, passport, planted
+from tests.support.planted import PlantedBackbone, finetune_params, planted, spec
 from training.apply import encode_queries, encode_units
 from training.intervals import gains
 from training.learner import Learner, fold
@@ -57,7 +57,7 @@ def served_scores(learner: Learner, data: TrainingData, grid_size: int) -> Float
     columns = []
     for video_id in data.val.video_ids:
         features = getattr(source, "_features")[grid_size][video_id]  # noqa: B009 # the files
-        video = encode_units(retriever, features, WINDOW, 0, passport(grid_size))
+        video = encode_units(retriever, features, WINDOW, 0, spec(grid_size))
         share = branches.super_image_weight
         columns.append(
             [

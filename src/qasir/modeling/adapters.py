@@ -62,7 +62,7 @@ class GridAdapter(nn.Module):
         self.bias[row, kind].copy_(bias)
 
 
-class Familiarity(nn.Module):
+class OutOfDistributionGate(nn.Module):
     """How far a query lies outside what the training captions span, from 0 to 1.
 
     0 up to edge `low` of the share of the query that no direction of the captions holds, 1 from
@@ -80,7 +80,7 @@ class Familiarity(nn.Module):
         # Before it is fitted nothing is strange.
         self.register_buffer("edges", torch.tensor([1.0, 2.0]))
 
-    def strangeness(self, queries: Tensor) -> Tensor:
+    def ood_score(self, queries: Tensor) -> Tensor:
         """The share of unit vectors [Q, D0] that lies outside the captions' directions: [Q, 1]."""
         offset = queries - self.mean
         outside = offset - (offset @ self.directions) @ self.directions.T
@@ -91,7 +91,7 @@ class Familiarity(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Unit vectors float32 [Q, D0] -> float32 [Q, 1], 0 familiar to 1 strange."""
         low, high = self.edges[0], self.edges[1]
-        return ((self.strangeness(queries) - low) / (high - low)).clamp(0.0, 1.0)
+        return ((self.ood_score(queries) - low) / (high - low)).clamp(0.0, 1.0)
 
 
 class TextAdapter(nn.Module):
@@ -104,7 +104,7 @@ class TextAdapter(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(dim, outputs) if adapts else nn.Identity()
-        self.familiarity = Familiarity(dim, min(outputs, dim))
+        self.familiarity = OutOfDistributionGate(dim, min(outputs, dim))
         self.register_buffer("residual_ratio", torch.zeros(()))
 
     def forward(self, query: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qasir.artifacts import sha256_of
 from qasir.config import Variant
 from qasir.errors import InvalidInput
-from qasir.manifest import Branches, Manifest, Preprocessing, Profile, write_manifest
+from qasir.manifest import Manifest, Preprocessing, Profile, ScoreFusion, write_manifest
 from qasir.modeling.backbones import Backbone, tensors_digest, weights_digest
 from qasir.modeling.graph import Graph
 from qasir.modeling.known_texts import known_texts
@@ -122,7 +122,7 @@ def text_graph(backbone: Backbone, retriever: Retriever) -> Graph:
     return Graph("text_encoder", module, inputs, ("query",), axes)
 
 
-def scorer_graph(dim: int, branches: Mapping[int, Branches]) -> Graph:
+def scorer_graph(dim: int, branches: Mapping[int, ScoreFusion]) -> Graph:
     """query, units, log_weights, cells, cell_log_weights, grid_size -> scores and attention."""
     inputs = {
         "query": torch.randn(2, dim),

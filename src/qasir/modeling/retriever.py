@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from qasir.artifacts import whole_file
 from qasir.config import MAX_GRID_SIZE, GridSize, RetrieverParams, Strict
 from qasir.errors import CorruptArtifact, FingerprintMismatch, InvalidInput
-from qasir.manifest import Branches
+from qasir.manifest import ScoreFusion
 from qasir.modeling.adapters import TextAdapter
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.temporal_encoder import (
@@ -42,7 +42,7 @@ class Retriever(nn.Module):
         video: TemporalEncoder | ZeroShot,
         text: TextAdapter | nn.Identity,
         dim: int,
-        branches: Mapping[int, Branches],
+        branches: Mapping[int, ScoreFusion],
         params: RetrieverParams | None = None,
     ) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class RetrieverCard(Strict):
     feature_dim: int
     dim: int
     params: RetrieverParams
-    branches: dict[GridSize, Branches]
+    branches: dict[GridSize, ScoreFusion]
 
 
-def zero_shot(backbone: Backbone, branches: Mapping[int, Branches]) -> Retriever:
+def zero_shot(backbone: Backbone, branches: Mapping[int, ScoreFusion]) -> Retriever:
     """The backbone as it is."""
     return Retriever(ZeroShot(backbone.bridge), nn.Identity(), backbone.dim, branches).eval()
 
@@ -177,7 +177,7 @@ class AttentionScorer(nn.Module):
     super_image_tau: Tensor
     cell_tau: Tensor
 
-    def __init__(self, branches: Mapping[int, Branches]) -> None:
+    def __init__(self, branches: Mapping[int, ScoreFusion]) -> None:
         super().__init__()
         for name in ("super_image_weight", "super_image_tau", "cell_tau"):
             # A grid size that was never chosen for scores NaN, which no measure accepts.

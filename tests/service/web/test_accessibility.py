@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.fixtures.browser import DESKTOP, PHONE, Readers
-from tests.fixtures.service import RunningService
+from tests.support.browser import DESKTOP, PHONE, Readers
+from tests.support.service import RunningService
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import expect
 
-from tests.fixtures.browser import Reader
-from tests.fixtures.service import RunningService
+from tests.support.browser import Reader
+from tests.support.service import RunningService
 
 
 def test_delete_asks_first_and_then_removes(

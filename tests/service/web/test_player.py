@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.fixtures.browser import Reader
-from tests.fixtures.service import RunningService, wait_for
-from tests.fixtures.videos import BITS, write_painted
+from tests.support.browser import Reader
+from tests.support.service import RunningService, wait_for
+from tests.support.videos import BITS, write_painted
 
 # What the video shows: the brightness in the middle of each stripe, as `painted_number` reads it.
 STRIPES = """(film) => {

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fixtures.browser import Reader
+from tests.support.browser import Reader
 
 BUCKETS = (0.01, 0.05, 0.1, 1.0)
 OBSERVED = [0.002, 0.02, 0.03, 0.04, 0.07, 0.2, 0.5, 0.9, 3.0]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Request, Route, expect
 
-from tests.fixtures.browser import DESKTOP, PHONE, Reader, Readers
-from tests.fixtures.service import RunningService
+from tests.support.browser import DESKTOP, PHONE, Reader, Readers
+from tests.support.service import RunningService
 
 MARKUP = '<img src=x onerror="document.title=1"> & "co"'
 

@@ -5,8 +5,8 @@ import re
 from playwright.sync_api import expect
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fixtures.browser import Reader
-from tests.fixtures.service import RunningService
+from tests.support.browser import Reader
+from tests.support.service import RunningService
 
 
 def searches(running_service: RunningService) -> int:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from service.api.page import PLOTS
-from tests.fixtures.browser import Reader
+from service.http.page import PLOTS
+from tests.support.browser import Reader
 
 
 def test_every_plot_is_drawn(reader: Reader) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.fixtures.browser import Reader
-from tests.fixtures.service import RunningService
+from tests.support.browser import Reader
+from tests.support.service import RunningService
 
 # A drop as a browser makes it: a transfer that holds a file, on the page's body.
 DROP = """async ([url, name]) => {

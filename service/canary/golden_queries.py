@@ -1,0 +1,64 @@
+"""`canary.yaml`: queries with the video that each of them must find, kept by an operator.
+
+pairs:
+  - query: a dog runs on the beach
+    video: v0123456789abcdef0123
+    within: 3        # among the first three; 1 if it is not said
+"""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qasir.errors import InvalidConfig
+
+MAX_BYTES = 64 << 10
+MAX_PAIRS = 50
+# Of a search without an offset; more would be no proof of anything.
+MAX_WITHIN = 20
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GoldenQuery(_Strict):
+    """A query, the id of the video it must find, and among how many results."""
+
+    query: str = Field(min_length=1)
+    video: str = Field(min_length=1)
+    within: int = Field(default=1, ge=1, le=MAX_WITHIN)
+
+
+class GoldenQueries(_Strict):
+    """The whole file."""
+
+    pairs: tuple[GoldenQuery, ...] = Field(max_length=MAX_PAIRS)
+
+
+def read_known_pairs(path: Path, *, must_exist: bool = False) -> tuple[GoldenQuery, ...]:
+    """The pairs of a file; none where there is no file, unless there `must_exist` one.
+
+    Raises:
+        InvalidConfig: it cannot be read, is too large, or is not of this shape.
+    """
+    try:
+        if not path.exists() and not must_exist:
+            return ()
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise InvalidConfig(
+                f"{path} has {size} bytes, the limit is {MAX_BYTES}; keep fewer pairs"
+            )
+        return GoldenQueries.model_validate(yaml.safe_load(path.read_bytes())).pairs
+    except ValidationError as error:
+        raise InvalidConfig(f"{path}: {_explain(error)}; see docs/observability.md") from error
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidConfig(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
+        for fault in error.errors()
+    )

@@ -1,0 +1,157 @@
+"""Whose turn it is to run the canary, and what the last runs found, for every process to tell.
+
+Each service process has an index of its own, so each must be looked at: they take turns, one
+at a time, by a lock and a file of reports under `run/`. The metrics page of any process reads
+that file, so all of them tell the same.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from qasir.artifacts import whole_file
+from qasir.errors import Conflict, Overloaded
+from service.canary.checks import CHECKS, Canary, Finding
+from service.lock import only_one
+from service.observability import metrics
+from service.observability.telemetry import GaugeSample
+from service.observability.tracing import job_span
+
+REPORTS_NAME = "canary.json"
+# How often in an interval a process looks whether it is its turn.
+LOOKS = 20
+
+log = structlog.get_logger()
+
+
+class Report(BaseModel):
+    """One run: by which process, at what time in seconds since 1970, for how many seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    process: int
+    time: float
+    seconds: float
+    findings: tuple[Finding, ...]
+
+
+class Reports(BaseModel):
+    """The last run of each living process, newest last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reports: tuple[Report, ...] = ()
+
+    @property
+    def newest(self) -> Report | None:
+        return self.reports[-1] if self.reports else None
+
+
+def read_reports(run: Path) -> Reports:
+    """The reports in this folder; none where no canary ran yet."""
+    try:
+        return Reports.model_validate_json((run / REPORTS_NAME).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return Reports()
+
+
+def canary_readings(run: Path) -> Iterator[GaugeSample]:
+    """The canary's gauges: a check has passed if it did in every process that had a turn."""
+    reports = read_reports(run)
+    if reports.newest is None:
+        return
+    yield GaugeSample(metrics.CANARY_LAST_RUN, reports.newest.time)
+    yield GaugeSample(metrics.CANARY_SECONDS, reports.newest.seconds)
+    findings = [finding for report in reports.reports for finding in report.findings]
+    for check in CHECKS:
+        if passed := [finding.passed for finding in findings if finding.check == check]:
+            yield GaugeSample(metrics.CANARY_SUCCESS, float(all(passed)), {"check": check})
+
+
+class CanaryScheduler:
+    """A thread that runs the canary of this process whenever its turn has come."""
+
+    def __init__(
+        self,
+        canary: Canary,
+        run: Path,
+        interval_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._canary = canary
+        self._run = run
+        self._interval_seconds = interval_seconds
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="canary", daemon=True)
+
+    def start(self) -> None:
+        """Begin; an interval of 0 means never."""
+        if self._interval_seconds > 0:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Let a run that has begun end, within a moment."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(1.0)
+
+    def take(self) -> bool:
+        """Run the canary if it is this process's turn; whether it was."""
+        if not self._due():
+            return False
+        try:
+            with only_one(self._run / "canary.lock", "canary"):
+                # Somebody may have been in between.
+                if due := self._due():
+                    self._report()
+                return due
+        except Conflict:
+            return False
+        except Overloaded as error:
+            log.info("canary put off", detail=str(error))
+            return False
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._interval_seconds / LOOKS):
+            try:
+                self.take()
+            except Exception:  # a canary that died would look like one that is content
+                log.exception("canary broke")
+
+    def _due(self) -> bool:
+        newest = read_reports(self._run).newest
+        if newest is None:
+            return True
+        # Whoever ran last waits two looks longer, so that every other process goes first.
+        others_first = 0 if newest.process == os.getpid() else 2
+        patience = self._interval_seconds * (1 - others_first / LOOKS)
+        return not 0 <= self._clock() - newest.time < patience
+
+    def _report(self) -> None:
+        began, begin = self._clock(), time.perf_counter()
+        with job_span("canary", None):
+            findings = self._canary.run()
+        seconds = time.perf_counter() - begin
+        mine = Report(process=os.getpid(), time=began, seconds=seconds, findings=tuple(findings))
+        others = [
+            report
+            for report in read_reports(self._run).reports
+            if report.process != mine.process and psutil.pid_exists(report.process)
+        ]
+        with whole_file(self._run / REPORTS_NAME) as file:
+            file.write(Reports(reports=(*others, mine)).model_dump_json(indent=1).encode() + b"\n")
+        _tell(findings, seconds)
+
+
+def _tell(findings: Sequence[Finding], seconds: float) -> None:
+    failed = {finding.check: finding.detail for finding in findings if not finding.passed}
+    say = log.error if failed else log.info
+    passed = [finding.check for finding in findings if finding.passed]
+    say("canary", passed=passed, failed=failed, milliseconds=round(seconds * 1000, 2))

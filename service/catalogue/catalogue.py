@@ -1,0 +1,253 @@
+"""The catalogue's transactions: what happens together or not at all.
+
+Processes share nothing but this file, the media and the vectors. Whatever changes the
+answer of a search also writes a change, in the same transaction; a searcher that has
+seen the newest change number has seen everything.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qasir.errors import NotFound
+from qasir.manifest import EmbeddingSpec
+from qasir.types import VideoInfo
+from service.catalogue import changes, jobs, schema, videos
+from service.catalogue.changes import Changes
+from service.catalogue.encodings import Encodings
+from service.catalogue.jobs import Claim, Job, JobError, JobState, Progress
+from service.catalogue.schema import reading, writing
+from service.catalogue.videos import VectorFile, Video
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An acknowledged upload; `is_new` is False where the same bytes were here before."""
+
+    video: Video
+    job: Job
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts for the metrics page; `oldest_queued_seconds` is 0 where no job waits."""
+
+    jobs: dict[JobState, int]
+    oldest_queued_seconds: float
+    change_number: int
+    searchable_videos: int
+    super_images: dict[int, int]
+
+
+class Catalogue:
+    """Videos, jobs, vector files and changes of one state folder; safe to share by threads."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._engine = schema.open_engine(path)
+        self._clock = clock
+
+    def close(self) -> None:
+        """Give the file handles back."""
+        self._engine.dispose()
+
+    @property
+    def encodings(self) -> Encodings:
+        """What is encoded outside an ingest."""
+        return Encodings(self._engine, self._clock)
+
+    def accept(self, video: Video) -> Accepted:
+        """Keep a video and queue its ingest; bytes that are here already keep their id.
+
+        A video whose ingest failed gets a new job: sending it again means trying again.
+        """
+        with writing(self._engine) as connection:
+            known = videos.among(connection, [video.id]).get(video.id)
+            if known and known.state not in ("failed", "cancelled"):
+                return Accepted(known, jobs.newest_of(connection, known.id), is_new=False)
+            if known:
+                videos.set_state(connection, known.id, "queued")
+            else:
+                videos.add(connection, video)
+            job = jobs.add(connection, video.id, self._clock())
+            return Accepted(videos.get(connection, video.id), job, is_new=known is None)
+
+    def video(self, video_id: str) -> Video:
+        """One video.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            return videos.get(connection, video_id)
+
+    def videos(self, offset: int, limit: int) -> tuple[list[Video], int]:
+        """A page of videos, newest first, and how many there are."""
+        with reading(self._engine) as connection:
+            return videos.page(connection, offset, limit), videos.count(connection)
+
+    def videos_among(self, ids: Sequence[str]) -> dict[str, Video]:
+        """Those of `ids` that exist."""
+        with reading(self._engine) as connection:
+            return videos.among(connection, ids)
+
+    def video_ids(self) -> set[str]:
+        """Every video id."""
+        with reading(self._engine) as connection:
+            return videos.ids(connection)
+
+    def vector_files(self, video_id: str) -> list[VectorFile]:
+        """Every vector file of one video."""
+        with reading(self._engine) as connection:
+            return videos.vectors_of(connection, video_id)
+
+    def all_vector_files(self) -> list[VectorFile]:
+        """Every vector file that counts."""
+        with reading(self._engine) as connection:
+            return videos.all_vectors(connection)
+
+    def delete(self, video_id: str) -> None:
+        """Forget a video, its jobs and its vectors: no search finds it from now on.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with writing(self._engine) as connection:
+            if not videos.remove(connection, video_id):
+                raise NotFound(f"no video '{video_id[:60]}'; it may have been deleted already")
+            changes.add(connection, "deleted", video_id)
+
+    def job(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            return jobs.get(connection, job_id)
+
+    def newest_job(self, video_id: str) -> Job:
+        """The newest job of a video that exists."""
+        with reading(self._engine) as connection:
+            return jobs.newest_of(connection, video_id)
+
+    def jobs(self, offset: int, limit: int, state: JobState | None = None) -> list[Job]:
+        """A page of jobs, newest first."""
+        with reading(self._engine) as connection:
+            return jobs.page(connection, offset, limit, state)
+
+    def queued_jobs(self) -> int:
+        """How many jobs wait."""
+        with reading(self._engine) as connection:
+            return jobs.counts(connection)["queued"]
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended; its video stays, and a retry is possible.
+
+        Raises:
+            NotFound: there is none with this id.
+            Conflict: it is ready or has failed.
+        """
+        with writing(self._engine) as connection:
+            job = jobs.cancel(connection, job_id, self._clock())
+            if jobs.newest_of(connection, job.video_id).id == job.id:
+                videos.set_state(connection, job.video_id, "cancelled")
+            return job
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a new job for the video of one that failed or was cancelled.
+
+        Raises:
+            NotFound: there is none with this id.
+            Conflict: it is neither, or its video has a newer job.
+        """
+        with writing(self._engine) as connection:
+            job = jobs.retry(connection, job_id, self._clock())
+            videos.set_state(connection, job.video_id, "queued")
+            return job
+
+    def claim(self, owner: str) -> Claim | None:
+        """Take the oldest job that may run now."""
+        with writing(self._engine) as connection:
+            mine = jobs.claim(connection, owner, self._clock())
+            if mine is not None:
+                videos.set_state(connection, mine.job.video_id, "running")
+            return mine
+
+    def requeue_abandoned(self, owner: str) -> list[str]:
+        """Queue again what a dead worker left; only for the holder of the worker lock."""
+        with writing(self._engine) as connection:
+            return jobs.requeue_abandoned(connection, owner)
+
+    def heartbeat(self, mine: Claim, progress: Progress) -> bool:
+        """Say how far the job is; False: it was deleted or taken away."""
+        with writing(self._engine) as connection:
+            return jobs.heartbeat(connection, mine, self._clock(), progress)
+
+    def release(self, mine: Claim, delay: float) -> bool:
+        """Back into the queue for at least `delay` seconds; the attempt does not count."""
+        with writing(self._engine) as connection:
+            released = jobs.release(connection, mine, self._clock() + delay)
+            if released:
+                videos.set_state(connection, mine.job.video_id, "queued")
+            return released
+
+    def fail(self, mine: Claim, error: JobError) -> bool:
+        """End the job with a reason."""
+        with writing(self._engine) as connection:
+            failed = jobs.finish(connection, mine, self._clock(), error)
+            if failed:
+                videos.set_state(connection, mine.job.video_id, "failed")
+            return failed
+
+    def commit(
+        self,
+        mine: Claim,
+        info: VideoInfo,
+        files: Sequence[VectorFile],
+        is_current: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Make the video searchable: rows, job and change in one step.
+
+        `is_current` is asked where no activation can come in between. False: what was encoded
+        is of no use, or the video was deleted meanwhile; nothing is written.
+        """
+        with writing(self._engine) as connection:
+            if not is_current() or not jobs.finish(connection, mine, self._clock(), None):
+                return False
+            video_id = mine.job.video_id
+            seconds = max(file.seconds for file in files)
+            videos.set_info(connection, video_id, info, seconds)
+            videos.set_state(connection, video_id, "ready")
+            for file in files:
+                videos.add_vectors(connection, file)
+            changes.add(connection, "indexed", video_id)
+            return True
+
+    def change_number(self) -> int:
+        """The number of the newest change; 0 where nothing ever happened."""
+        with reading(self._engine) as connection:
+            return changes.newest(connection)
+
+    def changes(self, spec: EmbeddingSpec, since: int | None) -> Changes:
+        """What happened to the videos of one spec after change `since`; None: everything."""
+        with reading(self._engine) as connection:
+            return changes.since(connection, spec, since)
+
+    def totals(self, specs: Sequence[EmbeddingSpec]) -> Totals:
+        """Counts of jobs, and of what is searchable under these specs."""
+        with reading(self._engine) as connection:
+            created = jobs.oldest_queued(connection)
+            held = [videos.super_images(connection, spec) for spec in specs]
+            return Totals(
+                jobs=jobs.counts(connection),
+                oldest_queued_seconds=max(0.0, self._clock() - created) if created else 0.0,
+                change_number=changes.newest(connection),
+                searchable_videos=max((count for count, _ in held), default=0),
+                super_images={
+                    spec.grid_size: number
+                    for spec, (_, number) in zip(specs, held, strict=True)
+                    if number
+                },
+            )

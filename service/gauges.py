@@ -1,0 +1,71 @@
+"""The gauges of the metrics page, read from the state folder and the evaluation when asked."""
+
+import shutil
+from collections.abc import Iterator
+
+from qasir import __version__
+from qasir.errors import QasirError
+from service.canary.scheduler import canary_readings
+from service.catalogue.catalogue import Catalogue, Totals
+from service.models.active_model import ActiveModel, FindActiveModel
+from service.models.rollout import Generations
+from service.observability import metrics
+from service.observability.evaluation import read_recall
+from service.observability.telemetry import GaugeSample
+from service.settings import Settings
+
+
+def gauges(
+    settings: Settings,
+    catalogue: Catalogue,
+    active_model: FindActiveModel,
+    generations: Generations,
+) -> Iterator[GaugeSample]:
+    """Every gauge of `SERVICE_METRICS`, as of now."""
+    model = _active(active_model)
+    yield GaugeSample(metrics.BUILD_INFO, 1, {"version": __version__})
+    yield GaugeSample(metrics.MODEL_VERSION, model.version if model else 0)
+    yield from _library(catalogue.totals(model.manifest.specs if model else ()))
+    yield from _generations(generations)
+    fine = model.fine if model else None
+    waiting = catalogue.encodings.requested(fine.spec) if fine else 0
+    yield GaugeSample(metrics.FINE_REQUESTS, waiting)
+    yield from _disk(settings)
+    yield from _recall(settings)
+    yield from canary_readings(settings.folders.run)
+
+
+def _active(find: FindActiveModel) -> ActiveModel | None:
+    try:
+        return find()
+    except QasirError:
+        return None
+
+
+def _library(totals: Totals) -> Iterator[GaugeSample]:
+    yield GaugeSample(metrics.CATALOGUE_CHANGES, totals.change_number)
+    yield GaugeSample(metrics.OLDEST_QUEUED_SECONDS, totals.oldest_queued_seconds)
+    yield GaugeSample(metrics.INDEX_VIDEOS, totals.searchable_videos)
+    for state, count in totals.jobs.items():
+        yield GaugeSample(metrics.JOBS, count, {"state": state})
+    for grid_size, count in totals.super_images.items():
+        yield GaugeSample(metrics.INDEX_SUPER_IMAGES, count, {"grid_size": str(grid_size)})
+
+
+def _generations(generations: Generations) -> Iterator[GaugeSample]:
+    for state, videos, count in generations.counts():
+        labels = {"generation": state, "videos": videos}
+        yield GaugeSample(metrics.GENERATION_VIDEOS, count, labels)
+
+
+def _disk(settings: Settings) -> Iterator[GaugeSample]:
+    usage = shutil.disk_usage(settings.folders.root)
+    yield GaugeSample(metrics.STATE_FREE_BYTES, usage.free)
+    yield GaugeSample(metrics.STATE_SIZE_BYTES, usage.total)
+    yield GaugeSample(metrics.STATE_RESERVE_BYTES, settings.disk_reserve_bytes)
+
+
+def _recall(settings: Settings) -> Iterator[GaugeSample]:
+    for one in read_recall(settings.evaluation):
+        labels = {"k": str(one.k), "grid_size": str(one.grid_size), "variant": one.variant}
+        yield GaugeSample(metrics.EVAL_RECALL, one.ratio, labels)

@@ -1,0 +1,107 @@
+"""The gRPC server of one service process, beside HTTP in the same event loop.
+
+Every process listens on the same port, and the kernel gives each new connection to one of
+them (SO_REUSEPORT, on by default and here said aloud). What a process that stops has not
+answered yet, its clients may send again: their connection moves to another process.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import grpc
+import structlog
+from anyio import to_thread
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from qasir.errors import Conflict
+from qasir.proto.v1.retrieval_pb2_grpc import add_RetrievalServicer_to_server
+from service.grpc.interceptors import SERVICE, ErrorMetricsInterceptor
+from service.grpc.servicer import Retrieval
+from service.http.context import Context
+
+# A chunk of an upload is the longest message there is to receive.
+MAX_MESSAGE_BYTES = 4 << 20
+HEALTH_SECONDS = 1.0
+KEEPALIVE_MS = 60_000
+
+log = structlog.get_logger()
+
+
+class GrpcServer:
+    """Retrieval, health and reflection on one port."""
+
+    def __init__(
+        self, context: Context, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    ) -> None:
+        self._readiness = context.core.readiness
+        self._drain_seconds = context.core.settings.drain_seconds
+        self._address = address(context.core.settings.host, context.core.settings.grpc_port)
+        self._server = grpc.aio.server(
+            interceptors=[*interceptors, ErrorMetricsInterceptor(context)],
+            options=[
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                # Who went away without a word gives back a stream's place.
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 3),
+            ],
+            # Health checks and reflection count here too, so this bound is the wider one.
+            maximum_concurrent_rpcs=2 * context.core.settings.max_requests,
+        )
+        self._health = health.HealthServicer()
+        self._follow: asyncio.Task[None] | None = None
+        add_RetrievalServicer_to_server(Retrieval(context), self._server)  # type: ignore[no-untyped-call]  # generated
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            Conflict: somebody else has the port.
+        """
+        try:
+            self._server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise Conflict(
+                f"{self._address} is taken; stop who listens there, or set QASIR_GRPC_PORT"
+            ) from error
+        await self._tell()
+        await self._server.start()
+        self._follow = asyncio.create_task(self._follow_readiness())
+        log.info("grpc listens", address=self._address)
+
+    async def stop(self) -> None:
+        """Say that it is no longer ready, refuse new calls, let those under way end."""
+        await self._health.enter_graceful_shutdown()
+        if self._follow is not None:
+            self._follow.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._follow
+        await self._server.stop(self._drain_seconds)
+
+    async def _follow_readiness(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_SECONDS)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        ready = await to_thread.run_sync(self._readiness.check)
+        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+
+def address(host: str, port: int) -> str:
+    """Where to listen or connect; an IPv6 host in brackets.
+
+    >>> address("127.0.0.1", 50051), address("::", 50051)
+    ('127.0.0.1:50051', '[::]:50051')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

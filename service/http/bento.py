@@ -1,0 +1,156 @@
+"""The BentoML service: workers, packaging and health around the FastAPI app.
+
+BentoML imports this module in a supervising process too, so nothing is opened before a
+worker makes its instance.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from typing import TypeVar, cast
+
+import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from qasir.errors import QasirError
+from qasir.filters import Filter
+from service.app import open_service
+from service.grpc.server import GrpcServer
+from service.http.app import RequestMiddleware, create_app
+from service.http.context import open_context, set_context
+from service.http.problems import problem_response
+from service.http.schemas.search import EmbedIn, EmbedOut, ExampleIn, SearchIn, SearchOut
+from service.http.search import answer_embed, answer_search
+from service.observability.logs import configure_logs
+from service.observability.requests import request_context
+from service.observability.tracing import close_tracing, configure_tracing
+from service.search.answers import GroupBy, Mode
+from service.settings import load_settings
+
+# BentoML's timeout counts the upload; deadlines of routes are their own.
+MARGIN_SECONDS = 60
+PR_SET_PDEATHSIG = 1
+
+T = TypeVar("T")
+
+settings = load_settings()
+app = create_app()
+# Here, after BentoML has set its own up: what the supervising process says is JSON, too.
+configure_logs("service")
+
+
+@bentoml.service(
+    name="qasir",
+    workers=settings.workers,
+    traffic={"timeout": settings.upload_seconds + MARGIN_SECONDS},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
+@bentoml.asgi_app(RequestMiddleware(app), path="/")
+class Qasir:
+    """Search long videos by text with super images (QASIR)."""
+
+    def __init__(self) -> None:
+        _end_with_parent()
+        configure_tracing(settings.trace_endpoint, "service")
+        core = open_service(settings)
+        core.readiness.load()
+        core.follower.start()
+        self._context = open_context(core)
+        set_context(app, self._context)
+        core.canary.start()
+
+    def __is_ready__(self) -> bool:
+        return self._context.core.readiness.check()
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def open_grpc(self) -> None:
+        """Listen for gRPC too, in the event loop that now runs."""
+        self._grpc = GrpcServer(self._context)
+        await self._grpc.start()
+        self._context.ending.install(self._end_grpc)
+
+    def _end_grpc(self) -> None:
+        # Beside HTTP, not after it: both have the same time to end what is under way.
+        self._grpc_ends = asyncio.create_task(self._grpc.stop())
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def close(self) -> None:
+        """Give back what the process holds."""
+        await self._grpc.stop()
+        self._context.core.close()
+        close_tracing()
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def search(
+        self,
+        query: str | None = None,
+        top_k: int = 10,
+        offset: int = 0,
+        mode: Mode = "accurate",
+        profile: str | None = None,
+        grid_size: int | None = None,
+        group_by: GroupBy = "video",
+        filter: Filter | None = None,
+        example: ExampleIn | None = None,
+        context_seconds: float = 0.0,
+    ) -> SearchOut:
+        """As POST /v1/search, for BentoML's own client."""
+        asked = SearchIn(
+            query=query,
+            top_k=top_k,
+            offset=offset,
+            mode=mode,
+            profile=profile,
+            grid_size=grid_size,
+            group_by=group_by,
+            filter=filter,
+            example=example,
+            context_seconds=context_seconds,
+        )
+        return await self._answer("search", answer_search(asked, self._context))
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def embed(self, texts: list[str]) -> EmbedOut:
+        """As POST /v1/embed, for BentoML's own client."""
+        return await self._answer("embed", answer_embed(EmbedIn(texts=texts), self._context))
+
+    async def _answer(self, operation: str, answer: Awaitable[T]) -> T:
+        headers = {name.lower(): value for name, value in bentoml.Context().request.headers.items()}
+        with request_context(self._context.core.telemetry, "bentoml", headers) as request:
+            request.operation = operation
+            try:
+                return await answer
+            except QasirError as error:
+                request.code = error.code
+                # BentoML would hide the message of a 503 and know no Retry-After.
+                # What is a response already, it sends as it is.
+                return cast(T, problem_response(error))
+
+
+class SafePathMiddleware:
+    """Around BentoML's app, whose mounts match no path that has a line break in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if "path" in scope:
+            scope["path"] = scope["path"].replace("\n", "%0A")
+        await self._app(scope, receive, send)
+
+
+Qasir.add_asgi_middleware(SafePathMiddleware)  # type: ignore[attr-defined]  # bentoml is not followed
+
+
+def _end_with_parent() -> None:
+    """Stop when the supervising process is killed: it could not tell us to."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)

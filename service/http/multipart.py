@@ -1,0 +1,154 @@
+"""The upload form, parsed while it arrives: the video goes straight to its place on disk.
+
+Starlette's own form parser would first spool the whole file to a temporary folder, without
+a limit on its bytes.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from qasir.errors import InvalidInput
+from service.storage.media import ReceivedFile, UploadWriter
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+# Bytes handed to the disk at a time: a thread's hop costs little beside hashing this much.
+PIECE_BYTES = 1 << 20
+TEXT_FIELDS = ("title", "metadata")
+# Room for the text fields and the headers around them, beside the video itself.
+FORM_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class UploadForm:
+    """The fields of an upload; None where a field was not sent."""
+
+    received: ReceivedFile
+    filename: str | None
+    title: str | None
+    metadata: str | None
+
+
+async def read_upload(
+    content_type: str, body: AsyncIterator[bytes], reception: UploadWriter
+) -> UploadForm:
+    """Read the form to its end.
+
+    Raises:
+        InvalidInput: no multipart form, a field twice, an unknown field, or no video.
+        UploadTooLarge, StorageFull: see `Reception`.
+    """
+    form = _Form(reception)
+    parser = _parser(content_type, form)
+    pending = bytearray()
+    async for chunk in body:
+        pending += chunk
+        if len(pending) >= PIECE_BYTES:
+            await anyio.to_thread.run_sync(_feed, parser, bytes(pending))
+            pending.clear()
+    return await anyio.to_thread.run_sync(lambda: _finish(parser, bytes(pending), form))
+
+
+def _finish(parser: MultipartParser, rest: bytes, form: "_Form") -> UploadForm:
+    _feed(parser, rest)
+    if not form.ended:
+        raise InvalidInput("the form breaks off before its end; send it again")
+    return form.result()
+
+
+def _feed(parser: MultipartParser, piece: bytes) -> None:
+    try:
+        parser.write(piece)
+    except FormParserError as error:
+        raise InvalidInput(f"the body is no multipart form: {error}") from error
+
+
+def _parser(content_type: str, form: "_Form") -> MultipartParser:
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise InvalidInput(
+            f"content type '{content_type[:80]}': send multipart/form-data with the field 'video', "
+            f"for example curl -F video=@file.mp4"
+        )
+    try:
+        return MultipartParser(options[b"boundary"], form.callbacks())
+    except FormParserError as error:
+        raise InvalidInput(f"the form's boundary is not usable: {error}") from error
+
+
+class _Form:
+    """Collects parts: the video into the reception, the rest in memory up to a limit."""
+
+    def __init__(self, reception: UploadWriter) -> None:
+        self.ended = False
+        self._reception = reception
+        self._texts: dict[str, bytearray] = {}
+        self._filename: str | None = None
+        self._seen: set[str] = set()
+        self._name = ""
+        self._header = (bytearray(), bytearray())
+        self._disposition = b""
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, a, b: self._header[0].extend(data[a:b]),
+            "on_header_value": lambda data, a, b: self._header[1].extend(data[a:b]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._open_part,
+            "on_part_data": self._data,
+            "on_end": self._end,
+        }
+
+    def result(self) -> UploadForm:
+        if "video" not in self._seen:
+            raise InvalidInput("the form has no field 'video'; send one, curl -F video=@file.mp4")
+        texts = {name: self._text(name) for name in TEXT_FIELDS}
+        received = self._reception.finish()
+        return UploadForm(received, self._filename, texts["title"], texts["metadata"])
+
+    def _text(self, name: str) -> str | None:
+        try:
+            return self._texts[name].decode() if name in self._texts else None
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"field '{name}' is not UTF-8: {error.reason}") from error
+
+    def _begin(self) -> None:
+        self._disposition = b""
+
+    def _end_header(self) -> None:
+        name, value = (bytes(part) for part in self._header)
+        if name.lower() == b"content-disposition":
+            self._disposition = value
+        self._header = (bytearray(), bytearray())
+
+    def _open_part(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._name not in ("video", *TEXT_FIELDS):
+            raise InvalidInput(
+                f"field '{self._name[:40]}' is not known; send 'video', and 'title' or 'metadata'"
+            )
+        if self._name in self._seen:
+            raise InvalidInput(f"field '{self._name}' came twice; send one video per request")
+        self._seen.add(self._name)
+        if self._name == "video" and b"filename" in options:
+            self._filename = options[b"filename"].decode("utf-8", "replace")
+
+    def _data(self, data: bytes, begin: int, end: int) -> None:
+        if self._name == "video":
+            self._reception.write(data[begin:end])
+            return
+        text = self._texts.setdefault(self._name, bytearray())
+        if len(text) + end - begin > FORM_BYTES // 2:
+            raise InvalidInput(f"field '{self._name}' is over {FORM_BYTES // 2} bytes; shorten it")
+        text.extend(data[begin:end])
+
+    def _end(self) -> None:
+        self.ended = True

@@ -1,0 +1,5 @@
+"""`python -m service.models`."""
+
+from service.models.admin import main
+
+main()

@@ -1,0 +1,87 @@
+"""Triton's configs in the store, made from `model_repository/` for the versions it serves.
+
+One config serves all versions of a model, and an ensemble's steps name their versions in
+its config. So a set that is served gets ensembles of its own, `rank_v3`, whose steps all
+have its version; plain `rank` is the active set's, for people who call Triton directly.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from qasir.artifacts import whole_file
+from qasir.manifest import Manifest
+from qasir.triton import ENSEMBLES, MODELS, ensemble_name
+from service.models.active_model import ActiveModel
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
+CONFIG_NAME = "config.pbtxt"
+WHEEL_NAME = "configs/wheel.pbtxt"
+# The wheel variant's program, beside each graph; the other variants do not look at it.
+PROGRAM = "onnx_model.py"
+
+
+def write_configs(root: Path, active: int, models: Sequence[ActiveModel]) -> None:
+    """Write everything that Triton reads, except the graphs, for these model sets."""
+    versions = [model.version for model in models]
+    for name in MODELS:
+        for variant in (CONFIG_NAME, WHEEL_NAME):
+            config = read_config(TEMPLATES / name / variant)
+            config.version_policy.specific.versions[:] = versions
+            fill_warmup(config, [model.manifest for model in models])
+            _write(root / name / variant, text_format.MessageToString(config))
+        for version in versions:
+            _write(root / name / str(version) / "model.py", (TEMPLATES / PROGRAM).read_text())
+    for name in ENSEMBLES:
+        _write_ensemble(root / name, name, active)
+        for version in versions:
+            _write_ensemble(root / ensemble_name(name, version), name, version)
+
+
+def read_config(path: Path) -> Any:
+    """A config.pbtxt as Triton's own message."""
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+def fill_warmup(config: Any, manifests: Sequence[Manifest]) -> None:
+    """Replace -1 in the warm-up's shapes by the model's own sizes.
+
+    One config warms all versions: where their sizes differ there is no common shape, and
+    a failed warm-up would keep the model from loading, so there is none then.
+    """
+    sizes = {_sizes(manifest) for manifest in manifests}
+    if len(sizes) > 1:
+        del config.model_warmup[:]
+        return
+    (grid_size, resolution, dim, tokens) = sizes.pop()
+    axis = {"mask": grid_size, "super_images": resolution}
+    axis |= {"input_ids": tokens, "attention_mask": tokens}
+    for sample in config.model_warmup:
+        for name, tensor in sample.inputs.items():
+            tensor.dims[:] = [axis.get(name, dim) if d == -1 else d for d in tensor.dims]
+
+
+def _sizes(manifest: Manifest) -> tuple[int, int, int, int]:
+    grid_size = manifest.profile.grid_sizes[0]
+    return grid_size, manifest.grids[grid_size], manifest.dim, manifest.tokenizer.buckets[0]
+
+
+def _write_ensemble(folder: Path, name: str, version: int) -> None:
+    config = read_config(TEMPLATES / name / CONFIG_NAME)
+    config.name = folder.name
+    config.version_policy.specific.versions[:] = [version]
+    for step in config.ensemble_scheduling.step:
+        step.model_version = version
+    _write(folder / CONFIG_NAME, text_format.MessageToString(config))
+    # Triton wants a folder for the version even where, as in an ensemble, nothing lies in it.
+    (folder / str(version)).mkdir(exist_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    # Same text, same file: Triton reloads what is newer, and reloading costs seconds.
+    if not path.is_file() or path.read_text() != text:
+        with whole_file(path) as file:
+            file.write(text.encode())

@@ -1,0 +1,75 @@
+"""Structured logs: one JSON object a line on standard error, libraries' lines included.
+
+What users write, send or call their files is no matter of a log: ids, codes and numbers are.
+"""
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from service.observability.tracing import trace_id
+
+# BentoML and what it runs on have handlers of their own, in another format.
+LOUD = ("bentoml", "circus", "uvicorn", "uvicorn.error", "uvicorn.access")
+
+
+def configure_logs(process: str) -> None:
+    """Log as `process`, with the time in UTC, and let every library do so too."""
+    shared = _processors(process)
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        # A line and its end are written at once, so no other logger's line comes between.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    logging.config.dictConfig(stdlib_config(process))
+    logging.captureWarnings(True)
+
+
+def stdlib_config(process: str) -> dict[str, Any]:
+    """What makes the standard library's loggers write the same lines."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_processors(process)],
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.processors.JSONRenderer(),
+                ],
+            }
+        },
+        "handlers": {
+            "json": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "stream": "ext://sys.stderr",
+            }
+        },
+        "loggers": {name: {"handlers": [], "propagate": True} for name in LOUD},
+        "root": {"handlers": ["json"], "level": "WARNING"},
+    }
+
+
+def _processors(process: str) -> list[Processor]:
+    def name_process(_logger: object, _method: str, event: EventDict) -> EventDict:
+        # Not by context variables: those do not reach other threads.
+        return {"process": process, **event}
+
+    def name_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
+        trace = trace_id()
+        return event if trace is None else {**event, "trace_id": trace}
+
+    return [
+        name_process,
+        name_trace,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.dict_tracebacks,
+    ]

@@ -1,0 +1,134 @@
+"""Recording the metrics of the catalogue, and the page Prometheus reads.
+
+Several service processes answer on one port, so whichever is asked must speak for all:
+counters and histograms go to files that prometheus_client adds up (its multiprocess
+mode, which BentoML switches on for its workers before they import anything); gauges are
+read from the catalogue at the time of asking.
+"""
+
+import itertools
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from service.observability.metric_types import Metric
+from service.observability.tracing import span
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Creation times would double the series of every counter and histogram.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(frozen=True)
+class GaugeSample:
+    """One gauge's value at the time of asking."""
+
+    metric: Metric
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+Readings = Callable[[], Iterable[GaugeSample]]
+
+
+class Telemetry:
+    """Counters and histograms of one process, by catalogue entry."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._registry = CollectorRegistry()
+        mine = [metric for metric in metrics if not metric.at_scrape]
+        self._counters = {m.name: self._counter(m) for m in mine if m.kind == "counter"}
+        self._histograms = {m.name: self._histogram(m) for m in mine if m.kind == "histogram"}
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        counter = self._counters[metric.name]
+        # The library refuses `labels` of what has none.
+        (counter.labels(**metric.values(labels)) if metric.labels else counter).inc(amount)
+
+    def observe(self, metric: Metric, seconds: float, **labels: str) -> None:
+        """Add an observation to a histogram."""
+        histogram = self._histograms[metric.name]
+        (histogram.labels(**metric.values(labels)) if metric.labels else histogram).observe(seconds)
+
+    def page(self, gauges: Readings = tuple) -> bytes:
+        """The text Prometheus reads: every process's counts, and the given gauges."""
+        registry = self._registry
+        if os.environ.get(MULTIPROCESS):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's
+        at_scrape = CollectorRegistry()
+        at_scrape.register(_Gauges(gauges))
+        return generate_latest(registry) + generate_latest(at_scrape)
+
+    def _counter(self, metric: Metric) -> Counter:
+        counter = Counter(metric.name, metric.help, list(metric.labels), registry=self._registry)
+        if metric.from_zero:
+            for values in itertools.product(*metric.labels.values()):
+                counter.labels(*values)
+        return counter
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        return Histogram(
+            metric.name,
+            metric.help,
+            list(metric.labels),
+            registry=self._registry,
+            buckets=metric.buckets,
+        )
+
+
+class _Gauges(Collector):
+    def __init__(self, gauges: Readings) -> None:
+        self._readings = gauges
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for reading in self._readings():
+            metric = reading.metric
+            family = families.setdefault(
+                metric.name, GaugeMetricFamily(metric.name, metric.help, labels=list(metric.labels))
+            )
+            family.add_metric(list(metric.values(reading.labels).values()), reading.value)
+        yield from families.values()
+
+
+class Stopwatch:
+    """Seconds by stage, added up where a stage happens more than once; each time is a span."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._begin = clock()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @property
+    def total(self) -> float:
+        """Seconds since this stopwatch was made."""
+        return self._clock() - self._begin
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as one more part of the stage."""
+        begin = self._clock()
+        try:
+            with span(name):
+                yield
+        finally:
+            self.seconds[name] += self._clock() - begin

@@ -1,0 +1,5 @@
+"""`python -m service.stack`."""
+
+from service.stack.control import main
+
+main()

@@ -1,0 +1,257 @@
+"""The stack in the background: `python -m service.stack up|down|status [--json]`.
+
+`up` returns when everything answers, or stops what it started and says why not.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from qasir.errors import NotFound, QasirError
+from qasir.manifest import MANIFEST_NAME
+from qasir.terminal import complaints, print_json
+from qasir.triton_home import TritonHome, libpython_folder
+from service.lock import locked
+from service.models.admin import build, open_tools
+from service.settings import PREFIX, Settings, load_settings
+from service.stack.processes import Port, Process, ProcessStatus, python, refuse_taken
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPORT = ROOT / "build" / "export"
+# Beside the time that the service gives its load balancer and its requests.
+STOP_SECONDS = 9.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The stack as it is: the page, host:port of the two gRPC servers, each process."""
+
+    url: str
+    grpc: str
+    triton: str
+    logs: Path
+    processes: list[ProcessStatus]
+
+    @property
+    def ready(self) -> bool:
+        return all(one.state == "ready" for one in self.processes)
+
+
+def processes(settings: Settings) -> list[Process]:
+    """Triton, worker and service, in the order in which they start."""
+    return [_triton(settings), _worker(settings), _service(settings)]
+
+
+def up(settings: Settings, say: Say) -> list[str]:
+    """Start what does not run yet, wait until all of it is ready, and name what was started.
+
+    Raises:
+        QasirError: something is missing, a port is taken, or a process does not come up;
+            then whatever this call started is stopped again.
+    """
+    settings.folders.create()
+    with locked(settings.folders.run / "stack.lock"):
+        everything = processes(settings)
+        missing = [process for process in everything if process.leader() is None]
+        if not missing:
+            _wait(everything)
+            say(f"already up: {_page(settings)}")
+            return []
+        for process in missing:
+            process.stop()
+        _check(settings, missing, say)
+        _start(missing, say)
+        # What ran already may have lost what it needs, and finds it again in its own time.
+        _wait(everything)
+        say(f"up: {_page(settings)} (logs in {settings.folders.run})")
+        return [process.name for process in missing]
+
+
+def down(settings: Settings, say: Say) -> list[str]:
+    """Stop the stack, last started first, and name what ran; nothing of it is left running."""
+    with locked(settings.folders.run / "stack.lock"):
+        stopped = [process.name for process in reversed(processes(settings)) if process.stop()]
+        say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+        return stopped
+
+
+def status(settings: Settings) -> Status:
+    """Where the stack answers, and how each of its processes stands."""
+    return Status(
+        url=_page(settings),
+        grpc=f"{_reach(settings.host)}:{settings.grpc_port}",
+        triton=f"{_reach(settings.triton_host)}:{settings.triton_grpc_port}",
+        logs=settings.folders.run,
+        processes=[process.status() for process in processes(settings)],
+    )
+
+
+def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
+    """Put a new export into the store and let it follow the active one; an old one changes
+    nothing.
+
+    The first is active at once, a later one when the worker has encoded every video with it.
+
+    Raises:
+        NotFound: there is neither an export nor an active model.
+    """
+    with open_tools(settings) as tools:
+        if (export / MANIFEST_NAME).is_file():
+            before = [model.version for model in tools.store.list()]
+            version = tools.store.add(export)
+            if version not in before:
+                say(build(tools, version, activate=True).words)
+        try:
+            tools.store.active()
+        except NotFound as error:
+            raise NotFound(
+                f"no exported model in {export} and none active in {tools.store.root}; "
+                f"run `dvc pull` or `dvc repro`"
+            ) from error
+
+
+def _check(settings: Settings, missing: Sequence[Process], say: Say) -> None:
+    TritonHome(settings.triton_home.absolute()).prepare()
+    libpython_folder()
+    refuse_taken([port for process in missing for port in process.ports])
+    if any(process.name == "triton" for process in missing):
+        add_export(settings, say)
+
+
+def _wait(everything: Sequence[Process]) -> None:
+    for process in everything:
+        process.wait()
+
+
+def _start(missing: Sequence[Process], say: Say) -> None:
+    begin = time.monotonic()
+    try:
+        for process in missing:
+            process.start()
+        for process in missing:
+            process.wait()
+            say(f"{process.name:8} ready after {time.monotonic() - begin:.1f} s")
+    except BaseException:
+        # Ctrl-C, too: half a stack is worse than none.
+        for process in reversed(missing):
+            process.stop()
+        raise
+
+
+def _triton(settings: Settings) -> Process:
+    host = settings.triton_host
+    return _process(
+        settings,
+        "triton",
+        python("-m", "service.stack.triton_server"),
+        f"http://{host}:{settings.triton_http_port}/v2/health/ready",
+        [
+            Port(host, settings.triton_http_port, "QASIR_TRITON_HTTP_PORT"),
+            Port(host, settings.triton_grpc_port, "QASIR_TRITON_GRPC_PORT"),
+            Port(host, settings.triton_metrics_port, "QASIR_TRITON_METRICS_PORT"),
+        ],
+    )
+
+
+def _worker(settings: Settings) -> Process:
+    host, number = settings.host, settings.worker_metrics_port
+    return _process(
+        settings,
+        "worker",
+        python("-m", "service.ingest"),
+        f"http://{_reach(host)}:{number}/metrics",
+        [Port(host, number, "QASIR_WORKER_METRICS_PORT")],
+    )
+
+
+def _service(settings: Settings) -> Process:
+    return _process(
+        settings,
+        "service",
+        python("-m", "service.http"),
+        f"{_page(settings)}/readyz",
+        [
+            Port(settings.host, settings.http_port, "QASIR_HTTP_PORT"),
+            Port(settings.host, settings.grpc_port, "QASIR_GRPC_PORT"),
+        ],
+    )
+
+
+def _process(
+    settings: Settings,
+    name: str,
+    command: Sequence[str],
+    ready_url: str,
+    ports: Sequence[Port],
+) -> Process:
+    return Process(
+        name=name,
+        command=command,
+        ready_url=ready_url,
+        ports=ports,
+        ready_seconds=settings.triton_patience_seconds,
+        stop_seconds=STOP_SECONDS + settings.withdraw_seconds + settings.drain_seconds,
+        folder=settings.folders.run,
+        variables=_variables(settings),
+    )
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """The environment that says to a child what these settings say."""
+    said = settings.model_dump(exclude_defaults=True, exclude_none=True)
+    mine = {f"{PREFIX}{name.upper()}": str(value) for name, value in said.items()}
+    return {**mine, "PYTHONPATH": _path()}
+
+
+def _path() -> str:
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _page(settings: Settings) -> str:
+    return f"http://{_reach(settings.host)}:{settings.http_port}"
+
+
+def _reach(host: str) -> str:
+    # A socket bound to all interfaces is reached by loopback.
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+
+
+def run(command: str, settings: Settings, say: Say) -> tuple[bool, dict[str, Any]]:
+    """Whether the stack is as the command wants it, and the answer as JSON."""
+    if command == "down":
+        return True, {"stopped": down(settings, say)}
+    if command == "up":
+        started = up(settings, say)
+        return True, {**asdict(status(settings)), "started": started}
+    now = status(settings)
+    for one in now.processes:
+        say(str(one))
+    return now.ready, asdict(now)
+
+
+def main() -> None:
+    """Parse the command, run it, and turn an error into one message and exit code 1."""
+    parser = argparse.ArgumentParser(prog="python -m service.stack", description=__doc__)
+    parser.add_argument("command", choices=["up", "down", "status"])
+    parser.add_argument("--json", action="store_true", help="print JSON; progress goes to stderr")
+    given = parser.parse_args()
+    say = (complaints if given.json else Console(highlight=False, soft_wrap=True)).print
+    try:
+        good, answer = run(given.command, load_settings(), say)
+    except QasirError as error:
+        sys.exit(f"{given.command}: {error}")
+    except KeyboardInterrupt:
+        # `up` has stopped what it had started; `down` goes on where it was when asked again.
+        sys.exit(f"{given.command}: interrupted")
+    if given.json:
+        print_json(answer)
+    sys.exit(0 if good else 1)

@@ -1,0 +1,268 @@
+"""Uploads that may be interrupted: what has arrived stays, whatever stops.
+
+    uploads/resumable/<id>/about.json   what was announced, and what became of it; replaced whole
+                           data         the bytes so far; its size is the offset
+                           lock         held by the one request that works on this upload
+                           wanted       somebody else asks for the lock: the holder lets go
+
+All of it is files, so any process goes on where another was killed. Data becomes media by
+a rename. Whoever finds the bytes complete finishes; doing so twice changes nothing.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from qasir.artifacts import sha256_of, whole_file
+from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
+from service.catalogue.catalogue import Accepted
+from service.storage.media import DISK_CHECK_BYTES, MediaStore, ReceivedFile
+
+# What `create` gives out; nothing else becomes part of a path.
+UPLOAD_ID = re.compile("[0-9a-f]{32}")
+ABOUT, DATA, LOCK, WANTED = "about.json", "data", "lock", "wanted"
+PAUSE_SECONDS = 0.05
+# How long one request waits for another to let go of the same upload.
+PATIENCE_SECONDS = 5.0
+
+
+class UploadInfo(BaseModel):
+    """What a client announced; `sha256` once all is there, the ids once it is a video.
+
+    `known` says that a video with the same bytes was here before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    length: int
+    said: str
+    title: str
+    metadata: str
+    sha256: str | None = None
+    video_id: str | None = None
+    job_id: str | None = None
+    known: bool = False
+
+
+class UploadSession:
+    """One upload in the hands of one request, until `close`."""
+
+    def __init__(self, folder: Path, lock: BinaryIO, about: UploadInfo, media: MediaStore) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._media = media
+        self._next_check = 0
+        self.about = about
+        # Unbuffered: a failed write leaves nothing behind that would be written later.
+        self._file = None if about.sha256 else (folder / DATA).open("ab", buffering=0)
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have arrived."""
+        return self.about.length if self._file is None else os.fstat(self._file.fileno()).st_size
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another request waits for this one to let go."""
+        return (self._folder / WANTED).exists()
+
+    def write(self, piece: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            InvalidInput: more than were announced.
+            StorageFull: the disk's reserve would be used up.
+        """
+        end = self.offset + len(piece)
+        if self._file is None or end > self.about.length:
+            raise InvalidInput(f"{end} bytes of an upload announced as {self.about.length}")
+        if end > self._next_check:
+            self._media.check_space(len(piece))
+            self._next_check = end + DISK_CHECK_BYTES
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def sync(self) -> int:
+        """Make what has arrived durable; the offset that may be promised."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        return self.offset
+
+    def finish(self, keep: Callable[[ReceivedFile], Accepted]) -> None:
+        """Hand complete bytes over, once.
+
+        Raises:
+            NotFound: a crash has lost them; nothing had been promised.
+        """
+        data = self._folder / DATA
+        if self.about.sha256 is None:
+            # First said, then done: so that whoever goes on knows what the data was.
+            self._rewrite(sha256=sha256_of(data))
+        if self.about.video_id is None:
+            received = ReceivedFile(data, str(self.about.sha256), self.about.length)
+            try:
+                accepted = keep(received)
+            except FileNotFoundError as error:
+                raise NotFound("the upload was lost in a crash; begin it again") from error
+            ids = {"video_id": accepted.video.id, "job_id": accepted.job.id}
+            self._rewrite(**ids, known=not accepted.is_new)
+        data.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Forget the upload and its bytes."""
+        shutil.rmtree(self._folder)
+
+    def close(self) -> None:
+        """Let the next request have it."""
+        if self._file is not None:
+            self._file.close()
+        self._lock.close()
+
+    def _rewrite(self, **changed: str | bool) -> None:
+        self.about = self.about.model_copy(update=changed)
+        _write(self.about, self._folder)
+
+
+class UploadStore:
+    """The unfinished uploads of a state folder; safe to share by threads and processes."""
+
+    def __init__(
+        self, root: Path, media: MediaStore, max_unfinished: int, keep_seconds: float
+    ) -> None:
+        self._root = root
+        self._media = media
+        self._max_unfinished = max_unfinished
+        self._keep_seconds = keep_seconds
+        root.mkdir(parents=True, exist_ok=True)
+
+    def create(self, about: UploadInfo) -> str:
+        """Promise room for an upload; its id.
+
+        Raises:
+            UploadTooLarge, StorageFull: there is no room for it beside the others.
+            Overloaded: too many are unfinished.
+        """
+        self.sweep()
+        others = [f for f in self._root.iterdir() if (f / DATA).exists()]
+        if len(others) >= self._max_unfinished:
+            raise Overloaded(
+                f"{len(others)} uploads are unfinished, the limit is {self._max_unfinished}; "
+                f"finish or DELETE some, or raise QASIR_MAX_UNFINISHED_UPLOADS"
+            )
+        self._media.check_size(about.length)
+        self._media.check_space(about.length + sum(_missing(folder) for folder in others))
+        upload_id = uuid.uuid4().hex
+        # Named last, so that nobody sees half of it.
+        new = self._root / f".{upload_id}"
+        new.mkdir()
+        for name in (DATA, LOCK):
+            (new / name).touch()
+        _write(about, new)
+        new.rename(self._root / upload_id)
+        return upload_id
+
+    def hold(self, upload_id: str) -> UploadSession:
+        """Take an upload in hand; another request that has it is asked to let go.
+
+        Raises:
+            NotFound: there is none, or it has expired.
+            Conflict: the other request did not let go in time.
+        """
+        folder = self._root / upload_id
+        with _unknown(upload_id):
+            if not UPLOAD_ID.fullmatch(upload_id):
+                raise FileNotFoundError
+            lock = _locked(folder)
+            try:
+                if self.expires(upload_id) < time.time():
+                    raise FileNotFoundError
+                return UploadSession(folder, lock, _read(folder), self._media)
+            except BaseException:
+                lock.close()
+                raise
+
+    def expires(self, upload_id: str) -> float:
+        """When an upload is given up unless it goes on, in seconds since 1970."""
+        return _touched(self._root / upload_id) + self._keep_seconds
+
+    def sweep(self) -> int:
+        """Remove what has expired and nobody works on; how many there were."""
+        removed = 0
+        for folder in self._root.iterdir():
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                if _touched(folder) + self._keep_seconds < time.time():
+                    with (folder / LOCK).open("rb") as lock:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(folder)
+                    removed += 1
+        return removed
+
+
+@contextlib.contextmanager
+def _unknown(upload_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(
+            f"no upload '{upload_id[:60]}'; it may have expired: begin it again"
+        ) from error
+
+
+def _locked(folder: Path) -> BinaryIO:
+    lock = (folder / LOCK).open("rb+")
+    try:
+        _take(lock, folder)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _take(lock: BinaryIO, folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise Conflict("another request works on this upload; try again soon") from error
+            (folder / WANTED).touch()
+            time.sleep(PAUSE_SECONDS)
+        else:
+            (folder / WANTED).unlink(missing_ok=True)
+            return
+
+
+def _touched(folder: Path) -> float:
+    """When something last arrived."""
+    places = (folder / DATA, folder / ABOUT, folder)
+    return next(place.stat().st_mtime for place in places if place.exists() or place == folder)
+
+
+def _missing(folder: Path) -> int:
+    try:
+        return _read(folder).length - (folder / DATA).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read(folder: Path) -> UploadInfo:
+    try:
+        return UploadInfo.model_validate_json((folder / ABOUT).read_bytes())
+    except ValidationError as error:
+        raise FileNotFoundError from error
+
+
+def _write(about: UploadInfo, folder: Path) -> None:
+    with whole_file(folder / ABOUT) as file:
+        file.write(about.model_dump_json().encode())

@@ -1,0 +1,88 @@
+"""An upload over gRPC at its edges: what is no video, stops coming, or is too long a message."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from qasir.proto.v1 import retrieval_pb2 as pb
+from service.app import AppState, open_service
+from service.grpc.server import MAX_MESSAGE_BYTES
+from service.http.context import open_context
+from service.settings import Settings
+from tests.service.http.test_contract import limited
+from tests.support.retrieval import outcome, serve
+
+__all__ = ["limited"]
+
+HEADER = pb.UploadVideoRequest(header=pb.UploadHeader(filename="a.mp4"))
+CHUNK = pb.UploadVideoRequest(chunk=b"x")
+
+
+@pytest.fixture
+def core(limited: Settings) -> Iterator[AppState]:
+    opened = open_service(limited)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [
+        ([], "invalid_input"),
+        ([CHUNK], "invalid_input"),
+        ([pb.UploadVideoRequest()], "invalid_input"),
+        ([HEADER], "invalid_input"),
+        ([HEADER, HEADER], "invalid_input"),
+        ([HEADER, CHUNK, pb.UploadVideoRequest()], "invalid_input"),
+        (
+            [pb.UploadVideoRequest(header=pb.UploadHeader(expected_bytes=1 << 40))],
+            "upload_too_large",
+        ),
+        ([pb.UploadVideoRequest(header=pb.UploadHeader(expected_bytes=-1)), CHUNK], "ok"),
+    ],
+    ids=["nothing", "no header", "no part", "no bytes", "two headers", "odd", "huge", "negative"],
+)
+def test_uploads_that_are_none(
+    core: AppState, messages: list[pb.UploadVideoRequest], code: str
+) -> None:
+    async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
+        return await outcome(stub.UploadVideo(iter(messages)))
+
+    _, said, _ = serve(open_context(core), ask)
+    assert said == code
+    assert list(core.settings.folders.uploads.glob("*.part")) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "sent"),
+    [({"request_stall_seconds": 0.1}, "once"), ({"upload_seconds": 0.2}, "slowly")],
+)
+def test_an_upload_that_stops_coming_is_given_up(
+    limited: Settings, limits: dict[str, float], sent: str
+) -> None:
+    core = open_service(limited.model_copy(update=limits))
+
+    async def messages() -> AsyncIterator[pb.UploadVideoRequest]:
+        yield HEADER
+        while True:
+            yield CHUNK
+            await asyncio.sleep(30 if sent == "once" else 0.05)
+
+    async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
+        return await outcome(stub.UploadVideo(messages()))
+
+    status, code, _ = serve(open_context(core), ask)
+    core.close()
+    assert (status, code) == ("DEADLINE_EXCEEDED", "request_timeout")
+    assert list(limited.folders.uploads.glob("*.part")) == []
+
+
+def test_a_message_is_bounded(core: AppState) -> None:
+    longer = pb.UploadVideoRequest(chunk=bytes(MAX_MESSAGE_BYTES))
+
+    async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
+        return await outcome(stub.UploadVideo(iter([HEADER, longer])))
+
+    assert serve(open_context(core), ask)[0] == "RESOURCE_EXHAUSTED"

@@ -1,0 +1,242 @@
+"""Jobs: cancelled, tried again and watched, from whichever process asks."""
+
+import itertools
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import httpx_sse
+import psutil
+import pytest
+
+from qasir.errors import Conflict, NotFound, Overloaded
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.jobs import Job, JobError, Progress
+from service.library.jobs import Jobs
+from service.settings import Settings
+from tests.service.catalogue.test_catalogue import INFO, claimed, vectors, video
+from tests.support.service import RunningService, wait_for
+from tests.support.triton import RunningTriton
+
+FAULT = JobError("no_frames", "nothing decodes", retryable=False)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state=tmp_path, poll_seconds=0.01, max_queued_jobs=2)
+
+
+@pytest.fixture
+def catalogue(settings: Settings) -> Iterator[Catalogue]:
+    """The worker's; the service's is another, on the same file."""
+    opened = Catalogue(settings.folders.catalogue)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def jobs(settings: Settings, stopping: threading.Event) -> Iterator[Jobs]:
+    opened = Catalogue(settings.folders.catalogue)
+    yield Jobs(settings, opened, stopping.is_set)
+    opened.close()
+
+
+def test_cancel_takes_a_job_out_of_the_queue(catalogue: Catalogue, jobs: Jobs) -> None:
+    accepted = catalogue.accept(video())
+    job = jobs.cancel(accepted.job.id)
+    assert (job.state, job.finished is not None) == ("cancelled", True)
+    assert jobs.cancel(job.id) == job
+    assert catalogue.claim("me") is None
+    assert catalogue.video("va").state == "cancelled"
+
+
+def test_cancel_takes_a_job_from_its_worker(catalogue: Catalogue, jobs: Jobs) -> None:
+    mine = claimed(catalogue)
+    jobs.cancel(mine.job.id)
+    assert not catalogue.heartbeat(mine, Progress("encode", 0.5, None))
+    assert not catalogue.commit(mine, INFO, [vectors()])
+    assert not catalogue.fail(mine, FAULT)
+    assert not catalogue.release(mine, 0)
+    assert (catalogue.video("va").state, catalogue.all_vector_files()) == ("cancelled", [])
+
+
+def test_what_has_ended_is_not_cancelled(catalogue: Catalogue, jobs: Jobs) -> None:
+    ready, failed = claimed(catalogue, "a"), claimed(catalogue, "b")
+    catalogue.commit(ready, INFO, [vectors()])
+    catalogue.fail(failed, FAULT)
+    for mine, state in ((ready, "ready"), (failed, "failed")):
+        with pytest.raises(Conflict, match=f"is {state} already"):
+            jobs.cancel(mine.job.id)
+    assert catalogue.video("va").state == "ready"
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled"])
+def test_retry_is_a_new_job_of_the_same_video(
+    catalogue: Catalogue, jobs: Jobs, ending: str
+) -> None:
+    mine = claimed(catalogue)
+    if ending == "failed":
+        catalogue.fail(mine, FAULT)
+    else:
+        jobs.cancel(mine.job.id)
+    again = jobs.retry(mine.job.id)
+    assert (again.video_id, again.state, again.attempts) == ("va", "queued", 0)
+    assert jobs.get(mine.job.id).state == ending
+    assert catalogue.video("va").state == "queued"
+    with pytest.raises(Conflict, match=f"followed by job '{again.id}', which is queued"):
+        jobs.retry(mine.job.id)
+    taken = catalogue.claim("me")
+    assert taken is not None
+    assert taken.job.id == again.id
+    assert catalogue.commit(taken, INFO, [vectors()])
+
+
+def test_retry_of_what_may_still_succeed_is_refused(catalogue: Catalogue, jobs: Jobs) -> None:
+    mine = claimed(catalogue)
+    with pytest.raises(Conflict, match="is running; only a failed"):
+        jobs.retry(mine.job.id)
+    catalogue.commit(mine, INFO, [vectors()])
+    with pytest.raises(Conflict, match="is ready; only a failed"):
+        jobs.retry(mine.job.id)
+    for ask in (jobs.get, jobs.cancel, jobs.retry):
+        with pytest.raises(NotFound, match="no job 'j0'"):
+            ask("j0")
+
+
+def test_retry_waits_for_room_like_an_upload(catalogue: Catalogue, jobs: Jobs) -> None:
+    cancelled = jobs.cancel(catalogue.accept(video("a")).job.id)
+    catalogue.accept(video("b"))
+    catalogue.accept(video("c"))
+    with pytest.raises(Overloaded, match="2 videos wait"):
+        jobs.retry(cancelled.id)
+
+
+def watched(jobs: Jobs, job_id: str, react: Callable[[Job], object], **bound: float) -> list[Job]:
+    """Every job that a watch yields; `react` is called with each."""
+    seen: list[Job] = []
+
+    async def run() -> None:
+        with anyio.fail_after(10):
+            async for job in jobs.watch(job_id, **bound):
+                seen.append(job)
+                react(job)
+
+    anyio.run(run)
+    return seen
+
+
+def test_watch_tells_each_change_once(catalogue: Catalogue, jobs: Jobs) -> None:
+    job_id = catalogue.accept(video()).job.id
+
+    def work(job: Job) -> None:
+        if job.state == "queued":
+            mine.append(catalogue.claim("me"))
+        elif job.progress == 0:
+            catalogue.heartbeat(mine[0], Progress("encode", 0.5, 3.0))
+        elif job.state == "running":
+            catalogue.commit(mine[0], INFO, [vectors()])
+
+    mine: list[Any] = []
+    seen = watched(jobs, job_id, work)
+    assert [(job.state, job.progress) for job in seen] == [
+        ("queued", 0.0),
+        ("running", 0.0),
+        ("running", 0.5),
+        ("ready", 1.0),
+    ]
+    assert seen[2].eta_seconds == 3.0
+    assert [job.state for job in watched(jobs, job_id, print)] == ["ready"]
+
+
+def test_watch_ends_where_nobody_may_wait_any_longer(
+    catalogue: Catalogue, jobs: Jobs, stopping: threading.Event
+) -> None:
+    job_id = catalogue.accept(video()).job.id
+    assert len(watched(jobs, job_id, print, seconds=0.05)) == 1
+    assert len(watched(jobs, job_id, lambda _: stopping.set())) == 1
+
+
+def test_watch_of_a_deleted_video_says_so(catalogue: Catalogue, jobs: Jobs) -> None:
+    job_id = catalogue.accept(video()).job.id
+    with pytest.raises(NotFound):
+        watched(jobs, job_id, lambda _: catalogue.delete("va"))
+
+
+def events(service: RunningService, job_id: str) -> Iterator[httpx_sse.ServerSentEvent]:
+    with (
+        httpx.Client(base_url=service.http.base_url, timeout=30) as http,
+        httpx_sse.connect_sse(http, "GET", f"/v1/jobs/{job_id}/events") as source,
+    ):
+        yield from source.iter_sse()
+
+
+def test_events_lead_to_the_end_and_end_there(running_service: RunningService) -> None:
+    accepted = running_service.upload(running_service.new_video(60)).json()
+    heard = list(events(running_service, accepted["job_id"]))
+    assert {event.event for event in heard} == {"job"}
+    told = [json.loads(event.data) for event in heard]
+    assert told[-1] == running_service.http.get(f"/v1/jobs/{accepted['job_id']}").json()
+    assert told[-1]["state"] == heard[-1].id == "ready"
+    progress = [job["progress"] for job in told]
+    assert progress == sorted(progress)
+    assert all(before != after for before, after in itertools.pairwise(told))
+
+
+def test_a_browser_that_heard_the_end_is_told_to_stop(running_service: RunningService) -> None:
+    accepted = running_service.upload(running_service.new_video()).json()
+    running_service.finished(accepted["job_id"])
+    url = f"/v1/jobs/{accepted['job_id']}/events"
+    again = running_service.http.get(url, headers={"Last-Event-ID": "ready"})
+    assert (again.status_code, again.content) == (204, b"")
+    missed = running_service.http.get(url, headers={"Last-Event-ID": "running"})
+    assert missed.headers["content-type"].startswith("text/event-stream")
+    assert "event: job\r\n" in missed.text
+    nobody = running_service.http.get("/v1/jobs/j0/events")
+    assert (nobody.status_code, nobody.json()["code"]) == (404, "not_found")
+
+
+def children(service: RunningService) -> set[psutil.Process]:
+    leader = service.worker.leader()
+    assert leader is not None
+    return set(leader.children(recursive=True))
+
+
+def test_cancelled_ingest_leaves_nothing_and_can_be_retried(
+    running_service: RunningService, triton_server: RunningTriton
+) -> None:
+    running_service.ingested()
+    idle = children(running_service)
+    (triton, *_) = sorted(triton_server.process.members(), key=lambda p: p.create_time())
+    triton.send_signal(signal.SIGSTOP)
+    try:
+        accepted = running_service.upload(running_service.new_video(400)).json()
+        job_id, video_id = accepted["job_id"], accepted["video_id"]
+        wait_for(lambda: children(running_service) - idle)
+        time.sleep(0.5)
+        job = running_service.http.post(f"/v1/jobs/{job_id}/cancel").json()
+        assert (job["state"], job["id"]) == ("cancelled", job_id)
+    finally:
+        triton.send_signal(signal.SIGCONT)
+    wait_for(lambda: children(running_service) == idle)
+    folders = running_service.settings.folders
+    wait_for(lambda: not (folders.media / video_id / "sheets").exists())
+    assert not (folders.vectors / video_id).exists()
+    assert video_id not in running_service.found()
+    assert running_service.http.get(f"/v1/videos/{video_id}").json()["state"] == "cancelled"
+    retried = running_service.http.post(f"/v1/jobs/{job_id}/retry")
+    assert (retried.status_code, retried.json()["video_id"]) == (202, video_id)
+    assert running_service.finished(retried.json()["id"])["state"] == "ready"
+    assert video_id in running_service.found()
+    refused = running_service.http.post(f"/v1/jobs/{retried.json()['id']}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")

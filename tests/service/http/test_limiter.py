@@ -1,0 +1,107 @@
+"""Bounded concurrency: who is let in, who waits, who is sent away."""
+
+import asyncio
+import threading
+import time
+
+import anyio
+import pytest
+
+from qasir.errors import Overloaded
+from service.http.limiter import ConcurrencyLimiter, Semaphore
+
+
+def test_calls_run_at_once_up_to_the_limit_and_the_rest_are_refused() -> None:
+    gate = ConcurrencyLimiter("searches", running=2, waiting=1, patience_seconds=5)
+    go_on, refused, done = threading.Event(), [], []
+
+    async def call() -> None:
+        try:
+            await gate.run(lambda _: go_on.wait(5))
+            done.append(1)
+        except Overloaded as error:
+            refused.append(str(error))
+            go_on.set()
+
+    async def run() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(call)
+
+    anyio.run(run)
+    assert (len(done), len(refused)) == (3, 1)
+    assert "3 searches under way" in refused[0]
+
+
+def test_waiting_in_line_is_timed_and_has_an_end() -> None:
+    gate = ConcurrencyLimiter("searches", running=1, waiting=9, patience_seconds=0.2)
+    queued: list[float] = []
+    refused: list[Overloaded] = []
+
+    def work(seconds: float) -> None:
+        queued.append(seconds)
+        time.sleep(0.15)
+
+    async def call() -> None:
+        try:
+            await gate.run(work)
+        except Overloaded as error:
+            refused.append(error)
+
+    async def run() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(call)
+
+    anyio.run(run)
+    assert len(queued) == 2
+    assert queued[0] < 0.1 < queued[1]
+    assert len(refused) == 1
+
+
+def test_errors_of_a_call_are_its_callers() -> None:
+    gate = ConcurrencyLimiter("searches", running=1, waiting=0, patience_seconds=1)
+
+    def fail(_: float) -> None:
+        raise ZeroDivisionError
+
+    async def run() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await gate.run(fail)
+        assert await gate.run(lambda _: 7) == 7
+
+    anyio.run(run)
+
+
+def test_places_are_given_back() -> None:
+    places = Semaphore("uploads", 1)
+    with places.place(), pytest.raises(Overloaded, match="1 uploads under way"), places.place():
+        pass
+    with places.place():
+        pass
+
+
+def test_a_caller_that_goes_away_leaves_the_line_but_not_its_place() -> None:
+    gate = ConcurrencyLimiter("searches", running=1, waiting=1, patience_seconds=5)
+    go_on, ran = threading.Event(), []
+
+    def work(_: float) -> None:
+        ran.append(1)
+        go_on.wait(5)
+
+    async def run() -> None:
+        first, second = (asyncio.ensure_future(gate.run(work)) for _ in range(2))
+        await anyio.sleep(0.05)
+        for task in (first, second):
+            task.cancel()
+        await asyncio.wait([first, second])
+        third = asyncio.ensure_future(gate.run(work))
+        await anyio.sleep(0.05)
+        assert len(ran) == 1, "the first still has the only thread"
+        with pytest.raises(Overloaded):
+            await gate.run(work)
+        go_on.set()
+        await third
+
+    anyio.run(run)
+    assert len(ran) == 2

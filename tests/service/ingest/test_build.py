@@ -1,0 +1,225 @@
+"""The worker's steps beside uploads, with an encoder that answers what the test says."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qasir.errors import DecoderCrashed, ModelUnavailable
+from qasir.manifest import read_manifest
+from qasir.triton import Triton
+from qasir.types import Bool, Float32, Uint8, VideoInfo
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.videos import VectorFile, Video
+from service.factories import find_active_model
+from service.ingest.build import Builder
+from service.models.deployment import Reranker
+from service.models.rollout import Generations
+from service.models.store import ModelStore
+from service.observability.metrics import WORKER_METRICS
+from service.observability.telemetry import Telemetry
+from service.settings import Settings
+from service.storage.media import MediaStore
+from tests.support.videos import write_painted
+
+DIM = 4
+INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
+
+
+@dataclass
+class Encoder:
+    """Encodes anything with the versions it serves; `before` may raise."""
+
+    served: set[int]
+    before: Callable[[], object] = lambda: None
+    asked: list[int] = field(default_factory=list)
+
+    def ready(self, version: int | None = None) -> bool:
+        return version in self.served
+
+    def encode_video(self, version: int, pixels: Uint8, mask: Bool) -> Float32:
+        self.before()
+        self.asked.append(version)
+        return np.ones((len(pixels), 1 + mask.shape[1], DIM), np.float32)
+
+
+class Workshop:
+    """A library that the first of two model sets has indexed."""
+
+    def __init__(self, folder: Path, old: Path, new: Path) -> None:
+        self.folder = folder
+        self.settings = Settings(state=folder / "state", job_attempts=2)
+        self.catalogue = Catalogue(self.settings.folders.catalogue)
+        self.media = MediaStore(self.settings.folders, 1 << 30, 0)
+        self.store = ModelStore(self.settings.state)
+        self.old, self.new = self.store.add(old), self.store.add(new)
+        self.triton = Triton("127.0.0.1:1")
+        self.generations = Generations(
+            self.settings, self.catalogue, self.media, self.store, self.triton
+        )
+        self.telemetry = Telemetry(WORKER_METRICS)
+        self.stop = threading.Event()
+        self.generations.build(self.old)
+
+    def add(self, number: int) -> str:
+        """A video that is ready with the old model."""
+        path = write_painted(self.folder / f"{number}.mp4", 4, fps=1, numbers=[number] * 4)
+        with self.media.receive() as reception:
+            reception.write(path.read_bytes())
+            received = reception.finish()
+            name, digest = received.video_id, received.sha256
+            video = Video(name, name, {}, digest, 1, 0, 0, 0, "", "", "queued", float(number))
+            self.media.keep(received, lambda: self.catalogue.accept(video))
+        mine = self.catalogue.claim("me")
+        assert mine is not None
+        (spec,) = self.store.get(self.old).manifest.specs
+        file = VectorFile(
+            name,
+            **dict(spec),
+            path=f"{name}/old.npz",
+            frames=4,
+            super_images=1,
+            seconds=4.0,
+        )
+        assert self.catalogue.commit(mine, INFO, [file])
+        return name
+
+    def builder(self, encoder: Encoder) -> Builder:
+        """As a worker that has just started has it."""
+        return Builder(
+            self.settings,
+            self.catalogue,
+            self.media,
+            encoder,
+            self.store,
+            find_active_model(self.settings),
+            self.generations,
+            self.telemetry,
+            self.stop,
+        )
+
+    def done(self) -> set[str]:
+        """Ids of the videos that the new generation holds."""
+        fingerprint = self.store.get(self.new).manifest.fingerprint
+        files = self.catalogue.all_vector_files()
+        return {file.video_id for file in files if file.fingerprint == fingerprint}
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, tiny_export: Path, tuned_export: Path) -> Iterator[Workshop]:
+    opened = Workshop(tmp_path, tiny_export, tuned_export)
+    yield opened
+    opened.catalogue.close()
+    opened.triton.close()
+
+
+def test_steps_take_the_oldest_and_end_when_nothing_is_missing(workshop: Workshop) -> None:
+    first, second = workshop.add(1), workshop.add(2)
+    builder = workshop.builder(encoder := Encoder({1, 2}))
+    assert not builder.step()
+    workshop.generations.build(workshop.new)
+    assert builder.step()
+    assert workshop.done() == {first}
+    # Another worker begins where this one was, because nothing but the vectors says how far.
+    assert workshop.builder(encoder).step()
+    assert workshop.done() == {first, second}
+    assert not workshop.builder(encoder).step()
+    assert encoder.asked == [2, 2]
+    assert workshop.generations.get(workshop.new).state == "ready"
+
+
+def test_what_triton_does_not_serve_waits(workshop: Workshop) -> None:
+    workshop.add(1)
+    workshop.generations.build(workshop.new)
+    assert not workshop.builder(Encoder({1})).step()
+    assert workshop.builder(Encoder({1, 2})).step()
+
+
+def test_a_complete_generation_follows_if_it_was_told_to(workshop: Workshop) -> None:
+    workshop.add(1)
+    assert workshop.generations.build(workshop.new, activate=True).state == "building"
+    builder = workshop.builder(Encoder({1, 2}))
+    assert builder.step()
+    assert workshop.store.active().version == workshop.old
+    assert builder.step()
+    assert workshop.store.active().version == workshop.new
+    assert workshop.store.serving().then is None
+    assert workshop.generations.get(workshop.old).state == "previous"
+
+
+def test_failures_are_kept_and_keep_it_from_being_activated(workshop: Workshop) -> None:
+    bad, good = workshop.add(1), workshop.add(2)
+    workshop.media.original(bad).write_bytes(b"no video any more")
+    workshop.generations.build(workshop.new, activate=True)
+    builder = workshop.builder(Encoder({1, 2}))
+    while builder.step():
+        pass
+    one = workshop.generations.get(workshop.new)
+    assert workshop.done() == {good}
+    assert (one.state, one.videos.failed, one.videos.waiting) == ("ready", 1, 0)
+    assert f"video {bad}: unsupported_media" in str(one.error)
+    assert workshop.store.active().version == workshop.old
+    assert b'qasir_builds_total{result="failed"} 1.0' in workshop.telemetry.page()
+
+
+def test_an_outage_or_a_stop_is_no_failure(workshop: Workshop) -> None:
+    workshop.add(1)
+    workshop.settings = workshop.settings.model_copy(update={"triton_patience_seconds": 0.01})
+
+    def gone() -> None:
+        raise ModelUnavailable("gone")
+
+    workshop.generations.build(workshop.new)
+    for _ in range(4):
+        assert workshop.builder(Encoder({1, 2}, gone)).step()
+    assert workshop.builder(Encoder({1, 2}, workshop.stop.set)).step()
+    workshop.stop.clear()
+    assert workshop.builder(Encoder({1, 2})).step()
+    assert len(workshop.done()) == 1
+
+
+def test_a_video_deleted_meanwhile_leaves_nothing(workshop: Workshop) -> None:
+    video_id = workshop.add(1)
+
+    def delete() -> None:
+        workshop.media.delete(video_id, lambda: workshop.catalogue.delete(video_id))
+
+    workshop.generations.build(workshop.new)
+    workshop.builder(Encoder({1, 2}, delete)).step()
+    assert workshop.done() == set()
+    assert not (workshop.settings.folders.vectors / video_id).exists()
+    assert not workshop.builder(Encoder({1, 2})).step()
+
+
+def test_what_hybrid_searches_ask_for_comes_first(workshop: Workshop) -> None:
+    first, second = workshop.add(1), workshop.add(2)
+    manifest = read_manifest(workshop.store.get(workshop.new).tokenizer)
+    fine = Reranker(version=workshop.new, grid_size=1, k=5)
+    workshop.store.change(lambda serving: serving.activated(workshop.old, fine))
+    spec, encodings = manifest.spec(1), workshop.catalogue.encodings
+    encodings.request([second, first, "gone"], spec, limit=1)
+    assert encodings.requested(spec) == 1
+    builder = workshop.builder(encoder := Encoder({1, 2}))
+    assert builder.step()
+    assert encodings.files([first, second], spec).keys() == {second}
+    assert encodings.requested(spec) == 0
+    assert not builder.step()
+    assert encoder.asked == [2]
+
+
+def test_a_request_that_failed_is_no_request_any_more(workshop: Workshop) -> None:
+    bad = workshop.add(1)
+    workshop.media.original(bad).write_bytes(b"no video any more")
+    fine = Reranker(version=workshop.new, grid_size=1, k=5)
+    workshop.store.change(lambda serving: serving.activated(workshop.old, fine))
+    spec = workshop.store.get(workshop.new).manifest.spec(1)
+    encodings = workshop.catalogue.encodings
+    for _ in range(2):
+        encodings.request([bad], spec, limit=9)
+        workshop.builder(Encoder({1, 2})).step()
+        assert encodings.failed([bad], spec) == {bad}
+        assert encodings.requested(spec) == 0
+    assert DecoderCrashed.code not in str(encodings.error([spec]))

@@ -1,0 +1,231 @@
+"""A new model beside the old one, in a real stack of two service processes, under search."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qasir.manifest import read_manifest
+from qasir.triton import Triton
+from service.models.deployment import Serving
+from service.models.store import ModelStore
+from service.settings import Settings
+from tests.support.service import RunningService, wait_for
+from tests.support.triton import RunningTriton
+
+VIDEOS = 6
+
+
+@dataclass
+class Searches:
+    """What threads saw that searched without a pause."""
+
+    failed: list[str] = field(default_factory=list)
+    seen: Counter[tuple[str, tuple[tuple[str, float], ...]]] = field(default_factory=Counter)
+    slowest: float = 0.0
+
+    @property
+    def fingerprints(self) -> set[str]:
+        return {fingerprint for fingerprint, _ in self.seen}
+
+
+@contextmanager
+def searching(url: str, ids: set[str], threads: int = 3) -> Iterator[Searches]:
+    """Search from so many threads, each request on a connection of its own, so that both
+    processes are asked; what is seen of these videos alone is kept."""
+    done, seen, lock = threading.Event(), Searches(), threading.Lock()
+
+    def search() -> None:
+        while not done.is_set():
+            begin = time.monotonic()
+            answer = httpx.post(
+                f"{url}/v1/search", json={"query": "a red ball", "top_k": 100}, timeout=30
+            )
+            with lock:
+                seen.slowest = max(seen.slowest, time.monotonic() - begin)
+                if answer.status_code != 200:
+                    seen.failed.append(answer.text)
+                    continue
+                seen.seen[told(answer.json(), ids)] += 1
+
+    running = [threading.Thread(target=search) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        for thread in running:
+            thread.join()
+
+
+def told(answer: dict[str, Any], ids: set[str]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    """The fingerprint of an answer, and its scores of some videos."""
+    scores = [
+        (result["video"]["id"], round(result["score"], 4))
+        for result in answer["results"]
+        if result["video"]["id"] in ids
+    ]
+    return answer["generation"].split(".")[0], tuple(sorted(scores))
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The running service with two model sets in its store, the first one active."""
+
+    service: RunningService
+    old: int
+    new: int
+
+    @property
+    def url(self) -> str:
+        return str(self.service.http.base_url)
+
+    def generation(self, version: int) -> dict[str, Any]:
+        found = self.service.http.get("/v1/generations").json()["generations"]
+        (one,) = [one for one in found if one["id"] == version]
+        return dict(one)
+
+    def build(self, version: int, **options: Any) -> None:
+        answer = self.service.http.post("/v1/generations", json={"id": version, **options})
+        assert answer.status_code == 202, answer.text
+
+    def activate(self, version: int, **options: Any) -> httpx.Response:
+        return self.service.http.post(
+            f"/v1/generations/{version}/activate", json=options, timeout=90
+        )
+
+    def built(self, version: int) -> dict[str, Any]:
+        """Wait until a generation lacks nothing and Triton serves it."""
+
+        def ready() -> dict[str, Any] | None:
+            one = self.generation(version)
+            return one if one["state"] in ("ready", "previous", "active") else None
+
+        one: dict[str, Any] = wait_for(ready, 60)
+        return one
+
+
+@pytest.fixture
+def shelf(
+    running_service: RunningService, triton_server: RunningTriton, tuned_export: Path
+) -> Iterator[Shelf]:
+    """Afterwards the service is as other tests know it."""
+    store = ModelStore(triton_server.state)
+    shelf = Shelf(running_service, triton_server.version, store.add(tuned_export))
+    try:
+        yield shelf
+    finally:
+        store.serve(Serving(active=shelf.old))
+        assert running_service.http.delete(f"/v1/generations/{shelf.new}").status_code == 204
+        with Triton(triton_server.url, triton_server.key) as triton:
+            wait_for(lambda: triton.versions("text_encoder") == [shelf.old], 60)
+            wait_for(lambda: triton.versions("rank") == [shelf.old], 60)
+
+
+def fingerprint(settings: Settings, version: int) -> str:
+    return ModelStore(settings.state).get(version).manifest.fingerprint
+
+
+def test_a_model_swap_under_search_fails_nobody(shelf: Shelf) -> None:
+    service = shelf.service
+    ids = {service.ingested() for _ in range(VIDEOS)}
+    old, new = (fingerprint(service.settings, v) for v in (shelf.old, shelf.new))
+    assert old != new
+    with searching(shelf.url, ids) as seen:
+        assert shelf.generation(shelf.new)["state"] == "stored"
+        refused = shelf.activate(shelf.new)
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert "build it first" in refused.json()["detail"]
+        shelf.build(shelf.new)
+        one = shelf.built(shelf.new)
+        assert one["videos"]["done"] == one["videos"]["total"] >= VIDEOS
+        assert seen.fingerprints == {old}
+        wait_for(lambda: shelf.activate(shelf.new).status_code == 200, 60)
+        # From the answer on, both processes answer with the new one.
+        assert {service_answer(shelf, ids)[0] for _ in range(8)} == {new}
+        wait_for(lambda: new in seen.fingerprints)
+        assert (shelf.generation(shelf.new)["state"], shelf.generation(shelf.old)["state"]) == (
+            "active",
+            "previous",
+        )
+        assert shelf.activate(shelf.old).status_code == 200
+        assert {service_answer(shelf, ids)[0] for _ in range(8)} == {old}
+        assert shelf.generation(shelf.new)["state"] == "previous"
+    assert seen.failed == []
+    # An answer has one model's fingerprint and that model's scores, never a mixture.
+    assert seen.fingerprints == {old, new}
+    assert len(seen.seen) == 2
+    assert len({scores for _, scores in seen.seen}) == 2
+    assert all(len(scores) == VIDEOS for _, scores in seen.seen)
+    assert seen.slowest < service.settings.search_seconds
+
+
+def service_answer(shelf: Shelf, ids: set[str]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    """One search on a connection of its own."""
+    asked = {"query": "a red ball", "top_k": 100}
+    return told(httpx.post(f"{shelf.url}/v1/search", json=asked, timeout=30).json(), ids)
+
+
+def test_a_worker_that_is_killed_goes_on_with_the_build(shelf: Shelf) -> None:
+    service = shelf.service
+    for _ in range(VIDEOS):
+        service.ingested(120)
+    shelf.build(shelf.new)
+    wait_for(lambda: shelf.generation(shelf.new)["videos"]["done"] > 0, 60)
+    service.kill(service.worker)
+    before = shelf.generation(shelf.new)["videos"]
+    service.start(service.worker)
+    after = shelf.built(shelf.new)["videos"]
+    assert before["done"] < after["done"] == after["total"]
+    assert after["failed"] == 0
+
+
+def test_videos_that_come_meanwhile_are_in_the_new_generation(shelf: Shelf) -> None:
+    """A new upload comes into the active generation first, then into every other one."""
+    service = shelf.service
+    before = service.ingested()
+    shelf.build(shelf.new, activate=True)
+    arriving = service.ingested()
+    assert arriving in service.found()
+    wait_for(lambda: shelf.generation(shelf.new)["state"] == "active", 90)
+    assert {before, arriving} <= service.found()
+    # Uploaded under the new one, and there again after going back.
+    later = service.ingested()
+    shelf.built(shelf.old)
+    assert shelf.activate(shelf.old).status_code == 200
+    assert {before, arriving, later} <= service.found()
+
+
+def test_a_deleted_video_leaves_every_generation(shelf: Shelf) -> None:
+    service = shelf.service
+    video_id = service.ingested()
+    shelf.build(shelf.new)
+    shelf.built(shelf.new)
+    folder = service.settings.folders.vectors / video_id
+    assert len(list(folder.iterdir())) == 2
+    total = shelf.generation(shelf.new)["videos"]["total"]
+    assert service.http.delete(f"/v1/videos/{video_id}").status_code == 204
+    assert not folder.exists()
+    assert shelf.generation(shelf.new)["videos"]["total"] == total - 1
+
+
+def test_what_cannot_be_activated_or_retired_says_why(shelf: Shelf) -> None:
+    service = shelf.service
+    assert shelf.activate(999).json()["code"] == "not_found"
+    answer = service.http.post("/v1/generations", json={"id": 999})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    answer = service.http.delete(f"/v1/generations/{shelf.old}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "activate another one first" in answer.json()["detail"]
+    manifest = read_manifest(service.settings.folders.models / "manifests" / str(shelf.old))
+    one = shelf.generation(shelf.old)
+    assert one["fingerprint"] == manifest.fingerprint
+    assert (one["model"], one["variant"], one["grid_sizes"]) == ("tiny", "zero-shot", [2])

@@ -1,0 +1,53 @@
+"""The catalogue of metrics: names, units, labels, buckets, and how many series they become."""
+
+import pytest
+
+from qasir import errors
+from qasir.errors import QasirError
+from service.observability import metrics
+from service.observability.metric_types import Metric, Unit
+from service.observability.metrics import METRICS, SERVICE_METRICS, WORKER_METRICS
+
+SUFFIXES: dict[str, Unit] = {"seconds": "seconds", "bytes": "bytes", "recall": "ratio"}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_entries_follow_the_rules(metric: Metric) -> None:
+    assert metric.name.startswith("qasir_")
+    assert metric.help.endswith(".")
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert bool(metric.buckets) == (metric.kind == "histogram")
+    assert list(metric.buckets) == sorted(set(metric.buckets))
+    assert all(values for values in metric.labels.values())
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_names_end_in_their_base_unit(metric: Metric) -> None:
+    last = metric.name.removesuffix("_total").rpartition("_")[2]
+    if metric.name == metrics.VIDEO_SECONDS_INDEXED.name:
+        last = "seconds"
+    assert (metric.unit in SUFFIXES.values()) == (last in SUFFIXES)
+    assert metric.unit == SUFFIXES.get(last, metric.unit)
+
+
+def test_names_are_not_used_twice() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+def test_every_error_code_is_a_label_value() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    codes = {kind.code for kind in classes if issubclass(kind, QasirError)}
+    assert codes == set(metrics.JOB_FAILURES.labels["code"])
+
+
+def test_series_are_counted_with_every_bucket() -> None:
+    metric = Metric(
+        "qasir_x_seconds", "histogram", "X.", {"a": ("1", "2")}, (0.1, 1), unit="seconds"
+    )
+    # At a = 1, 2 and other: two buckets, the one of infinity, count and sum.
+    assert metric.most_series == 3 * 5
+
+
+def test_pages_stay_within_their_budget_of_series() -> None:
+    assert sum(metric.most_series for metric in SERVICE_METRICS) <= metrics.SERVICE_SERIES
+    assert sum(metric.most_series for metric in WORKER_METRICS) <= metrics.WORKER_SERIES

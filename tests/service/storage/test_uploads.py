@@ -1,0 +1,205 @@
+"""Unfinished uploads as files: kept through every interruption, finished once."""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded, StorageFull, UploadTooLarge
+from service.catalogue.catalogue import Accepted, Catalogue
+from service.catalogue.videos import Video
+from service.folders import StateFolders
+from service.storage import uploads
+from service.storage.media import MediaStore, ReceivedFile
+from service.storage.uploads import UploadInfo, UploadStore
+from tests.support.service import wait_for
+
+CONTENT = bytes(range(256)) * 40
+ABOUT = UploadInfo(length=len(CONTENT), said="filename ZG9n", title="dog", metadata="")
+KEEP_SECONDS = 100.0
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> StateFolders:
+    return StateFolders(tmp_path / "state")
+
+
+@pytest.fixture
+def media(folders: StateFolders) -> MediaStore:
+    return MediaStore(folders, max_bytes=1 << 20, reserve_bytes=0)
+
+
+@pytest.fixture
+def catalogue(folders: StateFolders, media: MediaStore) -> Iterator[Catalogue]:
+    opened = Catalogue(folders.catalogue)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(folders: StateFolders, media: MediaStore) -> UploadStore:
+    return UploadStore(folders.uploads / "resumable", media, 3, KEEP_SECONDS)
+
+
+class Library:
+    """Where finished uploads go."""
+
+    def __init__(self, media: MediaStore, catalogue: Catalogue) -> None:
+        self._media = media
+        self._catalogue = catalogue
+
+    def keep(self, received: ReceivedFile) -> Accepted:
+        sha, size = received.sha256, received.bytes
+        video = Video(received.video_id, "t", {}, sha, size, 0, 0, 0, "", "", "queued", 1.0)
+        return self._media.keep(received, lambda: self._catalogue.accept(video))
+
+
+@pytest.fixture
+def library(media: MediaStore, catalogue: Catalogue) -> Library:
+    return Library(media, catalogue)
+
+
+def test_bytes_stay_when_the_process_changes(
+    store: UploadStore, folders: StateFolders, media: MediaStore, library: Library
+) -> None:
+    upload_id = store.create(ABOUT)
+    with closing(store.hold(upload_id)) as upload:
+        upload.write(CONTENT[:100])
+        assert upload.sync() == 100
+    other = UploadStore(folders.uploads / "resumable", media, 3, KEEP_SECONDS)
+    with closing(other.hold(upload_id)) as upload:
+        assert (upload.offset, upload.about) == (100, ABOUT)
+        upload.write(CONTENT[100:])
+        upload.finish(library.keep)
+        video_id = f"v{hashlib.sha256(CONTENT).hexdigest()[:20]}"
+        assert upload.about.video_id == video_id
+    assert media.original(video_id).read_bytes() == CONTENT
+    with closing(store.hold(upload_id)) as upload:
+        assert (upload.offset, upload.about.video_id) == (len(CONTENT), video_id)
+    assert not (folders.uploads / "resumable" / upload_id / "data").exists()
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("place", ["before the file moved", "before the row", "after the row"])
+def test_a_crash_while_finishing_loses_and_doubles_nothing(
+    store: UploadStore, media: MediaStore, catalogue: Catalogue, library: Library, place: str
+) -> None:
+    def crash(received: ReceivedFile) -> Accepted:
+        if place == "before the row":
+            media.keep(received, lambda: None)
+        elif place == "after the row":
+            library.keep(received)
+        raise Crash
+
+    upload_id = store.create(ABOUT)
+    with closing(store.hold(upload_id)) as upload:
+        upload.write(CONTENT)
+        with pytest.raises(Crash):
+            upload.finish(crash)
+    for _ in range(2):
+        with closing(store.hold(upload_id)) as upload:
+            assert upload.offset == len(CONTENT)
+            upload.finish(library.keep)
+            assert upload.about.job_id == catalogue.jobs(0, 10)[0].id
+    assert len(catalogue.jobs(0, 10)) == 1
+    assert media.original(str(upload.about.video_id)).read_bytes() == CONTENT
+
+
+def test_what_a_sweep_took_is_begun_again(
+    store: UploadStore, media: MediaStore, library: Library
+) -> None:
+    def crash(received: ReceivedFile) -> Accepted:
+        media.keep(received, lambda: None)
+        media.sweep(set, list)
+        raise Crash
+
+    with closing(store.hold(store.create(ABOUT))) as upload:
+        upload.write(CONTENT)
+        with pytest.raises(Crash):
+            upload.finish(crash)
+        with pytest.raises(NotFound, match="begin it again"):
+            upload.finish(library.keep)
+
+
+def test_no_more_bytes_than_announced(store: UploadStore) -> None:
+    with closing(store.hold(store.create(ABOUT))) as upload:
+        upload.write(CONTENT[:-1])
+        with pytest.raises(InvalidInput, match=f"announced as {len(CONTENT)}"):
+            upload.write(b"ab")
+        assert upload.sync() == len(CONTENT) - 1
+
+
+def test_unfinished_uploads_are_bounded_in_number_and_bytes(
+    store: UploadStore, media: MediaStore, folders: StateFolders, library: Library
+) -> None:
+    with pytest.raises(UploadTooLarge):
+        store.create(ABOUT.model_copy(update={"length": 1 << 21}))
+    first, *_ = [store.create(ABOUT) for _ in range(3)]
+    with pytest.raises(Overloaded, match="3 uploads are unfinished, the limit is 3"):
+        store.create(ABOUT)
+    with closing(store.hold(first)) as upload:
+        upload.write(CONTENT)
+        upload.finish(library.keep)
+    store.create(ABOUT)
+    # As much is left as one more needs, but it is promised to others.
+    stat = os.statvfs(folders.root)
+    tight = MediaStore(folders, 1 << 62, stat.f_bavail * stat.f_frsize - (1 << 30))
+    roomy = UploadStore(folders.uploads / "roomy", tight, 3, KEEP_SECONDS)
+    roomy.create(ABOUT.model_copy(update={"length": 600 << 20}))
+    with pytest.raises(StorageFull):
+        roomy.create(ABOUT.model_copy(update={"length": 600 << 20}))
+
+
+def age(folder: Path, seconds: float) -> None:
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_uploads_expire_unless_somebody_works_on_them(
+    store: UploadStore, folders: StateFolders
+) -> None:
+    old, held, new = (store.create(ABOUT) for _ in range(3))
+    root = folders.uploads / "resumable"
+    with closing(store.hold(held)):
+        age(root / old, KEEP_SECONDS + 1)
+        age(root / held, KEEP_SECONDS + 1)
+        with pytest.raises(NotFound, match="expired"):
+            store.hold(old)
+        assert store.sweep() == 1
+    assert {path.name for path in root.iterdir()} == {held, new}
+    for nonsense in ("", "..", "../resumable", "0" * 32, "0" * 5000, "é" * 32):
+        with pytest.raises(NotFound):
+            store.hold(nonsense)
+
+
+def test_the_holder_hears_that_another_wants_it(store: UploadStore) -> None:
+    upload_id = store.create(ABOUT)
+    first = store.hold(upload_id)
+    taken: list[int] = []
+
+    def take() -> None:
+        with closing(store.hold(upload_id)) as upload:
+            taken.append(upload.offset)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    wait_for(lambda: first.wanted)
+    first.write(b"abc")
+    first.close()
+    thread.join()
+    assert taken == [3]
+
+
+def test_who_does_not_let_go_is_named(store: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE_SECONDS", 0.1)
+    upload_id = store.create(ABOUT)
+    with closing(store.hold(upload_id)), pytest.raises(Conflict, match="another request"):
+        store.hold(upload_id)

@@ -1,0 +1,63 @@
+"""The gauges of the metrics page: each one of the catalogue, as of now, model or none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qasir.errors import ModelUnavailable
+from qasir.triton import Triton
+from service.catalogue.catalogue import Catalogue
+from service.gauges import gauges
+from service.models.active_model import ActiveModel
+from service.models.rollout import Generations
+from service.models.store import ModelStore
+from service.observability import metrics
+from service.observability.metrics import SERVICE_METRICS
+from service.observability.telemetry import GaugeSample
+from service.settings import Settings
+from service.storage.media import MediaStore
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    opened = Catalogue(tmp_path / "catalogue.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def generations(catalogue: Catalogue, tmp_path: Path) -> Iterator[Generations]:
+    settings = Settings(state=tmp_path)
+    media = MediaStore(settings.folders, 1, 0)
+    with Triton("127.0.0.1:1") as triton:
+        yield Generations(settings, catalogue, media, ModelStore(tmp_path), triton)
+
+
+def nothing_active() -> ActiveModel:
+    raise ModelUnavailable("none")
+
+
+def test_without_a_model_the_page_still_tells_the_rest(
+    catalogue: Catalogue, generations: Generations, tmp_path: Path
+) -> None:
+    settings = Settings(state=tmp_path, disk_reserve_bytes=5)
+    found: list[GaugeSample] = list(gauges(settings, catalogue, nothing_active, generations))
+    values = {reading.metric.name: reading.value for reading in found}
+    assert values[metrics.MODEL_VERSION.name] == 0
+    assert values[metrics.INDEX_VIDEOS.name] == 0
+    assert values[metrics.STATE_RESERVE_BYTES.name] == 5
+    free, size = (values[m.name] for m in (metrics.STATE_FREE_BYTES, metrics.STATE_SIZE_BYTES))
+    assert 0 < free <= size
+    states = {r.labels["state"] for r in found if r.metric is metrics.JOBS}
+    assert states == set(metrics.JOBS.labels["state"])
+
+
+def test_only_what_is_empty_has_no_reading(
+    catalogue: Catalogue, generations: Generations, tmp_path: Path
+) -> None:
+    found = gauges(Settings(state=tmp_path), catalogue, nothing_active, generations)
+    declared = {metric.name for metric in SERVICE_METRICS if metric.at_scrape}
+    empty = {metrics.INDEX_SUPER_IMAGES.name}
+    canary = {metric.name for metric in SERVICE_METRICS if "_canary_" in metric.name}
+    assert declared - {reading.metric.name for reading in found} == empty | canary
