@@ -179,9 +179,10 @@ def test_upload_of_nothing_asks_nobody(answers: Answers, client: Client, tmp_pat
 
 
 def events(*jobs: dict[str, Any]) -> str:
-    """What the service streams: a heartbeat, and an event for each change."""
+    """Returns the service's stream: an event for each change, keep-alives before and after it."""
+    ping = ": ping - 2026-01-02 03:04:05+00:00\r\n\r\n"
     told = [f"event: job\nid: {job['state']}\ndata: {json.dumps(job)}\n\n" for job in jobs]
-    return ": ping\n\n" + "".join(told)
+    return ping + "".join(event + ping for event in told)
 
 
 def test_wait_follows_a_job_to_its_end(answers: Answers, client: Client) -> None:

@@ -9,7 +9,7 @@ from qasir import ingest
 from qasir.errors import ModelUnavailable
 from service.stack.processes import free_ports
 from tests.test_cli import run, wide
-from tests.test_client import JOB, VIDEO, Answers, answers, problem
+from tests.test_client import JOB, VIDEO, Answers, answers, events, problem
 
 __all__ = ["answers", "wide"]
 
@@ -20,7 +20,8 @@ def test_ingest_takes_a_folder_and_waits(answers: Answers, tmp_path: Path) -> No
     for name in ("a.mp4", "b.mp4", ".hidden"):
         (tmp_path / name).write_bytes(b"video")
     answers.to("POST /v1/videos", UPLOAD, status=202)
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "running", "stage": "decode"}, JOB)
+    running = {**JOB, "state": "running", "stage": "decode"}
+    answers.to("GET /v1/jobs/j1/events", events(running, JOB))
     answers.to("GET /v1/videos/v1", {**VIDEO, "indexed_seconds": 8.0, "job": JOB})
     shown = run("ingest", str(tmp_path), "--url", answers.url)
     assert shown.exit_code == 0, shown.output
@@ -36,7 +37,7 @@ def test_ingest_says_what_failed_and_goes_on(answers: Answers, tmp_path: Path) -
     refused = problem("upload_too_large", "5 bytes are too many")
     answers.say["POST /v1/videos"] = [(413, refused), (202, UPLOAD)]
     error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
+    answers.to("GET /v1/jobs/j1/events", events({**JOB, "state": "failed", "error": error}))
     answers.to("GET /v1/videos/v1", {**VIDEO, "indexed_seconds": 8.0, "job": JOB})
     shown = run("ingest", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--url", answers.url)
     assert shown.exit_code == 1
@@ -51,7 +52,7 @@ def test_ingest_waits_for_a_place_in_a_full_queue(
     (tmp_path / "a.mp4").write_bytes(b"video")
     full = problem("overloaded", "1000 videos wait to be ingested")
     answers.say["POST /v1/videos"] = [(429, full), (429, full), (202, UPLOAD)]
-    answers.to("GET /v1/jobs/j1", JOB)
+    answers.to("GET /v1/jobs/j1/events", events(JOB))
     answers.to("GET /v1/videos/v1", {**VIDEO, "indexed_seconds": 8.0, "job": JOB})
     shown = run("ingest", str(tmp_path), "--url", answers.url)
     assert shown.exit_code == 0, shown.output
@@ -75,7 +76,7 @@ def test_ingest_goes_on_where_one_upload_alone_breaks(answers: Answers, tmp_path
     broken = problem("model_unavailable", "the connection broke")
     answers.say["POST /v1/videos"] = [(503, broken), (202, UPLOAD)]
     answers.to("GET /v1/videos", {"videos": [], "offset": 0, "limit": 1, "total": 0})
-    answers.to("GET /v1/jobs/j1", JOB)
+    answers.to("GET /v1/jobs/j1/events", events(JOB))
     answers.to("GET /v1/videos/v1", {**VIDEO, "indexed_seconds": 8.0, "job": JOB})
     shown = run("ingest", str(tmp_path), "--json", "--url", answers.url)
     files = json.loads(shown.stdout)
@@ -90,7 +91,7 @@ def test_ingest_says_how_much_of_a_damaged_file_is_searched(
 ) -> None:
     (tmp_path / "cut.mp4").write_bytes(b"video")
     answers.to("POST /v1/videos", UPLOAD, status=202)
-    answers.to("GET /v1/jobs/j1", JOB)
+    answers.to("GET /v1/jobs/j1/events", events(JOB))
     answers.to("GET /v1/videos/v1", {**VIDEO, "indexed_seconds": 0.2, "job": JOB})
     shown = run("ingest", str(tmp_path), "--json", "--url", answers.url)
     assert shown.exit_code == 0, "what can be read is searchable"
@@ -102,6 +103,6 @@ def test_ingest_says_how_much_of_a_damaged_file_is_searched(
 def test_ingest_minds_no_video_that_was_deleted_meanwhile(answers: Answers, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"video")
     answers.to("POST /v1/videos", UPLOAD, status=202)
-    answers.to("GET /v1/jobs/j1", JOB)
+    answers.to("GET /v1/jobs/j1/events", events(JOB))
     answers.to("GET /v1/videos/v1", problem("not_found", "no video 'v1'"), status=404)
     assert run("ingest", str(tmp_path), "--url", answers.url).exit_code == 0

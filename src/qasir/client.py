@@ -123,7 +123,10 @@ class Client:
         silence = SILENCE_SECONDS if timeout is None else timeout
         with self._transport.stream("GET", path, timeout=silence) as answer:
             for event in httpx_sse.EventSource(answer).iter_sse():
-                yield self._transport.read(Job, event.data)
+                # The last event's id is sticky in httpx-sse: each keep-alive comment after it
+                # arrives as an event without data.
+                if event.data:
+                    yield self._transport.read(Job, event.data)
 
     def job(self, job_id: str) -> Job:
         """One job as it is now."""

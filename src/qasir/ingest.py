@@ -1,5 +1,6 @@
 """Uploads with a progress bar for each video: sent, then encoded, then searchable."""
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,12 +14,10 @@ from qasir.client import Client
 from qasir.errors import ModelUnavailable, NotFound, Overloaded, QasirError
 from qasir.results import Job
 from qasir.tables import clock, is_damaged
-from qasir.waiting import FINAL
 
 # Of a bar: sending the bytes, and then the job.
 SENT_SHARE = 0.2
 BUSY_SECONDS = 2.0
-POLL_SECONDS = 0.25
 
 
 @dataclass
@@ -37,7 +36,7 @@ def ingest_files(client: Client, paths: Sequence[Path], console: Console) -> lis
     """Upload all, then wait for all. One failure stops no other.
 
     Raises:
-        ModelUnavailable: there is no service.
+        ModelUnavailable: no service answers.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
@@ -76,20 +75,28 @@ def _send(client: Client, file: Ingested, progress: Progress, bar: TaskID) -> No
 def _follow(
     client: Client, files: Sequence[Ingested], progress: Progress, bars: dict[Path, TaskID]
 ) -> None:
-    # By asking: a stream for each of a thousand files is more than a service holds open.
-    waiting = [file for file in files if file.job_id]
-    while waiting:
-        for file in waiting:
-            job = client.job(str(file.job_id))
-            _show(job, progress, bars[file.path])
-            file.state = job.state
-            if job.state == "ready":
-                file.damage = _damage(client, job.video_id)
-            elif job.state in FINAL:
-                file.error = job.error.detail if job.error else job.state
-        waiting = [file for file in waiting if file.state not in FINAL]
-        if waiting:
-            time.sleep(POLL_SECONDS)
+    # One after the other, as the worker takes them: a service bounds its open streams.
+    for file in files:
+        if file.job_id is not None:
+            _wait(client, file, file.job_id, progress, bars[file.path])
+
+
+def _wait(client: Client, file: Ingested, job_id: str, progress: Progress, bar: TaskID) -> None:
+    def on_job(job: Job) -> None:
+        file.state = job.state
+        _show(job, progress, bar)
+
+    try:
+        job = client.wait(job_id, on_job, timeout=math.inf)
+    except QasirError as error:
+        if file.state != "failed" and not isinstance(error, NotFound):
+            raise
+        file.error = str(error)
+    else:
+        if job.state == "ready":
+            file.damage = _damage(client, job.video_id)
+        else:
+            file.error = job.state
 
 
 def _damage(client: Client, video_id: str) -> str | None:
