@@ -23,7 +23,7 @@ lint: setup
 	@ruff check . && ruff format --check . && lint-imports && mypy
 
 proto: setup ## generate the code of the gRPC contract again, after a change of its .proto
-	@python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/qasir/proto/v1/retrieval.proto
+	@python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/qasir/v1/retrieval.proto
 
 repro: setup ## dvc repro: corpus, features, fine-tuning, figures, export
 	@dvc repro

@@ -1,0 +1,1 @@
+"""The gRPC contract: `retrieval.proto`, and the code that `make proto` generates from it."""
