@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[!.]*/README.md")])
 ALL = "\n".join(document.read_text() for document in DOCUMENTS)
 NUMBERS = dict(enumerate(("six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 6))
-UNITS = {"": 1, " GiB": 1 << 30, " MiB": 1 << 20, " h": 3600}
+UNITS = {"": 1, " GiB": 1 << 30, " MiB": 1 << 20, " KiB": 1 << 10, " h": 3600, " s": 1}
 
 
 def matches(pattern: str, text: str) -> list[str]:
@@ -109,14 +109,24 @@ def told_settings(text: str) -> Iterator[tuple[str, str]]:
             yield name.removeprefix(PREFIX), default.strip("`")
 
 
-def plain(default: str) -> str | float:
+def plain(default: str) -> str | float | None:
     """A default as settings hold it.
 
-    >>> plain("8 GiB"), plain("1,000"), plain("state")
-    (8589934592.0, 1000.0, 'state')
+    >>> plain("8 GiB"), plain("1,000"), plain("0.5 s"), plain("state"), plain("unset")
+    (8589934592.0, 1000.0, 0.5, 'state', None)
     """
-    said = re.fullmatch(r"([\d,]+)( \w+)?", default)
+    if default == "unset":
+        return None
+    said = re.fullmatch(r"([\d,]+(?:\.\d+)?)( \w+)?", default)
     return float(said[1].replace(",", "")) * UNITS[said[2] or ""] if said else default
+
+
+def default_of(name: str) -> str | float | None:
+    """A setting's default; a path as it stands in a checkout."""
+    default = Settings.model_fields[name.lower()].default
+    if isinstance(default, Path):
+        return str(default.relative_to(ROOT) if default.is_absolute() else default)
+    return default  # type: ignore[no-any-return]  # pydantic types it as Any
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -125,13 +135,19 @@ def test_settings(document: Path) -> None:
     for name in re.findall(rf"{PREFIX}([A-Z_]*[A-Z])", text):
         assert name.lower() in Settings.model_fields, name
     for name, default in told_settings(text):
-        field = Settings.model_fields[name.lower()].default
-        assert plain(default) == (str(field) if isinstance(field, Path) else field), name
+        assert plain(default) == default_of(name), name
 
 
 def test_defaults_are_told() -> None:
     told = {name for document in DOCUMENTS for name, _ in told_settings(document.read_text())}
     assert {"GRPC_PORT", "MAX_UPLOAD_BYTES", "MAX_OFFSET", "JOB_STREAMS"} <= told
+
+
+def test_every_setting_is_in_its_document() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    named = re.findall(rf"\n\| `{PREFIX}([A-Z_]+)` \| [^|]+ \| [^|]+ \|", text)
+    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
+    assert {name for name, _ in told_settings(text)} == set(named)
 
 
 def told_routes(cell: str) -> Iterator[str]:
@@ -158,10 +174,10 @@ def test_monitoring_is_counted() -> None:
     alerts = {rule["alert"]: rule["labels"]["severity"] for rule in rules() if "alert" in rule}
     assert f"with {NUMBERS[len(BOARDS)]} dashboards" in README
     assert f"{NUMBERS[len(alerts)]} alerts".capitalize() in README
-    operations = (ROOT / "docs" / "operations.md").read_text()
-    told = table(operations, "| alert | severity | says |")
+    monitoring = (ROOT / "monitoring" / "README.md").read_text()
+    told = table(monitoring, "| alert | severity | fires when |")
     assert {re.sub(r"[\[\]]|\(.+", "", row[0]): row[1] for row in told} == alerts
-    boards = table((ROOT / "monitoring" / "README.md").read_text(), "| dashboard | answers |")
+    boards = table(monitoring, "| dashboard | answers |")
     assert [f"qasir: {row[0]}" for row in boards] == [board.title for board in BOARDS]
 
 
