@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from monitoring.dashboards import BOARDS
 from monitoring.queries import rules
-from qasir.cli import app
+from qasir.cli.main import app
 from service.http.app import create_app
 from service.http.schemas.search import SearchOut
 from service.models.admin import parser as models_parser

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from rich.console import Console
 from rich.table import Column, Table
 
+from qasir.cli.terminal import print_json
 from qasir.errors import QasirError
-from qasir.terminal import print_json
 from qasir.triton import Triton
 from service.catalogue.catalogue import Catalogue
 from service.factories import open_triton

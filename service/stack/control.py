@@ -14,9 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
+from qasir.cli.terminal import complaints, print_json
 from qasir.errors import NotFound, QasirError
 from qasir.manifest import MANIFEST_NAME
-from qasir.terminal import complaints, print_json
 from qasir.triton_home import TritonHome, libpython_folder
 from service.lock import locked
 from service.models.admin import build, open_tools

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from qasir.cli.tables import clock
 from qasir.client import Client
+from qasir.client.results import SearchResults, Upload
 from qasir.errors import NotFound, QasirError
-from qasir.results import SearchResults, Upload
-from qasir.tables import clock
 from service.models.admin import open_tools
 from service.settings import Settings, load_settings
 from service.stack import control as stack

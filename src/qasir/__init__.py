@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qasir.client import Client
-    from qasir.grpc_client import GrpcClient
+    from qasir.client.grpc import GrpcClient
 
 __all__ = ["Client", "GrpcClient", "__version__"]
 __version__ = "0.1.0"
 
 # Imported when first asked for: `import qasir` costs nothing.
-_LATER = {"Client": "qasir.client", "GrpcClient": "qasir.grpc_client"}
+_LATER = {"Client": "qasir.client", "GrpcClient": "qasir.client.grpc"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from qasir.client import Client
+from qasir.client.results import Result
 from qasir.manifest import read_manifest, write_manifest
 from qasir.metrics import recall_at
-from qasir.results import Result
 from service.models.store import ModelStore
 from service.stack.control import processes
 from tests.support.triton import stack_settings

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from qasir.client.results import MomentHit, Result, Searched, SearchResults, VideoRef
 from qasir.errors import NotFound
-from qasir.results import MomentHit, Result, Searched, SearchResults, VideoRef
 from service.stack.demo import Caption, read_captions, table
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from qasir.cli.tables import results_table, searched_words
+from qasir.cli.terminal import AsJson, Url, console, open_client, print_json
 from qasir.errors import InvalidInput, NotFound
-from qasir.tables import results_table, searched_words
-from qasir.terminal import AsJson, Url, console, open_client, print_json
 
 # How they are written; docs/search.md has the rest.
 FILTER = """--filter '{"duration": {"gte": 60}}'"""

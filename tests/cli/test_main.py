@@ -7,27 +7,14 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner, Result
 
-from qasir import cli
-from qasir.cli import app, files_of
+from qasir.cli import main as cli
+from qasir.cli.main import app, files_of
+from qasir.cli.terminal import default_url
 from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
-from qasir.terminal import console, default_url
 from service.stack.processes import free_ports
+from tests.support.cli import run
 from tests.support.triton import ROOT
-from tests.test_client import answers
-from tests.test_tune import results
-
-__all__ = ["answers", "results"]
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-@pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "width", 120)
 
 
 def test_doctor_as_json_is_json_alone() -> None:
@@ -75,8 +62,8 @@ def test_a_word_of_a_command_is_no_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A checkout has a folder `build`, and somebody's has one called `2`."""
-    (tmp_path / "service").mkdir()
-    (tmp_path / "service" / "stack.py").touch()
+    (tmp_path / "service" / "stack").mkdir(parents=True)
+    (tmp_path / "service" / "stack" / "__main__.py").touch()
     (tmp_path / "service" / "models.py").write_text("import sys; print(sys.argv[1:])")
     below = tmp_path / "below"
     for name in ("build", "2", "export"):

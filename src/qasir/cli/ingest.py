@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from qasir.cli.tables import clock, is_damaged
 from qasir.client import Client
+from qasir.client.results import Job
 from qasir.errors import ModelUnavailable, NotFound, Overloaded, QasirError
-from qasir.results import Job
-from qasir.tables import clock, is_damaged
 
 # Of a bar: sending the bytes, and then the job.
 SENT_SHARE = 0.2

@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from qasir.errors import InvalidInput, NotFound, QasirError
-from qasir.grpc_channel import errors_of, open_channel
-from qasir.proto.plain import plain
-from qasir.proto.v1 import retrieval_pb2 as pb
-from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
-from qasir.results import (
+from qasir.client.grpc_channel import errors_of, open_channel
+from qasir.client.results import (
     Attention,
     Embeddings,
     Generation,
@@ -29,7 +25,11 @@ from qasir.results import (
     VideoDetail,
     Videos,
 )
-from qasir.waiting import wait_for_end
+from qasir.client.waiting import wait_for_end
+from qasir.errors import InvalidInput, NotFound, QasirError
+from qasir.proto.plain import plain
+from qasir.proto.v1 import retrieval_pb2 as pb
+from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

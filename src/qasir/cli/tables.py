@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from qasir.results import Job, Result, SearchResults, Video
-from qasir.tune import Candidate, mode_of
+from qasir.cli.tune import Candidate, mode_of
+from qasir.client.results import Job, Result, SearchResults, Video
 
 
 def id_column(name: str) -> Column:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from qasir import waiting
+from qasir.client import waiting
+from qasir.client.results import Job, JobFailure
+from qasir.client.waiting import PATIENCE_SECONDS, PAUSE_SECONDS, wait_for_end
 from qasir.errors import DecoderCrashed, ModelUnavailable, NotFound, Overloaded, QasirError
-from qasir.results import Job, JobFailure
-from qasir.waiting import PATIENCE_SECONDS, PAUSE_SECONDS, wait_for_end
 
 QUEUED = Job("j1", "v1", "queued", None, 0.0, None, None)
 RUNNING = replace(QUEUED, state="running", stage="encode", progress=0.5, eta_seconds=2.0)

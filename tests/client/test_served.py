@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qasir import client as clients
-from qasir.cli import app
+from qasir.cli.main import app
 from qasir.client import Client
+from qasir.client import client as clients
 from qasir.errors import Conflict, NotFound
 from tests.service.http.test_tus import large
 from tests.support.service import RunningService

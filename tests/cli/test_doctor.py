@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qasir import doctor, triton_home
-from qasir.cli import app
-from qasir.doctor import Finding, Machine, diagnose
+from qasir import triton_home
+from qasir.cli import doctor
+from qasir.cli.doctor import Finding, Machine, diagnose
+from qasir.cli.main import app
 from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
 from service.models.store import ModelStore

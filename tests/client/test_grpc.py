@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from qasir import Client, GrpcClient
+from qasir.client.results import Job
 from qasir.errors import (
     Conflict,
     InvalidInput,
@@ -31,7 +32,6 @@ from qasir.proto.v1.retrieval_pb2_grpc import (
     RetrievalServicer,
     add_RetrievalServicer_to_server,
 )
-from qasir.results import Job
 from service.stack.processes import free_ports
 from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import httpx_sse
 
-from qasir.errors import NotFound
-from qasir.results import (
+from qasir.client.http import Transport
+from qasir.client.results import (
     Attention,
     Embeddings,
     Generation,
@@ -27,9 +27,9 @@ from qasir.results import (
     VideoDetail,
     Videos,
 )
-from qasir.resumable import Memory, send_file
-from qasir.transport import Transport
-from qasir.waiting import wait_for_end
+from qasir.client.resumable import Memory, send_file
+from qasir.client.waiting import wait_for_end
+from qasir.errors import NotFound
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 # From this size on a file is sent by tus, so that a broken connection costs little.

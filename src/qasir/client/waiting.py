@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 
+from qasir.client.results import Job
 from qasir.errors import ModelUnavailable, QasirError, error_of
-from qasir.results import Job
 
 FINAL = ("ready", "failed", "cancelled")
 # Between two looks at a job whose stream broke off, and how long nothing may be heard of it.

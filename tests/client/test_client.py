@@ -2,18 +2,15 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from qasir import transport
 from qasir.client import Client
+from qasir.client import http as transport
+from qasir.client.results import Job
 from qasir.errors import (
     DecoderCrashed,
     ModelUnavailable,
@@ -22,135 +19,14 @@ from qasir.errors import (
     QasirError,
     QueryTooLong,
 )
-from qasir.results import Job
 from service.stack.processes import free_ports
-
-VIDEO = {
-    "id": "v1",
-    "title": "dog.mp4",
-    "metadata": {"camera": 3},
-    "sha256": "ab",
-    "bytes": 12,
-    "duration": 8.0,
-    "width": 64,
-    "height": 48,
-    "codec": "h264",
-    "container": "mp4",
-    "state": "ready",
-    "created": "2026-01-02T03:04:05Z",
-}
-JOB = {
-    "id": "j1",
-    "video_id": "v1",
-    "state": "ready",
-    "stage": "commit",
-    "progress": 1.0,
-    "eta_seconds": None,
-    "attempts": 1,
-    "error": None,
-    "created": "2026-01-02T03:04:05Z",
-    "started": None,
-    "finished": None,
-}
-MOMENT = {
-    "start": 1.0,
-    "end": 2.5,
-    "score": 0.3,
-    "super_image": 0,
-    "cell": None,
-    "thumbnail_url": "/v1/videos/v1/thumbnail?t=1.75",
-}
-FOUND = {
-    "results": [
-        {
-            "rank": 1,
-            "score": 0.31,
-            "score_z": 2.0,
-            "video": {"id": "v1", "title": "dog.mp4", "duration": 8.0},
-            "moments": [MOMENT],
-        }
-    ],
-    "searched": {"videos": 1, "seconds": 8.0},
-    "generation": "g1",
-    "mode": "accurate",
-    "grid_size": 2,
-    "timings_ms": {"total": 3.5},
-}
-
-GENERATION = {
-    "id": 2,
-    "state": "building",
-    "model": "lite2",
-    "backbone": "lite2",
-    "variant": "fine-tuned",
-    "fingerprint": "ab",
-    "grid_sizes": [2],
-    "fps": 1.0,
-    "videos": {"total": 3, "done": 1, "failed": 0},
-    "created": None,
-    "error": None,
-}
-
-
-@dataclass
-class Answers:
-    """What the server says to "METHOD /path", in turn, and what it was asked."""
-
-    url: str
-    say: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
-    asked: list[tuple[str, bytes]] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def to(self, request: str, *answers: Any, status: int = 200) -> None:
-        self.say[request] = [(status, answer) for answer in answers]
-
-    def take(self, request: str) -> tuple[int, Any]:
-        known = self.say.get(request, [(404, "no such page")])
-        return known.pop(0) if len(known) > 1 else known[0]
-
-
-@pytest.fixture
-def answers() -> Iterator[Answers]:
-    (port,) = free_ports(1)
-    said = Answers(f"http://127.0.0.1:{port}")
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            said.asked.append((f"{self.command} {self.path}", body))
-            status, answer = said.take(f"{self.command} {self.path.split('?')[0]}")
-            content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            if self.path.endswith("/events"):
-                self.send_header("Content-Type", "text/event-stream")
-            for name, value in said.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = answer
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield said
-        server.shutdown()
-        thread.join()
+from tests.support.answers import FOUND, GENERATION, JOB, MOMENT, VIDEO, Answers, events, problem
 
 
 @pytest.fixture
 def client(answers: Answers) -> Iterator[Client]:
     with Client(answers.url) as made:
         yield made
-
-
-def problem(code: str, detail: str) -> dict[str, Any]:
-    title = {"type": "about:blank", "title": "", "status": 0, "errors": []}
-    return {**title, "code": code, "detail": detail, "retryable": False}
 
 
 def test_upload_sends_the_file_and_what_is_said_of_it(
@@ -176,13 +52,6 @@ def test_upload_of_nothing_asks_nobody(answers: Answers, client: Client, tmp_pat
         with pytest.raises(NotFound, match="no file at"):
             client.upload(path)
     assert answers.asked == []
-
-
-def events(*jobs: dict[str, Any]) -> str:
-    """Returns the service's stream: an event for each change, keep-alives before and after it."""
-    ping = ": ping - 2026-01-02 03:04:05+00:00\r\n\r\n"
-    told = [f"event: job\nid: {job['state']}\ndata: {json.dumps(job)}\n\n" for job in jobs]
-    return ping + "".join(event + ping for event in told)
 
 
 def test_wait_follows_a_job_to_its_end(answers: Answers, client: Client) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from qasir.cli.tables import jobs_table, videos_table
+from qasir.cli.terminal import AsJson, Url, console, open_client, print_json
 from qasir.client import Client
-from qasir.results import Job
-from qasir.tables import jobs_table, videos_table
-from qasir.terminal import AsJson, Url, console, open_client, print_json
+from qasir.client.results import Job
 
 videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
 jobs_app = typer.Typer(no_args_is_help=True, help="What becomes of uploads.")

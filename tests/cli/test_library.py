@@ -2,10 +2,8 @@
 
 import json
 
-from tests.test_cli import run, wide
-from tests.test_client import JOB, VIDEO, Answers, answers
-
-__all__ = ["answers", "wide"]
+from tests.support.answers import JOB, VIDEO, Answers
+from tests.support.cli import run
 
 
 def test_a_video_that_failed_has_no_length(answers: Answers) -> None:

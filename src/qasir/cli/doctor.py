@@ -197,7 +197,9 @@ def this_machine() -> Machine:
 def checkout(folder: Path) -> Path | None:
     """The checkout of qasir that a folder is in."""
     around = (folder, *folder.parents)
-    return next((path for path in around if (path / "service" / "stack.py").is_file()), None)
+    return next(
+        (path for path in around if (path / "service" / "stack" / "__main__.py").is_file()), None
+    )
 
 
 def _answers(url: str) -> bool:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from qasir import ingest
+from qasir.cli import ingest
 from qasir.errors import ModelUnavailable
 from service.stack.processes import free_ports
-from tests.test_cli import run, wide
-from tests.test_client import JOB, VIDEO, Answers, answers, events, problem
-
-__all__ = ["answers", "wide"]
+from tests.support.answers import JOB, VIDEO, Answers, events, problem
+from tests.support.cli import run
 
 UPLOAD = {"video_id": "v1", "job_id": "j1", "state": "queued"}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from qasir.client.http import Transport
 from qasir.errors import Conflict, ModelUnavailable, NotFound, QasirError
-from qasir.transport import Transport
 
 SPEAK = {"Tus-Resumable": "1.0.0"}
 BODY_TYPE = "application/offset+octet-stream"

@@ -11,15 +11,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from qasir import doctor as doctors
-from qasir.cli_library import jobs_app, videos_app
-from qasir.cli_search import search
-from qasir.errors import InvalidConfig, NotFound, QasirError
-from qasir.files import may_be_video
-from qasir.ingest import ingest_files
-from qasir.tables import candidates_table
-from qasir.terminal import AsJson, Url, complaints, console, open_client, print_json
-from qasir.tune import (
+from qasir.cli import doctor as doctors
+from qasir.cli.ingest import ingest_files
+from qasir.cli.library import jobs_app, videos_app
+from qasir.cli.search import search
+from qasir.cli.tables import candidates_table
+from qasir.cli.terminal import AsJson, Url, complaints, console, open_client, print_json
+from qasir.cli.tune import (
     TuneGoal,
     choose,
     describe,
@@ -29,6 +27,8 @@ from qasir.tune import (
     read_candidates,
     shortlist,
 )
+from qasir.errors import InvalidConfig, NotFound, QasirError
+from qasir.files import may_be_video
 
 app = typer.Typer(no_args_is_help=True, help="Search long videos by text.")
 app.add_typer(videos_app, name="videos")

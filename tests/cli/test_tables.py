@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from qasir.results import Video
-from qasir.tables import clock, length_of
+from qasir.cli.tables import clock, length_of
+from qasir.client.results import Video
 
 
 @pytest.mark.parametrize(

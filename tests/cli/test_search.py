@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from qasir.cli.tables import clock
 from qasir.errors import InvalidInput
-from qasir.tables import clock
-from tests.test_cli import run, wide
-from tests.test_client import FOUND, Answers, answers
-
-__all__ = ["answers", "wide"]
+from tests.support.answers import FOUND, Answers
+from tests.support.cli import run
 
 
 def test_search_prints_a_table(answers: Answers) -> None:
