@@ -75,11 +75,8 @@ class Settings(BaseSettings):
 
     max_generations: Count = 3
     max_fine_requests: Count = 1000
-    waiting_hybrids: Count = 2
-    parallel_matches: Count = 1
 
     search_seconds: Seconds = 5.0
-    hybrid_seconds: Seconds = 3.0
     switch_seconds: Seconds = 60.0
     upload_seconds: Seconds = 3600.0
     upload_expires_seconds: Seconds = 24 * 3600.0

@@ -85,11 +85,13 @@ class Encodings:
             return found
 
     def request(self, video_ids: Sequence[str], spec: EmbeddingSpec, limit: int) -> None:
-        """Ask for vectors of these videos, best first; at most `limit` may wait."""
+        """Ask for vectors that these videos lack, best first; at most `limit` may wait."""
         with writing(self._engine) as connection:
             room = limit - _requests(connection, spec)
-            known = videos.among(connection, video_ids)
-            for video_id in [i for i in video_ids if i in known][: max(0, room)]:
+            known = videos.among(connection, video_ids).keys()
+            # The worker may have built some since the caller looked.
+            built = {file.video_id for file in videos.vectors_with(connection, spec, video_ids)}
+            for video_id in [i for i in video_ids if i in known - built][: max(0, room)]:
                 _add(connection, video_id, spec, self._clock())
 
     def requested(self, spec: EmbeddingSpec) -> int:

@@ -119,7 +119,7 @@ BUILDS = Metric(
 HYBRID_VIDEOS = Metric(
     "qasir_hybrid_videos_total",
     "counter",
-    "The best videos of hybrid searches, by whether the fine model scored them in time.",
+    "The best videos of hybrid searches, by whether they had reranker embeddings (scored).",
     {"result": ("scored", "missing")},
     unit="videos",
 )

@@ -54,7 +54,10 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class FineScored:
-    """Mode hybrid: so many of the `asked` best videos were scored under the spec in time."""
+    """Mode hybrid: how many of the `asked` best videos have embeddings of the spec.
+
+    While `scored` is less than `asked`, the answer keeps the cheap order and is provisional.
+    """
 
     spec: EmbeddingSpec
     scored: int
@@ -77,7 +80,7 @@ class SearchAnswer:
     """Hits in order, and what they are an answer about.
 
     `generation` changes whenever the same request could be answered differently; `seconds` is
-    by stage, and "total"; `provisional`: a better order was not ready in time.
+    by stage, and "total"; `provisional`: the reranker's order is not ready yet.
     """
 
     hits: Sequence[Hit]

@@ -21,7 +21,6 @@ from service.search.attention import Attention, attend
 from service.search.deadline import Deadline
 from service.search.examples import Examples, WindowEncoder
 from service.search.index_cache import Library, RecallResult
-from service.search.match import Match, Matcher
 from service.search.modes import Accurate, EncodedQuery, Ranking, RunMode, Scorer, fast
 from service.search.query_encoder import TextEncoder, Texts
 from service.search.ranking import page, ranked, videos_wanted
@@ -33,7 +32,7 @@ from service.storage.media import MediaStore
 MAX_TEXTS = 64
 
 
-class SearchModels(TextEncoder, WindowEncoder, Scorer, Matcher, Protocol):
+class SearchModels(TextEncoder, WindowEncoder, Scorer, Protocol):
     """The parts of `qasir.triton.Triton` that a search needs."""
 
 
@@ -64,7 +63,6 @@ class SearchEngine:
             self._texts,
             encodings,
             RerankerVectors(encodings, media),
-            Match(settings, media, triton),
             telemetry,
         )
         self._modes: dict[Mode, RunMode] = {"fast": fast, "accurate": accurate, "hybrid": hybrid}

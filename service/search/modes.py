@@ -1,6 +1,6 @@
 """The modes of a search: each turns a recall into an order of its videos.
 
-A mode is a function of a view, the question and the model. One that may not be done in time
+A mode is a function of a view, the question and the model. One whose better order is not ready
 gives the best order it has and marks it provisional.
 """
 
@@ -46,7 +46,7 @@ class EncodedQuery:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every recalled video, best first; `provisional`: a better order was not ready in time."""
+    """Every recalled video, best first; `provisional`: a better order is not ready yet."""
 
     videos: Recalled
     provisional: bool = False

@@ -72,10 +72,6 @@ class Texts:
             self._remember(missing, encoded)
         return np.stack([found[key] for key in keys])
 
-    def tokens(self, text: str, model: ActiveModel) -> Tokens:
-        """One cleaned text as a model's encoder reads it."""
-        return self._tokenizer(model).encode([text])
-
     def load(self, model: ActiveModel) -> None:
         """Read the model's tokenizer now, so that the first search need not."""
         self._tokenizer(model)

@@ -1,7 +1,8 @@
 """Mode hybrid on the real stack: the fine model's own scores in front, or the cheap order."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from qasir.super_images import tile
 from qasir.text import Tokenizer
 from qasir.triton import Triton
 from qasir.video import sample_frames
+from service.catalogue.jobs import JobError
+from service.models.active_model import RerankerModel
 from service.models.deployment import Serving
 from service.models.store import ModelStore
+from service.search.answers import SearchAnswer
+from tests.support.archive import Archive, opened_archive
 from tests.support.service import RunningService, wait_for
 from tests.support.triton import RunningTriton
+from tests.support.vectors import random_video
 
 QUERY = "a red ball"
 K = 5
@@ -36,13 +42,59 @@ def hybrid(running_service: RunningService, triton_server: RunningTriton) -> Ite
     ModelStore(triton_server.state).serve(Serving(active=version))
 
 
-@contextmanager
-def without_worker(service: RunningService) -> Iterator[None]:
-    service.kill(service.worker)
-    try:
-        yield
-    finally:
-        service.start(service.worker)
+@pytest.fixture
+def archive(triton_server: RunningTriton, tmp_path: Path) -> Iterator[Archive]:
+    """A library without a worker; the active model at N = 1 is the reranker."""
+    with opened_archive(triton_server, tmp_path) as opened:
+        model = opened.model
+        opened.model = replace(model, fine=RerankerModel(model, model.manifest.spec(1), K))
+        yield opened
+
+
+def scores_of(answer: SearchAnswer) -> dict[str, float]:
+    return {hit.video.id: hit.score for hit in answer.hits}
+
+
+def test_missing_embeddings_leave_the_cheap_order_at_once(archive: Archive) -> None:
+    """The answer says how many are there; the others are requested, the best first."""
+    for n in range(4):
+        archive.add(f"scored {n}")
+    for n in range(2):
+        archive.add_vectors(f"missing {n}", random_video(archive.rng, 8, 32, archive.spec(2)))
+    cheap, begin = archive.search(), time.perf_counter()
+    found = archive.search(mode="hybrid")
+    assert time.perf_counter() - begin < 1
+    assert found.provisional
+    assert scores_of(found) == scores_of(cheap)
+    assert [hit.video.id for hit in found.hits] == [hit.video.id for hit in cheap.hits]
+    best = [hit.video.id for hit in cheap.hits][:K]
+    missing = [video_id for video_id in best if "missing" in video_id]
+    assert found.fine is not None
+    assert (found.fine.scored, found.fine.asked) == (K - len(missing), K)
+    encodings, spec = archive.catalogue.encodings, archive.spec(1)
+    assert encodings.requested(spec) == len(missing) > 0
+    assert encodings.next_requested(spec) == missing[0]
+    # What was built meanwhile is not built again.
+    encodings.request([i for i in best if i not in missing], spec, 100)
+    assert encodings.requested(spec) == len(missing)
+
+
+def test_failed_embeddings_are_not_waited_for(archive: Archive) -> None:
+    """The others are in the reranker's order, in front."""
+    for n in range(3):
+        archive.add(f"scored {n}")
+    failed = archive.add_vectors("failed", random_video(archive.rng, 8, 32, archive.spec(2)))
+    assert archive.search(mode="hybrid").provisional
+    encodings, spec = archive.catalogue.encodings, archive.spec(1)
+    encodings.fail(failed, [spec], JobError("corrupt", "no frames", retryable=False))
+    found = archive.search(mode="hybrid")
+    assert not found.provisional
+    assert found.fine is not None
+    assert (found.fine.scored, found.fine.asked) == (3, 4)
+    assert found.hits[-1].video.id == failed
+    expected = scores_of(archive.search(grid_size=1))
+    for hit in found.hits[:-1]:
+        assert hit.score == pytest.approx(expected[hit.video.id], abs=1e-3)
 
 
 class Corner:
@@ -113,39 +165,6 @@ def test_the_k_best_are_in_the_fine_models_order(
     # Made once: the worker keeps what was asked for.
     vectors = running_service.settings.folders.vectors
     wait_for(lambda: all(len(list((vectors / i).iterdir())) == 2 for i in ids(found)[:K]))
-
-
-def test_what_fits_a_window_needs_no_worker(
-    running_service: RunningService, triton: Triton, hybrid: int
-) -> None:
-    """A worker that is not there leaves short videos to `match`."""
-    corner = Corner(running_service, "no worker")
-    added = {corner.add() for _ in range(3)}
-    with without_worker(running_service):
-        found = corner.settled()
-        assert set(ids(found)) == added
-        for result in found["results"]:
-            wanted = matched(running_service, triton, hybrid, result["video"]["id"])
-            assert result["score"] == pytest.approx(wanted, abs=2e-3)
-        vectors = running_service.settings.folders.vectors
-        assert all(len(list((vectors / i).iterdir())) == 1 for i in added)
-
-
-def test_what_is_not_ready_in_time_leaves_the_cheap_order_marked(
-    running_service: RunningService, hybrid: int
-) -> None:
-    corner = Corner(running_service, "too long")
-    for seconds in (4, 4, 150):
-        corner.add(seconds)
-    with without_worker(running_service):
-        cheap, found = corner.search("accurate"), corner.search()
-        assert found["provisional"]
-        assert found["fine"]["scored"] == 2
-        assert found["fine"]["asked"] == 3
-        assert ids(found) == ids(cheap)
-        scores = [[result["score"] for result in answer["results"]] for answer in (found, cheap)]
-        assert scores[0] == scores[1]
-    assert corner.settled()["fine"]["scored"] == 3
 
 
 def test_a_video_that_cannot_be_encoded_again_stays_behind(
