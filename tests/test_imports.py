@@ -1,7 +1,10 @@
 """Importing is free, and a missing extra is named with the command that installs it."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +71,20 @@ def test_import_pulls_in_numpy_at_most() -> None:
 def test_missing_extra_names_its_command(module: str, package: str, use: str, command: str) -> None:
     said = run(BLOCKED.format(module=module, package=package, use=use))
     assert command in said
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the dotted name of everything that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def test_no_test_module_imports_another() -> None:
+    tests = Path(__file__).parent
+    found = {(path.name, name) for path in tests.rglob("*.py") for name in imported(path)}
+    of_tests = {each for each in found if each[1].startswith("tests.")}
+    assert len(of_tests) > 50
+    assert {each for each in of_tests if not each[1].startswith("tests.support.")} == set()

@@ -12,8 +12,7 @@ from qasir.cli.main import app
 from qasir.client import Client
 from qasir.client import client as clients
 from qasir.errors import Conflict, NotFound
-from tests.service.http.test_tus import large
-from tests.support.service import RunningService
+from tests.support.service import RunningService, large
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.dashboards import BOARDS
 from monitoring.dashboards.grafana import rendered
+from monitoring.evidence import VARIABLES
 from monitoring.queries import (
     DASHBOARDS,
     FOLDER,
@@ -24,7 +25,6 @@ from monitoring.queries import (
     variable_queries,
 )
 from service.observability.metrics import METRICS
-from tests.support.monitoring import VARIABLES
 from tests.support.triton import RunningTriton
 
 FILES = sorted(DASHBOARDS.glob("*.json"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitoring.evidence import VARIABLES
 from monitoring.queries import (
     FOLDER,
     RULES,
@@ -20,7 +21,7 @@ from qasir import errors
 from qasir.errors import QasirError
 from service.http.status import status_of
 from service.observability.metric_types import OTHER
-from tests.support.monitoring import VARIABLES, needed
+from tests.support.programs import needed
 
 RUNBOOK = (FOLDER / "README.md").read_text()
 ALERTS = [rule for rule in rules() if "alert" in rule]

@@ -15,7 +15,7 @@ from monitoring.serve import configure, prometheus, targets
 from qasir.errors import MissingExtra
 from service.settings import Settings
 from service.stack.processes import free_ports
-from tests.support.monitoring import needed
+from tests.support.programs import needed
 
 
 def test_targets_follow_the_settings() -> None:

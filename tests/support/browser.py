@@ -1,7 +1,5 @@
 """A real Chromium, and a reader in front of it who minds what the page does on the side."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
+from tests.support.programs import needed
 from tests.support.service import RunningService
 
 # No sandbox: tests may run as root. No /dev/shm: containers have little of it.
@@ -19,15 +18,15 @@ ARGUMENTS = (
 )
 DESKTOP = (1280, 800)
 PHONE = (360, 740)
-
-
-def needed(program: str) -> str:
-    """The path of a system program; without it a visible skip, or a failure where none may."""
-    path = shutil.which(program)
-    if path is None:
-        tell = pytest.skip if os.environ.get("TESTS_MAY_SKIP", "1") != "0" else pytest.fail
-        tell(f"{program} is not installed; .ci/run installs it where it is root")
-    return path
+# Every text that an upload's line has shown.
+WATCH = """() => {
+  window.seen = new Set();
+  const look = () => {
+    for (const one of document.querySelectorAll("#uploads .doing")) seen.add(one.textContent);
+  };
+  const all = { subtree: true, childList: true, characterData: true };
+  new MutationObserver(look).observe(document.body, all);
+}"""
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A stack that serves several grid sizes, and a real Prometheus that scrapes it."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,16 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitoring.evidence import VARIABLES
 from monitoring.serve import monitored
 from qasir.config import Hybrid
 from qasir.manifest import Profile, read_manifest, write_manifest
 from service.stack.control import processes
 from service.stack.processes import free_ports
+from tests.support.programs import needed
 from tests.support.service import RunningService, service_settings, wait_for
 from tests.support.triton import running_triton
-
-__all__ = ["VARIABLES", "Watched", "needed", "watched"]
 
 GRID_SIZES = (1, 2, 3)
 SCRAPE = "1s"
@@ -30,16 +27,6 @@ class Watched:
 
     service: RunningService
     prometheus: str
-
-
-def needed(program: str) -> str:
-    """The path of a system's program; without it a visible skip, or a failure where none may."""
-    path = shutil.which(program)
-    if path is None and os.environ.get("TESTS_MAY_SKIP") == "0":
-        pytest.fail(f"{program} is not installed")
-    if path is None:
-        pytest.skip(f"{program} is not installed")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A real worker and a real service of two processes, on a state folder of their own."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -171,6 +172,14 @@ def running_service(
         finally:
             for process in (service, worker):
                 process.stop()
+
+
+def large(service: RunningService, size: int = 2 << 20) -> Path:
+    """A new video of about this many bytes: players skip what is in a `free` box."""
+    path = service.new_video()
+    with path.open("ab") as file:
+        file.write((size + 8).to_bytes(4) + b"free" + os.urandom(size))
+    return path
 
 
 def write_sound(path: Path) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasir.errors import InvalidInput
-from tests.training.conftest import RandomFeatures
+from tests.support.datasets import RandomFeatures
 from training import corpus
 from training.corpus import read_feature_set, sparse, sparse_rows
 from training.dataset import EMPTY, Query, Split, Subset, Video

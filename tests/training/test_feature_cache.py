@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qasir.manifest import EmbeddingSpec
-from tests.training.conftest import RandomFeatures
+from tests.support.datasets import RandomFeatures
 from training.feature_cache import EDGE_BYTES, FeatureCache, read_cache, source_digest
 from training.features import VideoFeatures
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qasir.errors import CorruptArtifact
-from tests.training.conftest import RandomFeatures
+from tests.support.datasets import RandomFeatures
 from training.features import read_features, take, write_features
 
 

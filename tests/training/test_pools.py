@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.training.conftest import RandomVideo
+from tests.support.datasets import RandomVideo
 from training import pools
 from training.parts import Part
 from training.pools import Entry, Filler, deal, join, lengthened, long_pools, mixed, natural

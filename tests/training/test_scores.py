@@ -9,7 +9,7 @@ from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.scoring import Pooling, score_direct
 from qasir.types import Float32
-from tests.training.conftest import DIM
+from tests.support.datasets import DIM
 from training import scores
 from training.parts import Part
 from training.pools import Entry, lengthened, mixed, natural

@@ -28,23 +28,13 @@ from service.http.context import open_context
 from service.observability import metric_labels
 from service.settings import Settings
 from service.stack.processes import free_ports
-from tests.service.http.test_contract import limited
 from tests.support.retrieval import outcome, serve
 from tests.support.service import RunningService, wait_for
 from tests.support.triton import RunningTriton
 
-__all__ = ["limited"]
-
 SERVICE = "qasir.v1.Retrieval"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 CHUNK = pb.UploadVideoRequest(chunk=b"x")
-
-
-@pytest.fixture
-def core(limited: Settings) -> Iterator[AppState]:
-    opened = open_service(limited)
-    yield opened
-    opened.close()
 
 
 def test_reflection_says_what_there_is(running_service: RunningService) -> None:

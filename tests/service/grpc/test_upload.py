@@ -1,7 +1,7 @@
 """An upload over gRPC at its edges: what is no video, stops coming, or is too long a message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,20 +11,10 @@ from service.app import AppState, open_service
 from service.grpc.server import MAX_MESSAGE_BYTES
 from service.http.context import open_context
 from service.settings import Settings
-from tests.service.http.test_contract import limited
 from tests.support.retrieval import outcome, serve
-
-__all__ = ["limited"]
 
 HEADER = pb.UploadVideoRequest(header=pb.UploadHeader(filename="a.mp4"))
 CHUNK = pb.UploadVideoRequest(chunk=b"x")
-
-
-@pytest.fixture
-def core(limited: Settings) -> Iterator[AppState]:
-    opened = open_service(limited)
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(

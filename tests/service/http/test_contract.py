@@ -1,6 +1,5 @@
 """The HTTP contract at its edges: one app in this process, on a real Triton."""
 
-import asyncio
 import base64
 import concurrent.futures
 import json
@@ -8,72 +7,27 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 from fastapi.openapi.models import OpenAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import AppState, open_service
-from service.http.app import RequestMiddleware, create_app
-from service.http.context import open_context, set_context
+from service.app import open_service
 from service.observability.metric_types import OTHER
 from service.observability.metrics import METRICS
 from service.settings import Settings
-from tests.support.service import RunningService, assert_alike, service_settings
-from tests.support.triton import RunningTriton
+from tests.support.service import RunningService, assert_alike
+from tests.support.site import Site
 
 BENTOML_CLIENT = """
 import bentoml, json, sys
 with bentoml.SyncHTTPClient(sys.argv[1]) as client:
     print(json.dumps([client.search(query="a house", top_k=100), client.embed(texts=["a house"])]))
 """
-LIMITS: dict[str, Any] = {"parallel_searches": 1, "waiting_searches": 1, "max_query_chars": 100}
-
-
-@pytest.fixture(scope="module")
-def limited(triton_server: RunningTriton, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings with limits that are easy to reach."""
-    base = service_settings(triton_server, tmp_path_factory.mktemp("contract") / "state")
-    return base.model_copy(update=LIMITS)
-
-
-@pytest.fixture
-def core(limited: Settings) -> Iterator[AppState]:
-    opened = open_service(limited)
-    yield opened
-    opened.close()
-
-
-class Site:
-    """The app, asked without a network."""
-
-    def __init__(self, core: AppState) -> None:
-        app = create_app()
-        set_context(app, open_context(core))
-        self._transport = httpx.ASGITransport(RequestMiddleware(app), raise_app_exceptions=False)
-
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self.ask_all([(method, path, options)])[0]
-
-    def ask_all(self, requests: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
-        """Ask everything at once."""
-
-        async def run() -> list[httpx.Response]:
-            async with httpx.AsyncClient(transport=self._transport, base_url="http://site") as http:
-                asked = [http.request(m, p, **options) for m, p, options in requests]
-                return await asyncio.gather(*asked)
-
-        return anyio.run(run)
-
-
-@pytest.fixture
-def site(core: AppState) -> Site:
-    return Site(core)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import Job, JobError, Progress
 from service.library.jobs import Jobs
 from service.settings import Settings
-from tests.service.catalogue.test_catalogue import INFO, claimed, vectors, video
+from tests.support.catalogue import INFO, claimed, vectors, video
 from tests.support.service import RunningService, wait_for
 from tests.support.triton import RunningTriton
 

@@ -7,9 +7,7 @@ import pytest
 
 from service.app import open_service
 from service.settings import Settings
-from tests.service.http.test_contract import Site, limited
-
-__all__ = ["limited"]
+from tests.support.site import Site
 
 FORM = "multipart/form-data; boundary=x"
 PART = b'--x\r\nContent-Disposition: form-data; name="video"; filename="a.mp4"\r\n\r\nhalf'

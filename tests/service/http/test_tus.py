@@ -1,7 +1,6 @@
 """tus over HTTP: every word of it, and tuspy against the real service."""
 
 import base64
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,8 @@ from tusclient.uploader.uploader import Uploader
 from service.app import AppState
 from service.http import tus
 from service.settings import Settings
-from tests.service.http.test_contract import Site, core, limited, site
-from tests.support.service import RunningService, wait_for
-
-__all__ = ["core", "limited", "site"]
+from tests.support.service import RunningService, large, wait_for
+from tests.support.site import Site
 
 CONTENT = bytes(range(256)) * 40
 SPEAK = {"Tus-Resumable": "1.0.0"}
@@ -123,14 +120,6 @@ def test_complete_bytes_become_a_video_even_if_nobody_heard(site: Site, core: Ap
         assert answer.headers["qasir-known"] == "true"
     assert not {"qasir-known"} & {*done.headers, *head.headers}
     site.ask("DELETE", f"/v1/videos/{video_id}")
-
-
-def large(service: RunningService, size: int = 2 << 20) -> Path:
-    """A new video of about this many bytes: players skip what is in a `free` box."""
-    path = service.new_video()
-    with path.open("ab") as file:
-        file.write((size + 8).to_bytes(4) + b"free" + os.urandom(size))
-    return path
 
 
 @contextmanager

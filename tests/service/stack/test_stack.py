@@ -15,10 +15,8 @@ from service.models.store import ModelStore
 from service.settings import Settings
 from service.stack import control as stack
 from service.stack.processes import Process
-from tests.service.stack.test_processes import BROKEN, SILENT, fake, folder, marked
+from tests.support.processes import BROKEN, SILENT, fake, marked
 from tests.support.triton import stack_settings
-
-__all__ = ["folder"]
 
 
 @pytest.fixture
@@ -40,9 +38,9 @@ def stack_of(monkeypatch: pytest.MonkeyPatch, *members: Process) -> list[str]:
 
 
 def test_up_starts_what_is_missing_and_down_leaves_nothing(
-    settings: Settings, export: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = fake(folder, "one"), fake(folder, "two")
+    one, two = fake(run_folder, "one"), fake(run_folder, "two")
     said = stack_of(monkeypatch, one, two)
     stack.up(settings, said.append)
     assert [line.split()[0] for line in said] == ["one", "two", "up:"]
@@ -67,13 +65,13 @@ def test_up_starts_what_is_missing_and_down_leaves_nothing(
     stack.down(settings, said.append)
     stack.down(settings, said.append)
     assert said == ["stopped two, one", "nothing was running"]
-    assert marked(folder) == []
+    assert marked(run_folder) == []
 
 
 def test_up_is_not_content_with_a_process_that_does_not_answer(
-    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = fake(folder, "one", SILENT, ready_seconds=0.3)
+    silent = fake(run_folder, "one", SILENT, ready_seconds=0.3)
     said = stack_of(monkeypatch, silent)
     silent.start()
     try:
@@ -86,24 +84,24 @@ def test_up_is_not_content_with_a_process_that_does_not_answer(
 
 
 def test_up_that_fails_stops_what_it_started(
-    settings: Settings, export: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = stack_of(monkeypatch, fake(folder, "one"), fake(folder, "two", BROKEN))
+    said = stack_of(monkeypatch, fake(run_folder, "one"), fake(run_folder, "two", BROKEN))
     with pytest.raises(QasirError, match="two ended while starting"):
         stack.up(settings, said.append)
-    assert marked(folder) == []
+    assert marked(run_folder) == []
 
 
 def test_up_with_a_taken_port_starts_nothing(
-    settings: Settings, export: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = fake(folder, "one"), fake(folder, "two")
+    one, two = fake(run_folder, "one"), fake(run_folder, "two")
     said = stack_of(monkeypatch, one, two)
     number = two.ports[0].number
     with http.server.HTTPServer(("127.0.0.1", number), http.server.BaseHTTPRequestHandler):
         with pytest.raises(Conflict, match="set QASIR_TWO_PORT to a free port"):
             stack.up(settings, said.append)
-        assert marked(folder) == []
+        assert marked(run_folder) == []
 
 
 def test_an_export_is_added_once_and_a_choice_by_hand_stays(
@@ -160,11 +158,11 @@ def test_up_and_down_as_json_are_json_alone(
     command: Callable[..., int | str],
     settings: Settings,
     export: Path,
-    folder: Path,
+    run_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one, two = fake(folder, "one"), fake(folder, "two")
+    one, two = fake(run_folder, "one"), fake(run_folder, "two")
     stack_of(monkeypatch, one, two)
     assert command("up", "--json") == 0
     told = capsys.readouterr()
@@ -204,20 +202,20 @@ def test_up_and_down_as_json_are_json_alone(
 def test_an_error_as_json_is_a_message_and_no_document(
     command: Callable[..., int | str],
     export: Path,
-    folder: Path,
+    run_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stack_of(monkeypatch, fake(folder, "one", BROKEN))
+    stack_of(monkeypatch, fake(run_folder, "one", BROKEN))
     said = command("up", "--json")
     assert str(said).startswith("up: one ended while starting")
     assert capsys.readouterr().out == ""
 
 
 def test_up_twice_at_once_starts_one_stack(
-    settings: Settings, export: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = stack_of(monkeypatch, fake(folder, "one"))
+    said = stack_of(monkeypatch, fake(run_folder, "one"))
     threads = [threading.Thread(target=stack.up, args=(settings, said.append)) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -9,11 +9,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Response, Route, expect
 
-from tests.service.http.test_tus import large
-from tests.service.web.test_uploads import WATCH
-from tests.support.browser import DESKTOP, PHONE, Reader, Readers
+from tests.support.browser import DESKTOP, PHONE, WATCH, Reader, Readers
 from tests.support.line import line_to
-from tests.support.service import RunningService
+from tests.support.service import RunningService, large
 
 UPLOADS = "**/v1/uploads/*"
 MB = 1 << 20

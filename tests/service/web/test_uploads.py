@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.support.browser import Reader
+from tests.support.browser import WATCH, Reader
 from tests.support.service import RunningService
 
 # A drop as a browser makes it: a transfer that holds a file, on the page's body.
@@ -17,15 +17,6 @@ DROP = """async ([url, name]) => {
     document.body.dispatchEvent(event);
     if (kind === "dragover") window.dropping = document.body.className;
   }
-}"""
-# Every text that an upload's line has shown.
-WATCH = """() => {
-  window.seen = new Set();
-  const look = () => {
-    for (const one of document.querySelectorAll("#uploads .doing")) seen.add(one.textContent);
-  };
-  const all = { subtree: true, childList: true, characterData: true };
-  new MutationObserver(look).observe(document.body, all);
 }"""
 
 
