@@ -26,12 +26,12 @@ class Encoder:
         retriever = untrained(backbone, params.finetune.retriever, tuple(params.grids))
         self._temporal = session(temporal_graph(backbone, retriever.eval()))
 
-    def units(self, pixels: Uint8, mask: Bool) -> Float32:
+    def embeddings(self, pixels: Uint8, mask: Bool) -> Float32:
         """uint8 [S, R, R, 3], bool [S, P] -> float32 [S, 1+P, D]."""
         square = grid_mask(mask)
         (features,) = self._images.run(None, {"super_images": pixels, "mask": square})
-        (units,) = self._temporal.run(["units"], {"features": features, "mask": square})
-        return np.asarray(units[0], np.float32)
+        (embeddings,) = self._temporal.run(["embeddings"], {"features": features, "mask": square})
+        return np.asarray(embeddings[0], np.float32)
 
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:

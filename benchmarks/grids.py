@@ -40,7 +40,7 @@ def timed(files: Sequence[Path], backbone: Backbone, grid_size: int, resolution:
     """One grid of one backbone."""
     hours = sum(probe(path).duration for path in files) / HOUR
     run_with = partial(ingest, files, grid_size, resolution)
-    encode = Encoder(backbone, resolution).units
+    encode = Encoder(backbone, resolution).embeddings
     taken, ceiling = interleaved(REPEATS, lambda: run_with(encode), lambda: run_with(nothing))
     return Row(
         f"ingest {backbone.name}, N = {grid_size}, R = {resolution}",

@@ -39,7 +39,7 @@ def run() -> list[Row]:
     config = {"videos": len(files), "fps": FPS, "grid_size": 2, **machine()}
     clip = clip_encoder()
     side = load_params().resolution(2)
-    lite = Encoder(load_backbone("lite"), side).units
+    lite = Encoder(load_backbone("lite"), side).embeddings
     dense, ours, lite_seconds, ceiling = interleaved(
         REPEATS,
         lambda: ingest(files, 1, CLIP_RESOLUTION, clip),

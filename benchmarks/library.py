@@ -18,11 +18,11 @@ SUPER_IMAGES = 9
 def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> VideoVectors:
     """SUPER_IMAGES super images, all cells real."""
     cells = spec.grid_size**2
-    units = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
+    embeddings = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
     starts = np.arange(SUPER_IMAGES * cells, dtype=np.float64).reshape(SUPER_IMAGES, cells)
     times = np.stack([starts, starts + 1], -1) / spec.fps
     mask = np.ones((SUPER_IMAGES, cells), np.bool_)
-    return VideoVectors(spec, units.astype(np.float16), mask, times)
+    return VideoVectors(spec, embeddings.astype(np.float16), mask, times)
 
 
 def fill(settings: Settings, manifest: Manifest, count: int) -> None:
@@ -54,7 +54,7 @@ def _rows(number: int, vectors: VideoVectors) -> tuple[Video, VectorFile]:
             **dict(spec),
             path=str(Path(video_id) / "r.npz"),
             frames=vectors.mask.size,
-            super_images=len(vectors.units),
+            super_images=len(vectors.embeddings),
             seconds=seconds,
         ),
     )

@@ -148,8 +148,8 @@ class EncodeVideo(nn.Module):
         self.window = window
 
     def forward(self, super_images: Tensor, mask: Tensor) -> Tensor:
-        units: Tensor = self.window(self.image(super_images, mask), mask)[0]
-        return units
+        embeddings: Tensor = self.window(self.image(super_images, mask), mask)[0]
+        return embeddings
 
 
 class Rank(nn.Module):
@@ -177,9 +177,9 @@ class Match(nn.Module):
     def forward(
         self, super_images: Tensor, mask: Tensor, input_ids: Tensor, attention_mask: Tensor
     ) -> tuple[Tensor, ...]:
-        _, units, cells, weights, cell_weights, n = self.window(
+        _, embeddings, cells, weights, cell_weights, n = self.window(
             self.image(super_images, mask), mask
         )
-        candidates = (units, weights, cells, cell_weights, n)
+        candidates = (embeddings, weights, cells, cell_weights, n)
         scores: tuple[Tensor, ...] = self.rank(input_ids, attention_mask, *candidates)
         return scores

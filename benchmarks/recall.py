@@ -32,8 +32,8 @@ def filled(rng: np.random.Generator) -> Index:
     for number in range(VIDEOS):
         rows = unit(rng.standard_normal((UNITS, DIM), dtype=np.float32)).astype(np.float16)
         # Cells like their picture take no memory, and recall does not look at them.
-        units = np.broadcast_to(rows[:, None], (UNITS, 5, DIM))
-        index.put(f"v{number:05}", VideoVectors(spec, units, mask, times))
+        embeddings = np.broadcast_to(rows[:, None], (UNITS, 5, DIM))
+        index.put(f"v{number:05}", VideoVectors(spec, embeddings, mask, times))
     return index
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 
 PATH = Path("results/benchmarks.json")
 
@@ -60,5 +60,5 @@ def write_rows(rows: list[Row]) -> None:
     fresh = [asdict(row) for row in rows]
     names = {row.name for row in rows}
     merged = sorted([r for r in known if r["name"] not in names] + fresh, key=lambda r: r["name"])
-    with whole_file(PATH) as file:
+    with atomic_write(PATH) as file:
         file.write(json.dumps(merged, indent=1).encode() + b"\n")

@@ -120,7 +120,7 @@ def request(manifest: Manifest) -> ScorerInput:
     spec = manifest.spec(size)
     found = [random_vectors(rng, spec, manifest.dim) for _ in range(limits.candidates)]
     query = found[0].super_images[0].astype(np.float32)
-    counts = (limits.candidates, limits.candidate_units)
+    counts = (limits.candidates, limits.candidate_embeddings)
     return scorer_input(query, found, manifest.branches[size], *counts)
 
 

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     job_streams: Count = 64
     text_cache: Count = 4096
     candidates: Count = 50
-    candidate_units: Count = 4
+    candidate_embeddings: Count = 4
 
     max_generations: Count = 3
     max_fine_requests: Count = 1000

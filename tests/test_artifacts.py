@@ -6,18 +6,18 @@ from threading import Barrier
 
 import pytest
 
-from qasir.artifacts import sha256_of, whole_file
+from qasir.artifacts import atomic_write, sha256_of
 
 
 def write_and_fail(path: Path) -> None:
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new, but only ha")
         raise RuntimeError("power cut")
 
 
 def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(b"old")
     with pytest.raises(RuntimeError, match="power cut"):
         write_and_fail(path)
@@ -29,7 +29,7 @@ def test_threads_that_write_one_file_each_write_it_whole(tmp_path: Path) -> None
     path, together = tmp_path / "a", Barrier(4)
 
     def write(number: int) -> None:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(bytes([number]) * 1000)
             together.wait(10)
 

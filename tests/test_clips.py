@@ -78,8 +78,8 @@ def encode(clips_folder: Path, lite_export: Path) -> Encode:
         for batch in batches:
             mask = batch.mask.reshape(-1, GRID_SIZE, GRID_SIZE)
             (features,) = image.run(None, {"super_images": change(batch.pixels), "mask": mask})
-            (units,) = temporal.run(["units"], {"features": features, "mask": mask})
-            rounded = units[0].astype(np.float16)
+            (embeddings,) = temporal.run(["embeddings"], {"features": features, "mask": mask})
+            rounded = embeddings[0].astype(np.float16)
             videos.append(VideoVectors(spec, rounded, batch.mask, batch.times))
         return Clips(videos, text.run(None, inputs)[0])
 

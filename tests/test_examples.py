@@ -87,17 +87,17 @@ def unit(vector: Float32) -> Float32:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_picture_query_mixes_super_image_and_cells(share: float) -> None:
-    units = unit_rows(np.random.default_rng(0), 5, 16)
-    expected = unit(share * units[0] + (1 - share) * unit(units[1:].sum(0)))
-    np.testing.assert_allclose(picture_query(units, share), expected, atol=1e-6)
+    embeddings = unit_rows(np.random.default_rng(0), 5, 16)
+    expected = unit(share * embeddings[0] + (1 - share) * unit(embeddings[1:].sum(0)))
+    np.testing.assert_allclose(picture_query(embeddings, share), expected, atol=1e-6)
 
 
 def test_segment_query_is_of_its_frames_alone() -> None:
     """Frames 3 to 6 at N = 2 are the last cell of super image 0 and three of super image 1."""
     video = random_video(np.random.default_rng(0), 11, 16)
-    units = video.units.astype(np.float32)
-    cells = unit(units[0, 4] + units[1, 1] + units[1, 2] + units[1, 3])
-    whole = unit(units[0, 0] + 3 * units[1, 0])
+    embeddings = video.embeddings.astype(np.float32)
+    cells = unit(embeddings[0, 4] + embeddings[1, 1] + embeddings[1, 2] + embeddings[1, 3])
+    whole = unit(embeddings[0, 0] + 3 * embeddings[1, 0])
     query = segment_query(video, 3.0, 7.0, 0.25)
     np.testing.assert_allclose(query, unit(0.25 * whole + 0.75 * cells), atol=1e-6)
     np.testing.assert_array_equal(segment_query(video, 3.9, 6.1, 0.25), query)

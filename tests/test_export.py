@@ -164,11 +164,11 @@ def test_windows(
         window = torch.from_numpy(features)[None], torch.from_numpy(mask)[None]
         expected = retriever.video(*window).numpy()
     found = run(folder, "temporal_encoder", features=features, mask=mask)
-    np.testing.assert_allclose(found["units"], expected, atol=TOLERANCE)
-    flat = found["units"][:, :, 1:].reshape(1, count * cells, -1)
-    np.testing.assert_array_equal(found["cell_units"], flat.astype(np.float16))
-    whole = found["units"][:, :, 0].astype(np.float16)
-    np.testing.assert_array_equal(found["super_image_units"], whole)
+    np.testing.assert_allclose(found["embeddings"], expected, atol=TOLERANCE)
+    flat = found["embeddings"][:, :, 1:].reshape(1, count * cells, -1)
+    np.testing.assert_array_equal(found["cell_embeddings"], flat.astype(np.float16))
+    whole = found["embeddings"][:, :, 0].astype(np.float16)
+    np.testing.assert_array_equal(found["super_image_embeddings"], whole)
     held = [mask.reshape(count, -1).any(1), mask.ravel()]
     for name, real in zip(("log_weights", "cell_log_weights"), held, strict=True):
         np.testing.assert_array_equal(found[name][0, 0], np.where(real, 0, np.float32(-1e9)))
@@ -179,11 +179,11 @@ def test_windows(
 def test_the_scorer_is_the_two_branches_of_the_reference(tiny_export: Path, grid_size: int) -> None:
     """One query, three videos of 5 super images and 7 cells, against `qasir.scoring`."""
     rng = np.random.default_rng(grid_size)
-    query, units, cells = (rng.normal(size=(n, 32)) for n in (1, 15, 21))
-    query, units, cells = (
-        v / np.linalg.norm(v, axis=1, keepdims=True) for v in (query, units, cells)
+    query, super_images, cells = (rng.normal(size=(n, 32)) for n in (1, 15, 21))
+    query, super_images, cells = (
+        v / np.linalg.norm(v, axis=1, keepdims=True) for v in (query, super_images, cells)
     )
-    rounded = units.astype(np.float16), cells.astype(np.float16)
+    rounded = super_images.astype(np.float16), cells.astype(np.float16)
     weights = [
         np.where(np.arange(n * 3) // n == np.arange(3)[:, None], 0, -1e9).astype(np.float32)
         for n in (5, 7)
@@ -192,9 +192,9 @@ def test_the_scorer_is_the_two_branches_of_the_reference(tiny_export: Path, grid
         tiny_export,
         "attention_scorer",
         query=query.astype(np.float32),
-        units=rounded[0][None],
+        super_image_embeddings=rounded[0][None],
         log_weights=weights[0][None],
-        cells=rounded[1][None],
+        cell_embeddings=rounded[1][None],
         cell_log_weights=weights[1][None],
         grid_size=np.full((1, 1), grid_size),
     )
@@ -265,7 +265,7 @@ def test_what_changes_a_vector_changes_the_digest_and_nothing_else(
         torch.manual_seed(seed)
         retriever = untrained(tiny_backbone, LEARNED, (1, 2))
         retriever.branches = branches
-        retriever.keep_zero_shot(ratio)
+        retriever.set_residual_ratio(ratio)
         return model_digest(tiny_backbone, retriever)
 
     first = tuned(0, 0.5, BRANCHES)

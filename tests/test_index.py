@@ -49,8 +49,8 @@ def test_scores_equal_the_reference(
     assert sorted(ids) == sorted(held)
     assert len(index) == len(held)
     frames = sum(int(v.mask.sum()) for v in held.values())
-    images = sum(len(v.units) for v in held.values())
-    assert index.units == (frames if unit == "cell" else images)
+    images = sum(len(v.embeddings) for v in held.values())
+    assert index.embedding_count == (frames if unit == "cell" else images)
     for column, video_id in enumerate(ids):
         rows = held[video_id].rows(unit).astype(np.float32)
         expected = [score_direct(q, rows, 0.05) for q in queries]
@@ -62,9 +62,9 @@ def test_padding_is_never_searched(frames: int) -> None:
     """What stands in padded cells changes no score, in either form."""
     rng = np.random.default_rng(0)
     video = random_video(rng, frames, DIM)
-    units = video.units.copy()
-    units[:, 1:][~video.mask] = 9.0
-    loud = VideoVectors(SPEC, units, video.mask, video.times)
+    embeddings = video.embeddings.copy()
+    embeddings[:, 1:][~video.mask] = 9.0
+    loud = VideoVectors(SPEC, embeddings, video.mask, video.times)
     query = queries_of(rng, 2)
     for unit in UNITS:
         found = []

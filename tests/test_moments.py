@@ -26,12 +26,12 @@ def video_like(
 ) -> tuple[Float32, VideoVectors]:
     """A query and a video whose frames, and super images, have these similarities to it."""
     shape = random_video(np.random.default_rng(0), len(cells), 2, spec(grid_size))
-    similar = np.zeros(shape.units.shape[:2])
-    similar[:, 0] = whole or [0] * len(shape.units)
+    similar = np.zeros(shape.embeddings.shape[:2])
+    similar[:, 0] = whole or [0] * len(shape.embeddings)
     similar[:, 1:][shape.mask] = cells
-    units = np.stack([similar, np.sqrt(1 - similar**2)], -1).astype(np.float16)
+    embeddings = np.stack([similar, np.sqrt(1 - similar**2)], -1).astype(np.float16)
     query = np.array([1, 0], np.float32)
-    return query, VideoVectors(shape.spec, units, shape.mask, shape.times)
+    return query, VideoVectors(shape.spec, embeddings, shape.mask, shape.times)
 
 
 def test_times_are_those_of_the_frames() -> None:
@@ -71,9 +71,9 @@ def test_frame_similarities_by_a_loop() -> None:
     rng = np.random.default_rng(1)
     video, query = random_video(rng, 11, DIM, spec(3)), unit_rows(rng, DIM)
     branches = CELLS_ONLY.model_copy(update={"super_image_weight": 0.3})
-    units = video.units.astype(np.float64)
+    embeddings = video.embeddings.astype(np.float64)
     expected = [
-        0.3 * units[s, 0] @ query + 0.7 * units[s, 1 + p] @ query
+        0.3 * embeddings[s, 0] @ query + 0.7 * embeddings[s, 1 + p] @ query
         for s in range(2)
         for p in range(9)
         if video.mask[s, p]
@@ -132,10 +132,10 @@ def test_moments_lie_in_the_video_and_never_overlap(
 def test_padding_changes_nothing(seed: int, frames: int, grid_size: int) -> None:
     rng = np.random.default_rng(seed)
     video, query = random_video(rng, frames, DIM, spec(grid_size)), unit_rows(rng, DIM)
-    units, times = video.units.copy(), video.times.copy()
-    units[:, 1:][~video.mask] = 7.0
+    embeddings, times = video.embeddings.copy(), video.times.copy()
+    embeddings[:, 1:][~video.mask] = 7.0
     times[~video.mask] = -5.0
-    loud = VideoVectors(video.spec, units, video.mask, times)
+    loud = VideoVectors(video.spec, embeddings, video.mask, times)
     branches = CELLS_ONLY.model_copy(update={"super_image_weight": 0.4})
     assert moments(query, loud, branches, 3) == moments(query, video, branches, 3)
 

@@ -24,7 +24,7 @@ from qasir.modeling.retriever import (
     zero_shot,
 )
 from qasir.scoring import score_direct
-from qasir.search import NOT_A_UNIT
+from qasir.search import MASKED_LOG_WEIGHT
 from tests.support.planted import DIM, FEATURES, PlantedBackbone, finetune_params
 
 BRANCHES = {
@@ -59,16 +59,16 @@ def strange_to(text: TextAdapter, low: float, high: float) -> None:
 def test_similarity_is_the_mix_that_the_ratio_says(ratio: float) -> None:
     """q.u goes with r x zero-shot + (1 - r) x learned similarity, by one factor a query."""
     made = retriever()
-    made.keep_zero_shot(ratio)
+    made.set_residual_ratio(ratio)
     features, mask = torch.randn(1, 3, 5, FEATURES), torch.ones(1, 3, 2, 2, dtype=torch.bool)
-    units, vectors = made.video(features, mask)[0, :, 0], unit_rows(4, DIM)
+    embeddings, vectors = made.video(features, mask)[0, :, 0], unit_rows(4, DIM)
     queries = made.text(vectors)
     assert torch.allclose(queries.norm(dim=-1), torch.ones(4))
     assert isinstance(made.text, TextAdapter)
-    known, learned = units[:, :DIM] * 2**0.5, units[:, DIM:] * 2**0.5
+    known, learned = embeddings[:, :DIM] * 2**0.5, embeddings[:, DIM:] * 2**0.5
     mixed = ratio * vectors @ known.T + (1 - ratio) * made.text.learned(vectors) @ learned.T
     factor = (2 * (ratio**2 + (1 - ratio) ** 2)) ** 0.5
-    assert torch.allclose(queries @ units.T * factor, mixed, atol=1e-5)
+    assert torch.allclose(queries @ embeddings.T * factor, mixed, atol=1e-5)
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def test_before_it_is_measured_nothing_is_strange() -> None:
 
 def test_files_give_back_the_same_retriever(tmp_path: Path) -> None:
     made, backbone = retriever(), PlantedBackbone()
-    made.keep_zero_shot(0.25)
+    made.set_residual_ratio(0.25)
     save_retriever(made, backbone, tmp_path)
     found = load_retriever(backbone, tmp_path)
     states = learned_state(made), learned_state(found)
@@ -150,20 +150,20 @@ def test_zero_shot_has_nothing_to_save_and_no_ratio(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="zero_shot"):
         save_retriever(plain, PlantedBackbone(), tmp_path)
     with pytest.raises(InvalidInput, match="no residual ratio"):
-        plain.keep_zero_shot(0.5)
+        plain.set_residual_ratio(0.5)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1])
 def test_a_ratio_is_a_share(ratio: float) -> None:
     with pytest.raises(InvalidInput, match=str(ratio)):
-        retriever().keep_zero_shot(ratio)
+        retriever().set_residual_ratio(ratio)
 
 
 def log_weights(counts: Sequence[int]) -> Tensor:
     """float32 [1, C, sum of counts]: units of C videos one after the other."""
     owners = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     mine = owners[None] == torch.arange(len(counts))[:, None]
-    return (~mine).float()[None] * float(NOT_A_UNIT)
+    return (~mine).float()[None] * float(MASKED_LOG_WEIGHT)
 
 
 @pytest.mark.parametrize("grid_size", sorted(BRANCHES))
@@ -171,13 +171,16 @@ def test_scores_are_the_reference_in_both_branches(grid_size: int) -> None:
     torch.manual_seed(grid_size)
     counts, cell_counts = (3, 1, 2), (9, 2, 7)
     query = unit_rows(1, 12)
-    units, cells = unit_rows(1, sum(counts), 12).half(), unit_rows(1, sum(cell_counts), 12).half()
+    embeddings, cells = (
+        unit_rows(1, sum(counts), 12).half(),
+        unit_rows(1, sum(cell_counts), 12).half(),
+    )
     weights = log_weights(counts), log_weights(cell_counts)
     scores, attention, cell_attention = AttentionScorer(BRANCHES)(
-        query, units, weights[0], cells, weights[1], torch.tensor([[grid_size]])
+        query, embeddings, weights[0], cells, weights[1], torch.tensor([[grid_size]])
     )
     branches, q = BRANCHES[grid_size], query[0].numpy()
-    own = np.split(units[0].float().numpy(), np.cumsum(counts)[:-1])
+    own = np.split(embeddings[0].float().numpy(), np.cumsum(counts)[:-1])
     own_cells = np.split(cells[0].float().numpy(), np.cumsum(cell_counts)[:-1])
     for video in range(3):
         whole = score_direct(q, own[video], branches.super_image_tau)
@@ -192,13 +195,20 @@ def test_scores_are_the_reference_in_both_branches(grid_size: int) -> None:
 
 def test_requests_of_one_batch_may_differ_in_grid_size() -> None:
     scorer = AttentionScorer(BRANCHES)
-    query, units, cells = unit_rows(2, 6), unit_rows(2, 3, 6).half(), unit_rows(2, 5, 6).half()
+    query, embeddings, cells = unit_rows(2, 6), unit_rows(2, 3, 6).half(), unit_rows(2, 5, 6).half()
     weights, sizes = torch.zeros(2, 1, 3), torch.tensor([[2], [4]])
     cell_weights = torch.zeros(2, 1, 5)
-    both = scorer(query, units, weights, cells, cell_weights, sizes)[0]
+    both = scorer(query, embeddings, weights, cells, cell_weights, sizes)[0]
     for i in (0, 1):
         one = slice(i, i + 1)
-        inputs = (query[one], units[one], weights[one], cells[one], cell_weights[one], sizes[one])
+        inputs = (
+            query[one],
+            embeddings[one],
+            weights[one],
+            cells[one],
+            cell_weights[one],
+            sizes[one],
+        )
         assert torch.allclose(scorer(*inputs)[0], both[one], atol=1e-6)
 
 

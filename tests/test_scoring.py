@@ -12,10 +12,10 @@ from qasir.scoring import (
     Pooling,
     attention,
     blend,
+    pooling_weights,
     score_direct,
     score_gram,
     score_packed,
-    unit_weights,
 )
 from qasir.types import Float32
 
@@ -85,20 +85,20 @@ def test_attention_is_a_distribution_at_any_tau() -> None:
 
 
 def test_max_weights_pick_one_of_equals() -> None:
-    assert unit_weights(np.array([0.5, 0.5, 0.1], np.float32), 0.1, "max").tolist() == [1, 0, 0]
+    assert pooling_weights(np.array([0.5, 0.5, 0.1], np.float32), 0.1, "max").tolist() == [1, 0, 0]
 
 
 def test_videos_side_by_side_score_as_alone() -> None:
     rng = np.random.default_rng(5)
     query, sizes = unit_rows(rng, 1, 16)[0], (3, 1, 8)
-    units = unit_rows(rng, sum(sizes) + 2, 16)
-    log_weights = np.full((4, len(units)), -1e9, np.float32)
+    embeddings = unit_rows(rng, sum(sizes) + 2, 16)
+    log_weights = np.full((4, len(embeddings)), -1e9, np.float32)
     expected, begin = [], 0
     for row, size in enumerate(sizes):
         log_weights[row, begin : begin + size] = 0
-        expected.append(slow_score(query, units[begin : begin + size], 0.1))
+        expected.append(slow_score(query, embeddings[begin : begin + size], 0.1))
         begin += size
-    scores = score_packed(query, units, log_weights, 0.1)
+    scores = score_packed(query, embeddings, log_weights, 0.1)
     np.testing.assert_allclose(scores[:3], expected, atol=1e-5)
     assert np.isfinite(scores).all()
 
@@ -106,11 +106,11 @@ def test_videos_side_by_side_score_as_alone() -> None:
 def test_log_weight_is_a_prior() -> None:
     """A unit of log weight log 3 counts as three equal ones."""
     rng = np.random.default_rng(6)
-    query, units = unit_rows(rng, 1, 16)[0], unit_rows(rng, 2, 16)
-    thrice = units[[0, 1, 1, 1]]
+    query, embeddings = unit_rows(rng, 1, 16)[0], unit_rows(rng, 2, 16)
+    thrice = embeddings[[0, 1, 1, 1]]
     weights = np.array([[0, math.log(3)]], np.float32)
     expected = slow_score(query, thrice, 0.2)
-    assert score_packed(query, units, weights, 0.2)[0] == pytest.approx(expected, abs=1e-5)
+    assert score_packed(query, embeddings, weights, 0.2)[0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(1.0, 0.9), (0.0, 0.1), (0.25, 0.3)])

@@ -12,15 +12,15 @@ from qasir.manifest import ScoreFusion
 from qasir.modeling.retriever import AttentionScorer
 from qasir.scoring import blend, score_direct, score_packed
 from qasir.search import (
-    UNITS_PER_VIDEO,
+    EMBEDDINGS_PER_VIDEO,
     Recalled,
     ScorerInput,
     bucket,
+    fold_embeddings,
     pack,
     recall,
     rerank,
     scorer_input,
-    select_units,
     z_scores,
 )
 from qasir.types import Float16, Float32
@@ -41,21 +41,21 @@ def library(rng: np.random.Generator, frames: list[int]) -> dict[str, VideoVecto
 
 def exact(query: Float32, videos: list[VideoVectors], branches: ScoreFusion) -> Float32:
     """Both branches over all units of each video, by the sum itself."""
-    units = [(v.super_images.astype(np.float32), v.cells.astype(np.float32)) for v in videos]
-    whole = [score_direct(query, rows, branches.super_image_tau) for rows, _ in units]
-    parts = [score_direct(query, rows, branches.cell_tau) for _, rows in units]
+    embeddings = [(v.super_images.astype(np.float32), v.cells.astype(np.float32)) for v in videos]
+    whole = [score_direct(query, rows, branches.super_image_tau) for rows, _ in embeddings]
+    parts = [score_direct(query, rows, branches.cell_tau) for _, rows in embeddings]
     return blend(np.array(whole, np.float32), np.array(parts, np.float32), branches)
 
 
 def by_numpy(query: Float32, packed: ScorerInput, branches: ScoreFusion) -> Float32:
-    whole = (packed.units.astype(np.float32), packed.log_weights, branches.super_image_tau)
+    whole = (packed.super_images.astype(np.float32), packed.log_weights, branches.super_image_tau)
     parts = (packed.cells.astype(np.float32), packed.cell_log_weights, branches.cell_tau)
     return blend(score_packed(query, *whole), score_packed(query, *parts), branches)
 
 
 def by_torch(query: Float32, packed: ScorerInput, branches: ScoreFusion) -> Float32:
     scorer = AttentionScorer({GRID_SIZE: branches})
-    arrays = (query, packed.units, packed.log_weights, packed.cells, packed.cell_log_weights)
+    arrays = (query, packed.super_images, packed.log_weights, packed.cells, packed.cell_log_weights)
     batch = [torch.from_numpy(array[None]) for array in arrays]
     scores, _, _ = scorer(*batch, torch.tensor([[GRID_SIZE]]))
     return np.asarray(scores[0].numpy(), np.float32)
@@ -66,7 +66,7 @@ def by_torch(query: Float32, packed: ScorerInput, branches: ScoreFusion) -> Floa
     frames=st.lists(st.integers(1, 200), min_size=1, max_size=6),
     weight=st.sampled_from([0.0, 0.3, 1.0]),
     taus=st.tuples(st.sampled_from([0.02, 0.05, 0.5]), st.sampled_from([0.02, 0.1])),
-    limit=st.sampled_from([1, 4, UNITS_PER_VIDEO]),
+    limit=st.sampled_from([1, 4, EMBEDDINGS_PER_VIDEO]),
     seed=st.integers(0, 500),
 )
 def test_recall_and_scorer_agree(
@@ -111,19 +111,21 @@ def test_recall_is_sorted_and_breaks_ties_by_id() -> None:
 
 def test_short_videos_are_not_folded() -> None:
     rng = np.random.default_rng(2)
-    rows = vectors(rng, UNITS_PER_VIDEO + 1)
-    candidate = select_units(unit_rows(rng, DIM), rows, 0.05)
-    np.testing.assert_array_equal(candidate.units, rows)
+    rows = vectors(rng, EMBEDDINGS_PER_VIDEO + 1)
+    candidate = fold_embeddings(unit_rows(rng, DIM), rows, 0.05)
+    np.testing.assert_array_equal(candidate.embeddings, rows)
     assert not candidate.log_weights.any()
 
 
 def test_long_videos_keep_their_best_units() -> None:
     rng = np.random.default_rng(3)
     query, rows = unit_rows(rng, DIM), vectors(rng, 200)
-    candidate = select_units(query, rows, 0.05, limit=16)
+    candidate = fold_embeddings(query, rows, 0.05, limit=16)
     best = np.argsort(-(rows.astype(np.float32) @ query))[:16]
-    assert {row.tobytes() for row in candidate.units[:16]} == {row.tobytes() for row in rows[best]}
-    assert len(candidate.units) == 17
+    assert {row.tobytes() for row in candidate.embeddings[:16]} == {
+        row.tobytes() for row in rows[best]
+    }
+    assert len(candidate.embeddings) == 17
     assert candidate.log_weights[:16].tolist() == [0] * 16
 
 
@@ -135,7 +137,7 @@ def test_a_branch_without_weight_costs_one_unit() -> None:
     for weight in (0.0, 0.5, 1.0):
         branches = both.model_copy(update={"super_image_weight": weight})
         packed = scorer_input(query, videos, branches, 2)
-        sizes.append((len(packed.units), len(packed.cells)))
+        sizes.append((len(packed.super_images), len(packed.cells)))
     assert sizes == [(1, 64), (64, 64), (64, 1)]
 
 
@@ -150,7 +152,7 @@ def test_padded_cells_are_not_sent() -> None:
 
 def test_pack_refuses_what_does_not_fit() -> None:
     rng = np.random.default_rng(6)
-    one = select_units(unit_rows(rng, DIM), vectors(rng, 5), 0.05)
+    one = fold_embeddings(unit_rows(rng, DIM), vectors(rng, 5), 0.05)
     for whole, parts in (([one] * 3, [one] * 3), ([one], [one] * 2), ([], [])):
         with pytest.raises(InvalidInput, match=f"{len(whole)} candidates.*need 1 to 2"):
             pack(whole, parts, places=2)

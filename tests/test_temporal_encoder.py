@@ -64,19 +64,19 @@ def test_a_super_image_is_real_if_a_cell_is() -> None:
 
 def test_zero_shot_is_the_bridge_and_padding_is_nothing() -> None:
     features, mask = window(3, 2, real=5)
-    units = ZeroShot(Bridge())(features, mask)
-    assert torch.equal(units[0, 0], Bridge()(features[0, 0]))
-    assert not units[0, 1, 2:].any()
-    assert not units[0, 2].any()
+    embeddings = ZeroShot(Bridge())(features, mask)
+    assert torch.equal(embeddings[0, 0], Bridge()(features[0, 0]))
+    assert not embeddings[0, 1, 2:].any()
+    assert not embeddings[0, 2].any()
 
 
 def test_both_halves_weigh_the_same() -> None:
     features, mask = window(3, 2, real=12)
     model = encoder()
-    units = model(features, mask)
+    embeddings = model(features, mask)
     known = Bridge()(features)
-    assert torch.allclose(units[..., :DIM], known * 0.5**0.5)
-    assert torch.allclose(units[..., DIM:].norm(dim=-1), torch.tensor(0.5**0.5))
+    assert torch.allclose(embeddings[..., :DIM], known * 0.5**0.5)
+    assert torch.allclose(embeddings[..., DIM:].norm(dim=-1), torch.tensor(0.5**0.5))
 
 
 @torch.no_grad()
@@ -195,8 +195,8 @@ def test_a_side_without_adapter_keeps_the_space_of_the_towers(
     assert learned_dim(DIM, params(**changes)) == dim
     if dim == DIM:
         changes |= {"heads": 1}
-    units = encoder(**changes)(*window(2, 2, real=8))
-    assert units.shape == (1, 2, 5, DIM + dim)
+    embeddings = encoder(**changes)(*window(2, 2, real=8))
+    assert embeddings.shape == (1, 2, 5, DIM + dim)
 
 
 @torch.no_grad()
@@ -210,12 +210,12 @@ def test_one_graph_serves_every_grid_size_and_window(
     axes = {
         "features": ("1", "S", "1+P", "f"),
         "mask": ("1", "S", "N", "N"),
-        "units": ("1", "S", "1+P", "d"),
+        "embeddings": ("1", "S", "1+P", "d"),
     }
     inputs = {"features": features, "mask": mask}
-    Graph("units", model, inputs, ("units",), axes).write(tmp_path)
+    Graph("embeddings", model, inputs, ("embeddings",), axes).write(tmp_path)
     session = onnxruntime.InferenceSession(
-        tmp_path / "units.onnx", providers=["CPUExecutionProvider"]
+        tmp_path / "embeddings.onnx", providers=["CPUExecutionProvider"]
     )
     for count, grid_size, real in ((1, 1, 1), (9, 1, 9), (5, 2, 18), (2, 3, 10), (1, 3, 9)):
         features, mask = window(count, grid_size, real)

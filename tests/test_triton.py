@@ -52,10 +52,10 @@ def assert_close(found: Arrays, expected: Arrays) -> None:
 
 
 def candidates_of(
-    batch: int, units: int, cells: int, videos: int, grid_size: int = 2, dim: int = 32
+    batch: int, super_images: int, cells: int, videos: int, grid_size: int = 2, dim: int = 32
 ) -> Arrays:
-    """What the scorer reads besides the query: units and cells of `videos` videos."""
-    rng = np.random.default_rng(units)
+    """What the scorer reads besides the query: super images and cells of `videos` videos."""
+    rng = np.random.default_rng(super_images)
 
     def branch(count: int) -> tuple[Float16, Float32]:
         vectors = rng.normal(size=(batch, count, dim))
@@ -63,12 +63,12 @@ def candidates_of(
         mine = rng.integers(0, videos, (batch, 1, count)) == np.arange(videos)[:, None]
         return vectors.astype(np.float16), np.where(mine, 0.0, -1e9).astype(np.float32)
 
-    super_images, log_weights = branch(units)
+    whole, log_weights = branch(super_images)
     parts, cell_log_weights = branch(cells)
     return {
-        "units": super_images,
+        "super_image_embeddings": whole,
         "log_weights": log_weights,
-        "cells": parts,
+        "cell_embeddings": parts,
         "cell_log_weights": cell_log_weights,
         "grid_size": np.full((batch, 1), grid_size),
     }
@@ -144,11 +144,13 @@ def test_temporal_encoder(
     inputs = {"features": features, "mask": window_of(count, grid_size)["mask"]}
     found = ask(triton_server.url, "temporal_encoder", inputs)
     assert_close(found, run_graph(tiny_export, "temporal_encoder", inputs))
-    units, real = found["units"][0], padded(count, grid_size)
-    assert units.shape == (count, 1 + cells, 32)
-    np.testing.assert_array_equal(found["super_image_units"][0], units[:, 0].astype(np.float16))
-    flat = units[:, 1:].reshape(count * cells, 32)
-    np.testing.assert_array_equal(found["cell_units"][0], flat.astype(np.float16))
+    embeddings, real = found["embeddings"][0], padded(count, grid_size)
+    assert embeddings.shape == (count, 1 + cells, 32)
+    np.testing.assert_array_equal(
+        found["super_image_embeddings"][0], embeddings[:, 0].astype(np.float16)
+    )
+    flat = embeddings[:, 1:].reshape(count * cells, 32)
+    np.testing.assert_array_equal(found["cell_embeddings"][0], flat.astype(np.float16))
     assert found["log_weights"].tolist() == [[[0.0] * count]]
     np.testing.assert_array_equal(found["cell_log_weights"][0, 0] == 0, real.ravel())
     assert set(found["cell_log_weights"].ravel()) <= {0.0, np.float32(-1e9)}
@@ -156,18 +158,18 @@ def test_temporal_encoder(
 
 
 @pytest.mark.parametrize(
-    ("batch", "units", "cells", "videos"), [(1, 1, 1, 1), (2, 40, 90, 5), (16, 896, 64, 50)]
+    ("batch", "super_images", "cells", "videos"), [(1, 1, 1, 1), (2, 40, 90, 5), (16, 896, 64, 50)]
 )
 def test_attention_scorer(
     triton_server: RunningTriton,
     tiny_export: Path,
     batch: int,
-    units: int,
+    super_images: int,
     cells: int,
     videos: int,
 ) -> None:
     query = np.random.default_rng(1).normal(size=(batch, 32)).astype(np.float32)
-    inputs = {"query": query, **candidates_of(batch, units, cells, videos)}
+    inputs = {"query": query, **candidates_of(batch, super_images, cells, videos)}
     inputs["grid_size"][::2] = 1
     found = ask(triton_server.url, "attention_scorer", inputs)
     assert_close(found, run_graph(tiny_export, "attention_scorer", inputs))
@@ -178,13 +180,13 @@ def test_encode_video(
     triton_server: RunningTriton, triton: Triton, tiny_export: Path, count: int, grid_size: int
 ) -> None:
     inputs, mask = window_of(count, grid_size), padded(count, grid_size)
-    expected = run_window(tiny_export, inputs)["units"]
+    expected = run_window(tiny_export, inputs)["embeddings"]
     found = ask(triton_server.url, "encode_video", inputs)
-    assert_close(found, {"units": expected})
-    units = triton.encode_video(triton_server.version, inputs["super_images"], mask)
-    np.testing.assert_array_equal(units, found["units"][0])
+    assert_close(found, {"embeddings": expected})
+    embeddings = triton.encode_video(triton_server.version, inputs["super_images"], mask)
+    np.testing.assert_array_equal(embeddings, found["embeddings"][0])
     real = np.concatenate([np.ones((count, 1), np.bool_), mask], axis=1)
-    np.testing.assert_allclose(np.linalg.norm(units, axis=-1), real, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), real, atol=1e-5)
 
 
 def run_window(folder: Path, inputs: Arrays) -> Arrays:
@@ -203,12 +205,12 @@ def test_rank(
     assert_close(ask(triton_server.url, "rank", {**tokens, **candidates}), expected)
 
 
-def one_video(units: Float32, mask: Bool) -> ScorerInput:
+def one_video(embeddings: Float32, mask: Bool) -> ScorerInput:
     """All super images and all cells of one video, padded ones too, as the scorer's input."""
-    cells = units[:, 1:].reshape(-1, units.shape[-1])
+    cells = embeddings[:, 1:].reshape(-1, embeddings.shape[-1])
     return ScorerInput(
-        units[:, 0].astype(np.float16),
-        np.zeros((1, len(units)), np.float32),
+        embeddings[:, 0].astype(np.float16),
+        np.zeros((1, len(embeddings)), np.float32),
         cells.astype(np.float16),
         np.where(mask.reshape(1, -1), 0.0, -1e9).astype(np.float32),
     )
@@ -252,14 +254,16 @@ def test_a_fine_tuned_model_is_its_torch(
     with torch.inference_mode():
         pixels, mask = map(torch.from_numpy, inputs.values())
         features = tiny_backbone.image_tower(pixels, mask)
-        units = tiny_retriever.video(features[None], mask[None])[0].numpy()
+        embeddings = tiny_retriever.video(features[None], mask[None])[0].numpy()
         texts = tiny_backbone.text_tower(*map(torch.from_numpy, as_arrays(tokens).values()))
         query = tiny_retriever.text(texts).numpy()
     with Triton(tuned_server.url) as triton:
         found = triton.encode_video(1, inputs["super_images"], padded(count, grid_size))
         np.testing.assert_allclose(triton.encode_text(1, tokens), query, atol=TOLERANCE)
-    np.testing.assert_allclose(found, run_window(tuned_export, inputs)["units"][0], atol=TOLERANCE)
-    np.testing.assert_allclose(found, units, atol=TOLERANCE)
+    np.testing.assert_allclose(
+        found, run_window(tuned_export, inputs)["embeddings"][0], atol=TOLERANCE
+    )
+    np.testing.assert_allclose(found, embeddings, atol=TOLERANCE)
 
 
 def test_a_mask_that_does_not_fit_never_leaves_the_client() -> None:

@@ -65,7 +65,7 @@ def test_scores_are_those_of_the_client(
     assert [len(cells) for _, cells in encoded] == [7, 270]
     inputs = call_triton.video_inputs(encoded, 2)
     ranked = call_triton.ask(protocol, url, "rank", {**text, **inputs}, call_triton.SCORES)
-    names = ("units", "log_weights", "cells", "cell_log_weights")
+    names = ("super_image_embeddings", "log_weights", "cell_embeddings", "cell_log_weights")
     packed = ScorerInput(*(inputs[name][0] for name in names))
     expected = triton.rank(version, tokens, packed, 2)
     np.testing.assert_array_equal(ranked["scores"][0], expected.scores)

@@ -140,8 +140,8 @@ def test_the_key_opens_and_inference_needs_none(triton_server: RunningTriton) ->
     assert httpx.post(index, headers={KEY_HEADER: triton_server.key}).status_code == 200
     with Triton(triton_server.url) as stranger:
         assert stranger.ready(triton_server.version)
-        units = stranger.encode_video(triton_server.version, pictures(1), padded(1, 2))
-        assert units.shape == (1, 5, 32)
+        embeddings = stranger.encode_video(triton_server.version, pictures(1), padded(1, 2))
+        assert embeddings.shape == (1, 5, 32)
         for forbidden in (stranger.load, stranger.unload, stranger.versions):
             with pytest.raises(InvalidConfig, match="QASIR_TRITON_KEY"):
                 forbidden("text_encoder")

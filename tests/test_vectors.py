@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qasir.errors import CorruptArtifact
-from qasir.vectors import VideoVectors, read_vectors, widen, write_vectors
+from qasir.vectors import VideoVectors, read_vectors, to_float32, write_vectors
 from tests.support.vectors import SPEC, random_video
 
 
@@ -19,9 +19,9 @@ def test_round_trip(tmp_path: Path) -> None:
     write_vectors(video(), tmp_path / "deep" / "a.npz")
     found = read_vectors(tmp_path / "deep" / "a.npz")
     assert found.spec == SPEC
-    for name in ("units", "mask", "times"):
+    for name in ("embeddings", "mask", "times"):
         np.testing.assert_array_equal(getattr(found, name), getattr(video(), name))
-    assert found.units.dtype == np.float16
+    assert found.embeddings.dtype == np.float16
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.npz"]
 
 
@@ -46,46 +46,48 @@ def test_a_file_of_super_images_alone_is_refused(tmp_path: Path) -> None:
 
 def test_parts_that_do_not_belong_together() -> None:
     whole, part = video(10), video(8)
-    for units, mask, times in (
-        (whole.units, part.mask, whole.times),
-        (whole.units, whole.mask, part.times),
-        (whole.units[:, 1:], whole.mask, whole.times),
+    for embeddings, mask, times in (
+        (whole.embeddings, part.mask, whole.times),
+        (whole.embeddings, whole.mask, part.times),
+        (whole.embeddings[:, 1:], whole.mask, whole.times),
         (whole.super_images, whole.mask, whole.times),
     ):
         with pytest.raises(CorruptArtifact, match="N = 2"):
-            VideoVectors(SPEC, units, mask, times)
+            VideoVectors(SPEC, embeddings, mask, times)
 
 
 def test_a_video_has_frames() -> None:
     nothing = np.zeros_like(video().mask)
     with pytest.raises(CorruptArtifact, match="none of 12 cells is real"):
-        VideoVectors(SPEC, video().units, nothing, video().times)
+        VideoVectors(SPEC, video().embeddings, nothing, video().times)
 
 
 def test_views_are_in_order_and_leave_padding_out() -> None:
     whole = video(10)
     assert whole.super_images.shape == (3, 5)
-    assert whole.cell_places.tolist() == list(range(10))
+    assert whole.cell_positions.tolist() == list(range(10))
     assert whole.cell_times[:, 0].tolist() == list(range(10))
-    for place, cell in zip(whole.cell_places, whole.cells, strict=True):
-        np.testing.assert_array_equal(cell, whole.units[place // 4, 1 + place % 4])
+    for place, cell in zip(whole.cell_positions, whole.cells, strict=True):
+        np.testing.assert_array_equal(cell, whole.embeddings[place // 4, 1 + place % 4])
     assert np.linalg.norm(whole.cells.astype(np.float32), axis=1).min() > 0.99
 
 
 def test_rows_are_those_of_the_unit() -> None:
     whole = video()
-    np.testing.assert_array_equal(whole.rows("super-image"), whole.units[:, 0])
+    np.testing.assert_array_equal(whole.rows("super-image"), whole.embeddings[:, 0])
     np.testing.assert_array_equal(whole.rows("cell"), whole.cells)
 
 
 def test_widening_changes_no_value() -> None:
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
-    np.testing.assert_array_equal(widen(halves), halves.astype(np.float32))
-    assert np.signbit(widen(np.array([-0.0], np.float16)))[0]
+    np.testing.assert_array_equal(to_float32(halves), halves.astype(np.float32))
+    assert np.signbit(to_float32(np.array([-0.0], np.float16)))[0]
 
 
 def test_widening_follows_strides_and_shapes() -> None:
-    rows = video().units[:, 0]
-    np.testing.assert_array_equal(widen(rows), rows.astype(np.float32))
-    np.testing.assert_array_equal(widen(video().units), video().units.astype(np.float32))
+    rows = video().embeddings[:, 0]
+    np.testing.assert_array_equal(to_float32(rows), rows.astype(np.float32))
+    np.testing.assert_array_equal(
+        to_float32(video().embeddings), video().embeddings.astype(np.float32)
+    )

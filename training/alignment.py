@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from qasir.modeling.adapters import TextAdapter
-from qasir.modeling.temporal_encoder import LearnedUnits
+from qasir.modeling.temporal_encoder import LearnedEmbeddings
 from training.batches import Captioned, Source
 
 ROUNDS = 10
@@ -65,7 +65,7 @@ CELL: Kind = 1
 
 @torch.no_grad()
 def align(
-    units: LearnedUnits,
+    units: LearnedEmbeddings,
     text: TextAdapter,
     split: Captioned,
     source: Source,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import EvaluateParams, IndexUnit
 from qasir.errors import CorruptArtifact
 from qasir.manifest import ScoreFusion
@@ -145,7 +145,7 @@ def write_branches(branches: Mapping[str, Mapping[int, ScoreFusion]], path: Path
         variant: {str(n): branch.model_dump() for n, branch in sorted(by_grid.items())}
         for variant, by_grid in branches.items()
     }
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(plain, indent=1).encode() + b"\n")
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import CorruptArtifact
 from qasir.files import may_be_video
 
@@ -97,7 +97,7 @@ def find_videos(folder: Path) -> dict[str, Path]:
 
 
 def _write_rows(path: Path, rows: Iterable[Video | Query]) -> None:
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         for row in rows:
             fields = {key: value for key, value in asdict(row).items() if value is not None}
             file.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")

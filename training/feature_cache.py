@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.manifest import EmbeddingSpec
 from training.features import VideoFeatures, read_features, write_features
 
@@ -65,11 +65,11 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             path.unlink()
-        with whole_file(self.folder / PASSPORT_NAME) as file:
+        with atomic_write(self.folder / PASSPORT_NAME) as file:
             file.write(_passport_text(self.spec).encode())
 
     def _write_journal(self) -> None:
-        with whole_file(self.folder / JOURNAL_NAME) as journal:
+        with atomic_write(self.folder / JOURNAL_NAME) as journal:
             for video_id, digest in self._sources.items():
                 journal.write(_journal_line(video_id, digest).encode())
 

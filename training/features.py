@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Bool, Float16, Float64, Int64
@@ -54,7 +54,7 @@ def take(video: VideoFeatures, rows: Int64) -> VideoFeatures:
 
 def write_features(video: VideoFeatures, path: Path) -> None:
     """Write the file whole; an existing one of the same name is replaced at once."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         np.savez(
             file,
             spec=np.frombuffer(video.spec.model_dump_json().encode(), np.uint8),

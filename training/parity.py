@@ -18,7 +18,7 @@ from qasir.manifest import Manifest
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.export import QueryEncoder, WindowEncoder
 from qasir.modeling.retriever import AttentionScorer, Retriever
-from qasir.search import NOT_A_UNIT
+from qasir.search import MASKED_LOG_WEIGHT
 from qasir.types import Bool, Float16, Float32
 from training.towers import open_session, tokenizer_of
 
@@ -127,9 +127,9 @@ def _scorer_case(manifest: Manifest, random: np.random.Generator, batch: int) ->
     grid_sizes = [sorted(manifest.grids)[i % len(manifest.grids)] for i in range(batch)]
     inputs: Inputs = {
         "query": _unit_vectors(random, (batch, manifest.dim)),
-        "units": units,
+        "super_image_embeddings": units,
         "log_weights": log_weights,
-        "cells": cells,
+        "cell_embeddings": cells,
         "cell_log_weights": cell_log_weights,
         "grid_size": np.array(grid_sizes, np.int64)[:, None],
     }
@@ -144,7 +144,7 @@ def _branch(
     units = _unit_vectors(random, (batch, count, manifest.dim)).astype(np.float16)
     mine = random.random((batch, 4, count)) < 0.5
     mine[..., 0] = True
-    return units, np.where(mine, np.float32(0), NOT_A_UNIT)
+    return units, np.where(mine, np.float32(0), MASKED_LOG_WEIGHT)
 
 
 def _unit_vectors(random: np.random.Generator, shape: tuple[int, ...]) -> Float32:

@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import NotFound
 from qasir.manifest import Preprocessing
 from qasir.super_images import SuperImageBatch, stack, tile
@@ -73,7 +73,7 @@ class PixelCache:
             if self._used + size > self._limit:
                 return
             self._used += size
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             np.savez(file, key=np.array(key), **vars(batch))
 
 

@@ -111,14 +111,16 @@ def join(videos: Sequence[VideoVectors]) -> VideoVectors:
     """All super images of several videos of one spec, one after the other."""
     return VideoVectors(
         videos[0].spec,
-        np.concatenate([video.units for video in videos]),
+        np.concatenate([video.embeddings for video in videos]),
         np.concatenate([video.mask for video in videos]),
         np.concatenate([video.times for video in videos]),
     )
 
 
 def _rows(video: VideoVectors, rows: Int64) -> VideoVectors:
-    return replace(video, units=video.units[rows], mask=video.mask[rows], times=video.times[rows])
+    return replace(
+        video, embeddings=video.embeddings[rows], mask=video.mask[rows], times=video.times[rows]
+    )
 
 
 def _lengthen(video_id: str, video: VideoVectors, filler: Filler, length: int, seed: int) -> Entry:

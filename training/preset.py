@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import Params
 from qasir.errors import InvalidConfig
 from training.progress import console
@@ -77,7 +77,7 @@ def write_preset(path: Path, backbone: str, dataset: str, annotations: Path, vid
         Params.model_validate(params)
     except ValidationError as error:
         raise InvalidConfig(f"{path} with {backbone} on {dataset}: {error}") from error
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         yaml.dump(params, file)
 
 

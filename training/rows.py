@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.scoring import Pooling
 from qasir.types import Int64
 from training.dataset import Query
@@ -99,7 +99,7 @@ class LocalisationRow:
 
 def write_json(value: object, path: Path) -> None:
     """Write rows or a mapping with rounded numbers."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(plain(value), indent=1).encode() + b"\n")
 
 
@@ -111,7 +111,7 @@ def write_ranks(queries: Sequence[Query], columns: Mapping[str, Int64], path: Pa
     for row, query in enumerate(queries):
         ranks = (int(column[row]) for column in columns.values())
         writer.writerow([query.query_id, *("" if r == UNANSWERED else r for r in ranks)])
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 

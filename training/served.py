@@ -37,7 +37,7 @@ def recall_scores(
 ) -> tuple[Sequence[str], Float32]:
     """Video ids and scores [Q, V] of an index over one unit."""
     first = next(iter(part.videos.values()))
-    index = Index(first.spec, first.units.shape[-1], unit)
+    index = Index(first.spec, first.embeddings.shape[-1], unit)
     for video_id, video in part.videos.items():
         index.put(video_id, video)
     return index.scores(part.query_vectors, branches.tau(unit))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.manifest import ScoreFusion
 from training.course import Epoch
 
@@ -34,7 +34,7 @@ def write_state(state: TrainingState, path: Path) -> None:
     plain = vars(state) | {"epochs": [_plain(epoch) for epoch in state.epochs]}
     buffer = io.BytesIO()
     torch.save(plain, buffer)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(buffer.getvalue())
 
 

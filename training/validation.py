@@ -94,9 +94,9 @@ def try_residual_ratios(
     """Validation at every candidate ratio, ascending; the learner is left at the chosen one."""
     curve = {}
     for ratio in sorted(candidates):
-        learner.retriever.keep_zero_shot(ratio)
+        learner.retriever.set_residual_ratio(ratio)
         curve[ratio] = validate(learner, split, grid_sizes)
-    learner.retriever.keep_zero_shot(best_ratio(curve))
+    learner.retriever.set_residual_ratio(best_ratio(curve))
     return curve
 
 

@@ -66,18 +66,18 @@ def text_inputs(tokens: Tokens) -> Arrays:
 def video_inputs(videos: Sequence[tuple[Float16, Float16]], grid_size: int) -> Arrays:
     """C videos, each its super images [S, D] and its real cells [F, D], as `rank` reads them.
 
-    Every unit is sent. For long videos, `qasir.search.scorer_input` sends the best few and
+    Every embedding is sent. For long videos, `qasir.search.scorer_input` sends the best few and
     one for the rest, which scores the same.
     """
     wholes, cells = (
-        [Candidate(units, np.zeros(len(units), np.float32)) for units in branch]
+        [Candidate(embeddings, np.zeros(len(embeddings), np.float32)) for embeddings in branch]
         for branch in zip(*videos, strict=True)
     )
     packed = pack(wholes, cells, places=len(videos))
     return {
-        "units": packed.units[None],
+        "super_image_embeddings": packed.super_images[None],
         "log_weights": packed.log_weights[None],
-        "cells": packed.cells[None],
+        "cell_embeddings": packed.cells[None],
         "cell_log_weights": packed.cell_log_weights[None],
         "grid_size": np.full((1, 1), grid_size, np.int64),
     }
@@ -87,10 +87,10 @@ def encode(protocol: ModuleType, url: str, parts: Sequence[Window]) -> tuple[Flo
     """A video's super images float16 [S, D] and its real cells [F, D], by `encode_video`."""
     wholes, cells = [], []
     for window in parts:
-        answer = ask(protocol, url, "encode_video", picture_inputs(window.batch), ["units"])
-        units = answer["units"][0, window.keep].astype(np.float16)
-        wholes.append(units[:, 0])
-        cells.append(units[:, 1:][window.batch.mask[window.keep]])
+        answer = ask(protocol, url, "encode_video", picture_inputs(window.batch), ["embeddings"])
+        embeddings = answer["embeddings"][0, window.keep].astype(np.float16)
+        wholes.append(embeddings[:, 0])
+        cells.append(embeddings[:, 1:][window.batch.mask[window.keep]])
     return np.concatenate(wholes), np.concatenate(cells)
 
 

@@ -17,7 +17,7 @@ from qasir.manifest import EmbeddingSpec
 from qasir.text import Tokenizer
 from qasir.triton import Triton
 from qasir.types import Float32
-from qasir.vectors import VideoVectors, widen
+from qasir.vectors import VideoVectors, to_float32
 from service.canary.golden_queries import GoldenQuery, read_known_pairs
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
@@ -55,7 +55,7 @@ class Probe:
     video_id: str
     spec: EmbeddingSpec
     number: int
-    units: Float32
+    embeddings: Float32
 
 
 class Canary:
@@ -128,11 +128,11 @@ class Canary:
         for place, (spec, name, window) in enumerate(chosen):
             # What is left of ten, shared by the windows that are left.
             share = SUPER_IMAGES // len(chosen) + (place < SUPER_IMAGES % len(chosen))
-            units = self._triton.encode_video(model.version, window.pixels, window.mask)
-            kept = range(*window.keep.indices(len(units)))
+            embeddings = self._triton.encode_video(model.version, window.pixels, window.mask)
+            kept = range(*window.keep.indices(len(embeddings)))
             for row in random.sample(kept, min(share, len(kept))):
                 number = window.first + row - window.keep.start
-                yield Probe(name.video_id, spec, number, units[row])
+                yield Probe(name.video_id, spec, number, embeddings[row])
 
     def _chosen(self, model: ActiveModel) -> list[tuple[EmbeddingSpec, WindowName, StoredWindow]]:
         manifest = model.manifest
@@ -206,13 +206,15 @@ def _finding(check: Check, look: Callable[[], str | None]) -> Finding | None:
 def _query(probe: Probe, model: ActiveModel) -> Float32:
     """What an index over this unit is asked: the whole picture, or its first cell: a real one."""
     row = 1 if model.manifest.profile.index_unit == "cell" else 0
-    query: Float32 = probe.units[row]
+    query: Float32 = probe.embeddings[row]
     return query
 
 
 def _check_same(probe: Probe, stored: VideoVectors) -> None:
-    there = probe.number < len(stored.units)
-    same = float(widen(stored.super_images[probe.number]) @ probe.units[0]) if there else 0.0
+    there = probe.number < len(stored.embeddings)
+    same = (
+        float(to_float32(stored.super_images[probe.number]) @ probe.embeddings[0]) if there else 0.0
+    )
     if same < SAME:
         raise CorruptArtifact(
             f"super image {probe.number} of video {probe.video_id} was stored as another vector "

@@ -15,7 +15,7 @@ import psutil
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import Conflict, Overloaded
 from service.canary.checks import CHECKS, Canary, Finding
 from service.lock import only_one
@@ -145,7 +145,7 @@ class CanaryScheduler:
             for report in read_reports(self._run).reports
             if report.process != mine.process and psutil.pid_exists(report.process)
         ]
-        with whole_file(self._run / REPORTS_NAME) as file:
+        with atomic_write(self._run / REPORTS_NAME) as file:
             file.write(Reports(reports=(*others, mine)).model_dump_json(indent=1).encode() + b"\n")
         _tell(findings, seconds)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec, Manifest
 from qasir.types import Bool, Uint8
@@ -107,5 +107,5 @@ def _file_name(manifest: Manifest, spec: EmbeddingSpec) -> str:
 def _write(window: StoredWindow, path: Path) -> None:
     place = np.array([window.keep.start, window.keep.stop, window.first], np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, pixels=window.pixels, mask=window.mask, place=place)

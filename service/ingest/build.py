@@ -183,7 +183,7 @@ class Builder:
         Checkpoint(self._settings.folders, video_id).clear()
         for grid_size, vectors in encoded.vectors.items():
             self._telemetry.count(
-                metrics.SUPER_IMAGES, len(vectors.units), grid_size=str(grid_size)
+                metrics.SUPER_IMAGES, len(vectors.embeddings), grid_size=str(grid_size)
             )
 
     def _exists(self, video_id: str) -> bool:

@@ -58,22 +58,22 @@ class EncodedVideo:
 class _Parts:
     """Windows of one grid size as they come."""
 
-    units: list[Float16] = field(default_factory=list)
+    embeddings: list[Float16] = field(default_factory=list)
     masks: list[Bool] = field(default_factory=list)
     times: list[Float64] = field(default_factory=list)
     last: list[StoredWindow] = field(default_factory=list)
 
-    def add(self, units: Float16, window: DecodedWindow) -> None:
+    def add(self, embeddings: Float16, window: DecodedWindow) -> None:
         first = sum(len(mask) for mask in self.masks)
         self.last[:] = [StoredWindow(window.batch.pixels, window.batch.mask, window.keep, first)]
-        self.units.append(units[window.keep])
+        self.embeddings.append(embeddings[window.keep])
         self.masks.append(window.batch.mask[window.keep])
         self.times.append(window.batch.times[window.keep])
 
     def vectors(self, spec: EmbeddingSpec) -> VideoVectors:
         return VideoVectors(
             spec,
-            np.concatenate(self.units),
+            np.concatenate(self.embeddings),
             np.concatenate(self.masks),
             np.concatenate(self.times),
         )
@@ -129,14 +129,14 @@ class Encoding:
                         size = message.grid_size
                         frames = message.batch.mask[message.keep].sum() / len(parts)
                         spec, batch = self._specs[size], message.batch
-                        if (units := checkpoint.read(spec, batch)) is not None:
+                        if (embeddings := checkpoint.read(spec, batch)) is not None:
                             course.restored(frames)
                         else:
                             with watches[size].stage("encode"):
-                                units = self._units(batch, course)
-                            self._keep(checkpoint, spec, batch, units)
+                                embeddings = self._encode_batch(batch, course)
+                            self._keep(checkpoint, spec, batch, embeddings)
                             course.encoded(frames)
-                        parts[size].add(units, message)
+                        parts[size].add(embeddings, message)
                     case Finished():
                         finished = message
                         past_span("decode", began, **_decoded(message))
@@ -168,14 +168,18 @@ class Encoding:
         )
 
     def _keep(
-        self, checkpoint: Checkpoint, spec: EmbeddingSpec, batch: SuperImageBatch, units: Float16
+        self,
+        checkpoint: Checkpoint,
+        spec: EmbeddingSpec,
+        batch: SuperImageBatch,
+        embeddings: Float16,
     ) -> None:
         self._telemetry.count(metrics.WINDOWS, grid_size=str(spec.grid_size))
         # A window that is not full is the last, and the commit is next.
-        if len(units) == self._model.manifest.window:
-            checkpoint.write(spec, batch, units)
+        if len(embeddings) == self._model.manifest.window:
+            checkpoint.write(spec, batch, embeddings)
 
-    def _units(self, batch: SuperImageBatch, course: ProgressReporter) -> Float16:
+    def _encode_batch(self, batch: SuperImageBatch, course: ProgressReporter) -> Float16:
         # A Triton that restarts costs patience, not the part of the video done so far.
         patiently = Retrying(
             retry=retry_if_exception_type((ModelUnavailable, Overloaded)),
@@ -186,8 +190,8 @@ class Encoding:
             reraise=True,
         )
         ask, version = self._triton.encode_video, self._model.version
-        units: Float32 = patiently(ask, version, batch.pixels, batch.mask)
-        return units.astype(np.float16)
+        embeddings: Float32 = patiently(ask, version, batch.pixels, batch.mask)
+        return embeddings.astype(np.float16)
 
 
 def _decoded(finished: Finished) -> dict[str, float]:
@@ -220,6 +224,6 @@ def _write(
         fps=spec.fps,
         path=path,
         frames=encoded.finished.frames,
-        super_images=len(vectors.units),
+        super_images=len(vectors.embeddings),
         seconds=float(vectors.times[vectors.mask].max()),
     )

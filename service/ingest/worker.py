@@ -192,6 +192,6 @@ class IngestLoop:
                     metrics.INGEST_STAGE_SECONDS, seconds, stage=stage, grid_size=n
                 )
             self._telemetry.observe(metrics.INGEST_SECONDS, watch.total, grid_size=n)
-            self._telemetry.count(metrics.SUPER_IMAGES, len(vectors.units), grid_size=n)
+            self._telemetry.count(metrics.SUPER_IMAGES, len(vectors.embeddings), grid_size=n)
             indexed = float(vectors.times[vectors.mask].max())
             self._telemetry.count(metrics.VIDEO_SECONDS_INDEXED, indexed, grid_size=n)

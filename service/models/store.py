@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from qasir.artifacts import sync_folder, whole_file
+from qasir.artifacts import atomic_write, sync_folder
 from qasir.errors import CorruptArtifact, NotFound
 from qasir.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
@@ -135,7 +135,7 @@ class ModelStore:
         if text is None:
             self._trouble(version).unlink(missing_ok=True)
         else:
-            with whole_file(self._trouble(version)) as file:
+            with atomic_write(self._trouble(version)) as file:
                 file.write(text.encode())
 
     def list(self) -> list[ActiveModel]:
@@ -170,7 +170,7 @@ class ModelStore:
         models = [self.get(version) for version in serving.versions]
         # Configs first: who sees the new version in the file may load it at once.
         write_configs(self.root, serving.active, models)
-        with whole_file(self.root / SERVING_NAME) as file:
+        with atomic_write(self.root / SERVING_NAME) as file:
             file.write(serving.model_dump_json(indent=2).encode() + b"\n")
         return serving
 

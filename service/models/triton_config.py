@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.manifest import Manifest
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
 from service.models.active_model import ActiveModel
@@ -83,5 +83,5 @@ def _write_ensemble(folder: Path, name: str, version: int) -> None:
 def _write(path: Path, text: str) -> None:
     # Same text, same file: Triton reloads what is newer, and reloading costs seconds.
     if not path.is_file() or path.read_text() != text:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(text.encode())

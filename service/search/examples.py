@@ -60,10 +60,10 @@ class Examples:
             )
         pixels = read_picture(picture.content, self._settings.max_picture_pixels)
         shown = static_super_image(pixels, spec.grid_size, spec.resolution)
-        units = self._triton.encode_video(
+        embeddings = self._triton.encode_video(
             model.version, shown.pixels, shown.mask, deadline=deadline.left()
         )
-        return picture_query(units[0], _share(model, spec))
+        return picture_query(embeddings[0], _share(model, spec))
 
     def _of_segment(self, segment: Segment, model: ActiveModel, spec: EmbeddingSpec) -> Float32:
         if not 0 <= segment.start < segment.end:

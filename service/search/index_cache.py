@@ -199,7 +199,7 @@ class LoadedIndex:
         """Which of the index's videos a filter lets through, bool [V]."""
         key = by.model_dump_json()
         if key not in self._chosen:
-            self._chosen[key] = by.chosen([self._videos[i] for i in self.index.ids])
+            self._chosen[key] = by.matches([self._videos[i] for i in self.index.ids])
         self._chosen.move_to_end(key)
         while len(self._chosen) > FILTERS_REMEMBERED:
             self._chosen.popitem(last=False)

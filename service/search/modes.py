@@ -80,7 +80,7 @@ class Accurate:
             return Ranking(view.recalled)
         branches, counts = (
             model.manifest.branches[size],
-            (limits.candidates, limits.candidate_units),
+            (limits.candidates, limits.candidate_embeddings),
         )
         packed = scorer_input(question.vector, best, branches, *counts)
         scores = self._scorer.score(

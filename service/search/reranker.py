@@ -102,7 +102,7 @@ class HybridMode:
         size, limits, videos = reranker.spec.grid_size, self._settings, list(vectors.values())
         branches = reranker.model.manifest.branches[size]
         places = max(limits.candidates, len(videos))
-        packed = scorer_input(query, videos, branches, places, limits.candidate_units)
+        packed = scorer_input(query, videos, branches, places, limits.candidate_embeddings)
         version, left = reranker.model.version, question.deadline.left()
         scores = self._scorer.score(version, query, packed, size, deadline=left)
         return dict(zip(vectors, scores[: len(videos)].tolist(), strict=True))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import Conflict, QasirError
 
 # Not QASIR_: names of that prefix are settings, and an unknown setting is an error.
@@ -136,7 +136,7 @@ class Process:
             ],
             setsid=True,
         )
-        with whole_file(self.pid_file) as file:
+        with atomic_write(self.pid_file) as file:
             file.write(f"{pid} {psutil.Process(pid).create_time()}\n".encode())
 
     def wait(self) -> float:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import Conflict, QasirError
 from qasir.triton import KEY_HEADER
 from qasir.triton_home import TritonHome, libpython_folder
@@ -115,7 +115,7 @@ def triton_key(settings: Settings) -> str:
         return settings.triton_key
     path = settings.folders.run / "triton.key"
     if not path.is_file():
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(secrets.token_urlsafe(24).encode())
     return path.read_text()

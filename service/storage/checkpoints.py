@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.manifest import EmbeddingSpec
 from qasir.super_images import SuperImageBatch
 from qasir.types import Float16
@@ -34,16 +34,20 @@ class Checkpoint:
     def read(self, spec: EmbeddingSpec, batch: SuperImageBatch) -> Float16 | None:
         """Units of this very window, if they are here and whole."""
         try:
-            units: Float16 = np.load(self._path(spec, batch), allow_pickle=False)
+            embeddings: Float16 = np.load(self._path(spec, batch), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         wanted = (len(batch.mask), 1 + batch.mask.shape[1])
-        return units if units.dtype == np.float16 and units.shape[:2] == wanted else None
+        return (
+            embeddings
+            if embeddings.dtype == np.float16 and embeddings.shape[:2] == wanted
+            else None
+        )
 
-    def write(self, spec: EmbeddingSpec, batch: SuperImageBatch, units: Float16) -> None:
+    def write(self, spec: EmbeddingSpec, batch: SuperImageBatch, embeddings: Float16) -> None:
         """Keep the units of a window, whole or not at all; no ingest ever fails for it."""
-        with suppress(OSError), whole_file(self._path(spec, batch)) as file:
-            np.save(file, units)
+        with suppress(OSError), atomic_write(self._path(spec, batch)) as file:
+            np.save(file, embeddings)
 
     def clear(self) -> None:
         """Forget the video's windows."""

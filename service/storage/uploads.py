@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from qasir.artifacts import sha256_of, whole_file
+from qasir.artifacts import atomic_write, sha256_of
 from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
 from service.catalogue.catalogue import Accepted
 from service.storage.media import DISK_CHECK_BYTES, MediaStore, ReceivedFile
@@ -264,5 +264,5 @@ def _read(folder: Path) -> UploadInfo:
 
 
 def _write(about: UploadInfo, folder: Path) -> None:
-    with whole_file(folder / ABOUT) as file:
+    with atomic_write(folder / ABOUT) as file:
         file.write(about.model_dump_json().encode())

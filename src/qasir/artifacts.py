@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary sibling for writing; it becomes `path` only if the block succeeds.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     with whole_file(Path(folder) / "a.txt") as file:
+    ...     with atomic_write(Path(folder) / "a.txt") as file:
     ...         _ = file.write(b"whole")
     ...     (Path(folder) / "a.txt").read_bytes()
     b'whole'

@@ -167,10 +167,10 @@ class StorageFull(QasirError):
     retryable = True
 
 
-def error_of(code: str, detail: str) -> QasirError:
+def error_from_code(code: str, detail: str) -> QasirError:
     """The error that a service told of by its code; a code of a newer service is the base.
 
-    >>> error_of("not_found", "no video 'v0'")
+    >>> error_from_code("not_found", "no video 'v0'")
     NotFound("no video 'v0'")
     """
     tree = [value for value in globals().values() if isinstance(value, type)]

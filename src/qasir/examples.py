@@ -16,7 +16,7 @@ from qasir.manifest import ScoreFusion
 from qasir.scoring import EPSILON
 from qasir.super_images import SuperImageBatch, stack, tile
 from qasir.types import Float32, Frame, Uint8
-from qasir.vectors import VideoVectors, widen
+from qasir.vectors import VideoVectors, to_float32
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -69,16 +69,16 @@ def super_image_share(branches: ScoreFusion, unit: IndexUnit) -> float:
     Recall looks at one of them, the scorer at both by its weight; the query has to find itself
     in either, so it is the mean of what they look at.
 
-    >>> branches = Branches(super_image_weight=0.0, super_image_tau=0.1, cell_tau=0.1)
+    >>> branches = ScoreFusion(super_image_weight=0.0, super_image_tau=0.1, cell_tau=0.1)
     >>> super_image_share(branches, "super-image"), super_image_share(branches, "cell")
     (0.5, 0.0)
     """
     return (float(unit == "super-image") + branches.super_image_weight) / 2
 
 
-def picture_query(units: Float32, share: float) -> Float32:
+def picture_query(embeddings: Float32, share: float) -> Float32:
     """A unit vector [D] from the units [1+P, D] of a picture's `still`; `share`: of its row 0."""
-    return _mixed(units[:1], units[1:], share)
+    return _mixed(embeddings[:1], embeddings[1:], share)
 
 
 def segment_query(video: VideoVectors, start: float, end: float, share: float) -> Float32:
@@ -95,8 +95,8 @@ def segment_query(video: VideoVectors, start: float, end: float, share: float) -
             f"no frame is on screen in [{start:g}, {end:g}) s; the video is indexed from "
             f"{times[:, 0].min():g} to {times[:, 1].max():g} s"
         )
-    whole = video.super_images[video.cell_places[shown] // video.mask.shape[1]]
-    return _mixed(widen(whole), widen(video.cells[shown]), share)
+    whole = video.super_images[video.cell_positions[shown] // video.mask.shape[1]]
+    return _mixed(to_float32(whole), to_float32(video.cells[shown]), share)
 
 
 def _mixed(super_images: Float32, cells: Float32, share: float) -> Float32:

@@ -1,7 +1,7 @@
 """Which videos a search may answer with: conditions on what is known beside their pictures.
 
 {"duration": {"gte": 60}, "title": {"contains": "talk"},
- "uploaded": {"gte": "2026-01-01T00:00:00Z"}, "metadata": {"camera": "a", "rating": {"gte": 3}}}
+ "created_at": {"gte": "2026-01-01T00:00:00Z"}, "metadata": {"camera": "a", "rating": {"gte": 3}}}
 
 Everything that is said must hold.
 """
@@ -37,7 +37,7 @@ MAX_CHARS = 300
 CONDITIONS = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
 
-class Facts(Protocol):
+class FilterableVideo(Protocol):
     """What a filter asks of a video: `duration` in seconds, `created` in seconds since 1970."""
 
     @property
@@ -51,7 +51,7 @@ class Facts(Protocol):
 
 
 Test = Callable[[Any], bool]
-FactsTest = Callable[[Facts], bool]
+FactsTest = Callable[[FilterableVideo], bool]
 
 
 def _plain(value: Any) -> Any:
@@ -128,22 +128,23 @@ Wanted = Annotated[
 class Filter(Strict):
     """Which videos to search: those of which all of this holds.
 
-    duration: seconds; uploaded: when; metadata: top-level keys of what was given at the upload.
+    duration: seconds; created_at: when it was uploaded; metadata: top-level keys of what the
+    upload carried.
     A value stands for {"eq": value}; where a video has a list, one element must satisfy all.
     """
 
     duration: Annotated[Numbers, Said] | None = None
     title: Annotated[Texts, Said] | None = None
-    uploaded: Annotated[Times, Said] | None = None
+    created_at: Annotated[Times, Said] | None = None
     metadata: dict[Text, Wanted] = Field(default_factory=dict, max_length=MAX_KEYS)
 
-    def chosen(self, videos: Sequence[Facts]) -> Bool:
+    def matches(self, videos: Sequence[FilterableVideo]) -> Bool:
         """Which of V videos this filter lets through, bool [V].
 
         >>> from types import SimpleNamespace
         >>> talk = SimpleNamespace(title="A Talk", duration=90.0, created=0.0, metadata={"n": [3]})
         >>> asked = {"title": {"contains": "talk"}, "metadata": {"n": 3}}
-        >>> Filter.model_validate(asked).chosen([talk]).tolist()
+        >>> Filter.model_validate(asked).matches([talk]).tolist()
         [True]
         """
         left: Sequence[int] = range(len(videos))
@@ -158,8 +159,8 @@ class Filter(Strict):
             yield _fact_test(lambda video: video.duration, self.duration)
         if self.title:
             yield _fact_test(lambda video: video.title, self.title)
-        if self.uploaded:
-            times = cast("dict[str, datetime]", self.uploaded)
+        if self.created_at:
+            times = cast("dict[str, datetime]", self.created_at)
             seconds = {name: time.timestamp() for name, time in times.items()}
             yield _fact_test(lambda video: video.created, seconds)
         for key, wanted in self.metadata.items():
@@ -167,7 +168,7 @@ class Filter(Strict):
             yield _metadata_test(key, conditions)
 
 
-def _fact_test(fact: Callable[[Facts], Any], conditions: Mapping[str, Any]) -> FactsTest:
+def _fact_test(fact: Callable[[FilterableVideo], Any], conditions: Mapping[str, Any]) -> FactsTest:
     holds = _all_of(conditions)
     return lambda video: holds(fact(video))
 
@@ -176,7 +177,7 @@ def _metadata_test(key: str, wanted: Mapping[str, Any]) -> FactsTest:
     conditions = {name: value for name, value in wanted.items() if name != "exists"}
     holds, may_exist = _all_of(conditions), wanted.get("exists", True)
 
-    def test(video: Facts) -> bool:
+    def test(video: FilterableVideo) -> bool:
         if key not in video.metadata:
             return not may_exist
         value = video.metadata[key]

@@ -13,9 +13,9 @@ import numpy as np
 from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import EmbeddingSpec
-from qasir.scoring import EPSILON, Pooling, unit_weights
+from qasir.scoring import EPSILON, Pooling, pooling_weights
 from qasir.types import Float32
-from qasir.vectors import VideoVectors, widen
+from qasir.vectors import VideoVectors, to_float32
 
 GROWTH = 1.5
 # Queries at a time: bounds the similarities held at once in an evaluation.
@@ -74,7 +74,7 @@ class Block:
         similarities = (queries @ rows.T).reshape(len(queries), count, self.size)
         # Sums over few units are slow where units lie side by side: here they lie apart.
         apart = np.moveaxis(np.moveaxis(similarities, -1, 0).copy(), 0, -1)
-        weights = np.ascontiguousarray(unit_weights(apart, tau, pooling))
+        weights = np.ascontiguousarray(pooling_weights(apart, tau, pooling))
         grams = self.grams[:count]
         norms = np.matmul(weights.transpose(1, 0, 2), grams).transpose(1, 0, 2)
         squares = np.maximum(np.einsum("qvu,qvu->qv", norms, weights), EPSILON)
@@ -86,7 +86,7 @@ class Block:
         for row in range(len(self.ids)):
             vectors = self.vectors[row]
             similarities = queries @ vectors.T
-            attended = unit_weights(similarities, tau, pooling) @ vectors
+            attended = pooling_weights(similarities, tau, pooling) @ vectors
             norms = np.maximum(np.linalg.norm(attended, axis=-1), EPSILON)
             result[:, row] = (attended * queries).sum(-1) / norms
         return result
@@ -117,8 +117,8 @@ class Index:
         return [video_id for block in self._blocks.values() for video_id in block.ids]
 
     @property
-    def units(self) -> int:
-        """How many vectors are searched."""
+    def embedding_count(self) -> int:
+        """The number of vectors that recall searches."""
         return sum(block.size * len(block.ids) for block in self._blocks.values())
 
     def get(self, video_id: str) -> VideoVectors:
@@ -137,13 +137,13 @@ class Index:
         Raises:
             FingerprintMismatch: the vectors were made with another spec.
         """
-        if video.spec != self.spec or video.units.shape[-1] != self.dim:
+        if video.spec != self.spec or video.embeddings.shape[-1] != self.dim:
             raise FingerprintMismatch(
-                f"video '{video_id}' has {video.spec} with D {video.units.shape[-1]}, "
+                f"video '{video_id}' has {video.spec} with D {video.embeddings.shape[-1]}, "
                 f"the index {self.spec} with D {self.dim}; ingest the video again"
             )
         self.drop(video_id)
-        rows = widen(video.rows(self.unit))
+        rows = to_float32(video.rows(self.unit))
         block = self._blocks.setdefault(len(rows), Block(len(rows), self.dim))
         block.append(video_id, rows)
         self._videos[video_id] = video

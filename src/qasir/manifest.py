@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
 
-from qasir.artifacts import sha256_of, whole_file
+from qasir.artifacts import atomic_write, sha256_of
 from qasir.config import GridSize, Hybrid, IndexUnit, Strict, Variant
 from qasir.errors import CorruptArtifact, FingerprintMismatch, UnsupportedGrid
 
@@ -182,7 +182,7 @@ def fingerprint(weights: str, preprocessing: Preprocessing, dim: int, window: in
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `manifest.json` into a folder, whole or not at all."""
-    with whole_file(folder / MANIFEST_NAME) as file:
+    with atomic_write(folder / MANIFEST_NAME) as file:
         file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from qasir.manifest import ScoreFusion
 from qasir.scoring import attention, blend
 from qasir.types import Float32, Float64, Moment
-from qasir.vectors import VideoVectors, widen
+from qasir.vectors import VideoVectors, to_float32
 
 # A moment earns what its frames' attention has above this height, from the video's average (0)
 # to its strongest frame (1), and pays for what they lack: so a short gap is bridged where both
@@ -34,7 +34,7 @@ def moments(query: Float32, video: VideoVectors, branches: ScoreFusion, count: i
 
 def frame_similarities(query: Float32, video: VideoVectors, branches: ScoreFusion) -> Float32:
     """How similar the F real cells and their super images are to a unit query [D], float32 [F]."""
-    similarities = widen(video.units) @ query
+    similarities = to_float32(video.embeddings) @ query
     whole = np.broadcast_to(similarities[:, :1], video.mask.shape)
     return blend(whole[video.mask], similarities[:, 1:][video.mask], branches)
 
@@ -102,7 +102,7 @@ def _largest(values: Float64) -> tuple[int, int]:
 
 def _moment(begin: int, end: int, similarities: Float32, video: VideoVectors) -> Moment:
     strongest = begin + int(similarities[begin:end].argmax())
-    super_image, cell = divmod(int(video.cell_places[strongest]), video.mask.shape[1])
+    super_image, cell = divmod(int(video.cell_positions[strongest]), video.mask.shape[1])
     times = video.cell_times
     return Moment(
         start=float(times[begin:end, 0].min()),

@@ -35,7 +35,7 @@ def attention(similarities: Float32, tau: float) -> Float32:
     return weights
 
 
-def unit_weights(similarities: Float32, tau: float, pooling: Pooling) -> Float32:
+def pooling_weights(similarities: Float32, tau: float, pooling: Pooling) -> Float32:
     """Weights over the last axis for one kind of pooling: attention, mean or max."""
     if pooling == "attention":
         return attention(similarities, tau)
@@ -49,7 +49,7 @@ def score_direct(
     query: Float32, vectors: Float32, tau: float, pooling: Pooling = "attention"
 ) -> float:
     """cos(q, x(q)) of query [D] and vectors [U, D], by the sum itself."""
-    attended = unit_weights(vectors @ query, tau, pooling) @ vectors
+    attended = pooling_weights(vectors @ query, tau, pooling) @ vectors
     return float(attended @ query / max(np.linalg.norm(attended), EPSILON))
 
 
@@ -57,19 +57,19 @@ def score_gram(
     similarities: Float32, gram: Float32, tau: float, pooling: Pooling = "attention"
 ) -> float:
     """The same score from similarities s = X q [U] and the Gram matrix X X^T [U, U]."""
-    weights = unit_weights(similarities, tau, pooling)
+    weights = pooling_weights(similarities, tau, pooling)
     norm = math.sqrt(max(float(weights @ gram @ weights), float(EPSILON)))
     return float(weights @ similarities) / norm
 
 
-def score_packed(query: Float32, units: Float32, log_weights: Float32, tau: float) -> Float32:
+def score_packed(query: Float32, embeddings: Float32, log_weights: Float32, tau: float) -> Float32:
     """Scores [C] of one branch whose units [M, D] of C videos stand side by side.
 
     log_weights: [C, M], 0 where a unit is the video's own, very negative where it is not,
     anything else the prior of a unit that stands for several.
     """
-    weights = attention(units @ query / np.float32(tau) + log_weights, tau=1.0)
-    attended = weights @ units
+    weights = attention(embeddings @ query / np.float32(tau) + log_weights, tau=1.0)
+    attended = weights @ embeddings
     norms = np.maximum(np.linalg.norm(attended, axis=-1), EPSILON)
     return np.asarray(attended @ query / norms, np.float32)
 
@@ -77,7 +77,7 @@ def score_packed(query: Float32, units: Float32, log_weights: Float32, tau: floa
 def blend(super_image_scores: Float32, cell_scores: Float32, branches: ScoreFusion) -> Float32:
     """Scores of both branches as one, element by element.
 
-    >>> branches = Branches(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.1)
+    >>> branches = ScoreFusion(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.1)
     >>> blend(np.array([0.8], np.float32), np.array([0.4], np.float32), branches).tolist()
     [0.5]
     """

@@ -15,11 +15,11 @@ from qasir.errors import InvalidInput
 from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.types import Bool, Float16, Float32
-from qasir.vectors import VideoVectors, widen
+from qasir.vectors import VideoVectors, to_float32
 
-UNITS_PER_VIDEO = 4
+EMBEDDINGS_PER_VIDEO = 4
 SCORE_DECIMALS = 6
-NOT_A_UNIT = np.float32(-1e9)
+MASKED_LOG_WEIGHT = np.float32(-1e9)
 # Requests whose shapes agree share one batch in Triton: four sizes to each doubling, and the
 # one unit of a branch that does not count.
 SMALLEST_BUCKET = 64
@@ -42,7 +42,7 @@ class Candidate:
     folded rest for the last one of a long video.
     """
 
-    units: Float16
+    embeddings: Float16
     log_weights: Float32
 
 
@@ -50,11 +50,11 @@ class Candidate:
 class ScorerInput:
     """C candidates side by side, in both branches.
 
-    units: float16 [M, D], super images; log_weights: float32 [C, M], which of them are whose;
+    super_images: float16 [M, D]; log_weights: float32 [C, M], which of them are whose;
     cells: float16 [K, D]; cell_log_weights: float32 [C, K].
     """
 
-    units: Float16
+    super_images: Float16
     log_weights: Float32
     cells: Float16
     cell_log_weights: Float32
@@ -90,7 +90,7 @@ def rerank_subset(recalled: Recalled, scores: Mapping[str, float]) -> Recalled:
     """The videos that have a new score by it, in front of the rest as it was.
 
     >>> cheap = Recalled(("a", "b", "c"), np.array([0.9, 0.8, 0.7], np.float32))
-    >>> promoted(cheap, {"a": 0.1, "c": 0.2}).ids
+    >>> rerank_subset(cheap, {"a": 0.1, "c": 0.2}).ids
     ('c', 'a', 'b')
     """
     is_new = np.array([video_id in scores for video_id in recalled.ids], bool)
@@ -122,7 +122,7 @@ def scorer_input(
     videos: Sequence[VideoVectors],
     branches: ScoreFusion,
     places: int,
-    limit: int = UNITS_PER_VIDEO,
+    limit: int = EMBEDDINGS_PER_VIDEO,
 ) -> ScorerInput:
     """What the scorer needs for a query [D] and at most C = `places` videos.
 
@@ -135,19 +135,19 @@ def scorer_input(
     whole = [v.super_images for v in videos] if weight > 0 else []
     parts = [v.cells for v in videos] if weight < 1 else []
     return pack(
-        [select_units(query, rows, branches.super_image_tau, limit) for rows in whole],
-        [select_units(query, rows, branches.cell_tau, limit) for rows in parts],
+        [fold_embeddings(query, rows, branches.super_image_tau, limit) for rows in whole],
+        [fold_embeddings(query, rows, branches.cell_tau, limit) for rows in parts],
         places,
     )
 
 
-def select_units(
-    query: Float32, rows: Float16, tau: float, limit: int = UNITS_PER_VIDEO
+def fold_embeddings(
+    query: Float32, rows: Float16, tau: float, limit: int = EMBEDDINGS_PER_VIDEO
 ) -> Candidate:
     """The `limit` of rows [U, D] nearest to the query, in any order, and the rest as one."""
     if len(rows) <= limit + 1:
         return Candidate(rows, np.zeros(len(rows), np.float32))
-    vectors = widen(rows)
+    vectors = to_float32(rows)
     logits = vectors @ query / np.float32(tau)
     best = np.argpartition(-logits, limit)[:limit]
     logits[best] = -np.inf
@@ -155,7 +155,7 @@ def select_units(
     folded = (shares @ vectors / shares.sum()).astype(np.float16)
     log_weights = np.zeros(limit + 1, np.float32)
     # Less what the scorer adds by itself: its similarity to the folded vector, as rounded.
-    log_weights[-1] = logits.max() + np.log(shares.sum()) - widen(folded) @ query / tau
+    log_weights[-1] = logits.max() + np.log(shares.sum()) - to_float32(folded) @ query / tau
     return Candidate(np.concatenate([rows[best], folded[None]]), log_weights)
 
 
@@ -174,33 +174,33 @@ def pack(super_images: Sequence[Candidate], cells: Sequence[Candidate], places: 
             f"{len(super_images)} candidates by super images and {len(cells)} by cells: need 1 "
             f"to {places}, as many in each branch or none in one"
         )
-    dim = (super_images or cells)[0].units.shape[1]
+    dim = (super_images or cells)[0].embeddings.shape[1]
     return ScorerInput(*_pack_branch(super_images, places, dim), *_pack_branch(cells, places, dim))
 
 
 def _pack_branch(candidates: Sequence[Candidate], places: int, dim: int) -> tuple[Float16, Float32]:
-    total = sum(len(candidate.units) for candidate in candidates)
-    units = np.zeros((bucket(total), dim), np.float16)
-    log_weights = np.full((places, len(units)), NOT_A_UNIT, np.float32)
+    total = sum(len(candidate.embeddings) for candidate in candidates)
+    embeddings = np.zeros((bucket(total), dim), np.float16)
+    log_weights = np.full((places, len(embeddings)), MASKED_LOG_WEIGHT, np.float32)
     begin = 0
     for row, candidate in enumerate(candidates):
-        end = begin + len(candidate.units)
-        units[begin:end] = candidate.units
+        end = begin + len(candidate.embeddings)
+        embeddings[begin:end] = candidate.embeddings
         log_weights[row, begin:end] = candidate.log_weights
         begin = end
-    return units, log_weights
+    return embeddings, log_weights
 
 
-def bucket(units: int) -> int:
+def bucket(count: int) -> int:
     """The size that so many units are padded to.
 
     >>> [bucket(n) for n in (0, 1, 64, 65, 450, 850)]
     [1, 64, 64, 128, 512, 896]
     """
-    if units == 0:
+    if count == 0:
         return 1
-    step = max(SMALLEST_BUCKET, (1 << units.bit_length() - 1) // BUCKETS_PER_DOUBLING)
-    return -(-units // step) * step
+    step = max(SMALLEST_BUCKET, (1 << count.bit_length() - 1) // BUCKETS_PER_DOUBLING)
+    return -(-count // step) * step
 
 
 def z_scores(scores: Float32) -> Float32:

@@ -143,8 +143,8 @@ class Triton:
         """Units float32 [S, 1+P, D] of one window of super images uint8 [S, R, R, 3], mask
         bool [S, P]: row 0 the super image, row 1+p its cell p, zeros where padded."""
         name = ensemble_name("encode_video", version)
-        (units,) = self._infer(name, "", _window(pixels, mask), ("units",), deadline)
-        window: Float32 = units[0]
+        (embeddings,) = self._infer(name, "", _window(pixels, mask), ("embeddings",), deadline)
+        window: Float32 = embeddings[0]
         return window
 
     def encode_text(
@@ -272,9 +272,9 @@ def _text(tokens: Tokens) -> Inputs:
 def _candidates(candidates: ScorerInput, grid_size: int) -> Inputs:
     """The scorer's inputs but for the query, as a batch of one."""
     return {
-        "units": candidates.units[None],
+        "super_image_embeddings": candidates.super_images[None],
         "log_weights": candidates.log_weights[None],
-        "cells": candidates.cells[None],
+        "cell_embeddings": candidates.cells[None],
         "cell_log_weights": candidates.cell_log_weights[None],
         "grid_size": np.full((1, 1), grid_size, np.int64),
     }

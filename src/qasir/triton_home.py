@@ -13,7 +13,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.errors import InvalidConfig
 
 STUB_NAME = "triton_python_backend_stub"
@@ -63,7 +63,7 @@ class TritonHome:
                 )
         if not self.stub.is_file() or self.stub.read_bytes() != self.wheel_stub.read_bytes():
             # By rename: a running stub's file cannot be written to.
-            with whole_file(self.stub) as file:
+            with atomic_write(self.stub) as file:
                 os.fchmod(file.fileno(), EXECUTABLE)
                 file.write(self.wheel_stub.read_bytes())
         if not os.access(self.server, os.X_OK):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import IndexUnit
 from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec
@@ -27,16 +27,16 @@ class VideoVectors:
     """
 
     spec: EmbeddingSpec
-    units: Float16
+    embeddings: Float16
     mask: Bool
     times: Float64
 
     def __post_init__(self) -> None:
-        count, cells = len(self.units), self.spec.grid_size**2
+        count, cells = len(self.embeddings), self.spec.grid_size**2
         wanted = [(count, 1 + cells), (count, cells), (count, cells, 2)]
-        if [self.units.shape[:-1], self.mask.shape, self.times.shape] != wanted:
+        if [self.embeddings.shape[:-1], self.mask.shape, self.times.shape] != wanted:
             raise CorruptArtifact(
-                f"units {self.units.shape}, mask {self.mask.shape} and times "
+                f"embeddings {self.embeddings.shape}, mask {self.mask.shape} and times "
                 f"{self.times.shape} do not belong together at N = {self.spec.grid_size}"
             )
         if not self.mask.any():
@@ -45,15 +45,15 @@ class VideoVectors:
     @property
     def super_images(self) -> Float16:
         """Whole pictures [S, D]."""
-        return self.units[:, 0]
+        return self.embeddings[:, 0]
 
     @property
     def cells(self) -> Float16:
         """Real cells [F, D] in order of time; a padded one is never among them."""
-        return self.units[:, 1:][self.mask]
+        return self.embeddings[:, 1:][self.mask]
 
     @property
-    def cell_places(self) -> Int64:
+    def cell_positions(self) -> Int64:
         """Where the real cells are: s * N*N + p, int [F]."""
         return np.flatnonzero(self.mask)
 
@@ -67,13 +67,13 @@ class VideoVectors:
         return self.cells if unit == "cell" else self.super_images
 
 
-def widen(rows: Float16) -> Float32:
+def to_float32(rows: Float16) -> Float32:
     """Finite float16 [...] to float32 [...], the same values, in a sixth of numpy's time.
 
     numpy converts one by one. Shifted, the bits of a half are those of a float 2^112 times
     too small, subnormals included, and both steps are vector instructions.
 
-    >>> widen(np.array([0.5, -3.0], np.float16)).tolist()
+    >>> to_float32(np.array([0.5, -3.0], np.float16)).tolist()
     [0.5, -3.0]
     """
     bits = rows.view(np.int16).astype(np.int32)
@@ -87,11 +87,11 @@ def widen(rows: Float16) -> Float32:
 
 def write_vectors(video: VideoVectors, path: Path) -> None:
     """Write the file whole; an existing one of the same name is replaced at once."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         np.savez(
             file,
             spec=np.frombuffer(video.spec.model_dump_json().encode(), np.uint8),
-            units=video.units,
+            embeddings=video.embeddings,
             mask=video.mask,
             times=video.times,
         )
@@ -107,6 +107,6 @@ def read_vectors(path: Path) -> VideoVectors:
         # The file is opened here: np.load leaves one it cannot read open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             spec = EmbeddingSpec.model_validate_json(arrays["spec"].tobytes())
-            return VideoVectors(spec, arrays["units"], arrays["mask"], arrays["times"])
+            return VideoVectors(spec, arrays["embeddings"], arrays["mask"], arrays["times"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifact(f"{path} is no vector file: {error}; ingest again") from error

@@ -89,10 +89,10 @@ class Archive:
 
     def _around(self, own: Float32, frames: int, spec: EmbeddingSpec) -> VideoVectors:
         video = random_video(self.rng, frames, len(own), spec)
-        units = video.units.astype(np.float32) + own
-        units /= np.linalg.norm(units, axis=-1, keepdims=True)
-        units[:, 1:][~video.mask] = 0
-        return replace(video, units=units.astype(np.float16))
+        embeddings = video.embeddings.astype(np.float32) + own
+        embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+        embeddings[:, 1:][~video.mask] = 0
+        return replace(video, embeddings=embeddings.astype(np.float16))
 
     def _write(self, video_id: str, vectors: VideoVectors) -> VectorFile:
         spec = vectors.spec
@@ -100,7 +100,7 @@ class Archive:
         write_vectors(vectors, self.media.vectors(path))
         facts = (spec.fingerprint, spec.grid_size, spec.resolution, spec.fps, path)
         seconds = float(vectors.times[vectors.mask].max())
-        return VectorFile(video_id, *facts, len(vectors.cells), len(vectors.units), seconds)
+        return VectorFile(video_id, *facts, len(vectors.cells), len(vectors.embeddings), seconds)
 
     def _both_grids(self, model: ActiveModel) -> ActiveModel:
         profile = model.manifest.profile.model_copy(update={"grid_sizes": (2, 1)})

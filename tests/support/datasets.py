@@ -54,7 +54,7 @@ def random_features(random_video: RandomVideo) -> RandomFeatures:
 
     def make(seed: int, frames: int, grid_size: int = 1) -> VideoFeatures:
         video = random_video(seed, frames, grid_size)
-        shape = (*video.units.shape[:2], FEATURE_DIM)
+        shape = (*video.embeddings.shape[:2], FEATURE_DIM)
         features = np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
         features[:, 1:][~video.mask] = 0
         return VideoFeatures(video.spec, features, video.mask, video.times)

@@ -127,7 +127,7 @@ def tiny_retriever(tiny_backbone: Backbone) -> Retriever:
     torch.manual_seed(2)
     retriever = untrained(tiny_backbone, LEARNED, sorted(BRANCHES))
     retriever.branches = dict(BRANCHES)
-    retriever.keep_zero_shot(0.4)
+    retriever.set_residual_ratio(0.4)
     with torch.no_grad():
         for name, parameter in retriever.named_parameters():
             # Gates and biases start at zero, which would hide what is behind them.

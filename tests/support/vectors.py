@@ -22,8 +22,8 @@ def random_video(
     cells = spec.grid_size**2
     count = -(-frames // cells)
     mask = (np.arange(count * cells) < frames).reshape(count, cells)
-    units = unit_rows(rng, count, 1 + cells, dim)
-    units[:, 1:][~mask] = 0
+    embeddings = unit_rows(rng, count, 1 + cells, dim)
+    embeddings[:, 1:][~mask] = 0
     starts = np.arange(count * cells, dtype=np.float64).reshape(count, cells)
     times = np.stack([starts, starts + 1], -1) * mask[..., None]
-    return VideoVectors(spec, units.astype(np.float16), mask, times)
+    return VideoVectors(spec, embeddings.astype(np.float16), mask, times)

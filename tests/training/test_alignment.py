@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from qasir.modeling.adapters import TextAdapter
-from qasir.modeling.temporal_encoder import LearnedUnits
+from qasir.modeling.temporal_encoder import LearnedEmbeddings
 from tests.support.planted import DIM, FEATURES, MOMENT_FRAMES, finetune_params, planted
 from training.alignment import (
     LARGEST_SAMPLE,
@@ -25,22 +25,24 @@ from training.trainer import TrainingData
 DIRECTIONS = 12
 
 
-def parts(**learned: object) -> tuple[LearnedUnits, TextAdapter]:
+def parts(**learned: object) -> tuple[LearnedEmbeddings, TextAdapter]:
     torch.manual_seed(0)
     params = finetune_params({"temporal_encoder": False} | learned).retriever
-    units = LearnedUnits(FEATURES, DIM, params, (1, 2))
+    embeddings = LearnedEmbeddings(FEATURES, DIM, params, (1, 2))
     dim = params.dim if params.image_adapter and params.text_adapter else DIM
-    return units.eval(), TextAdapter(DIM, dim, adapts=params.text_adapter, dropout=0.0).eval()
+    return embeddings.eval(), TextAdapter(DIM, dim, adapts=params.text_adapter, dropout=0.0).eval()
 
 
-def aligned(data: TrainingData, **learned: object) -> tuple[LearnedUnits, TextAdapter]:
-    units, text = parts(**learned)
-    align(units, text, data.train, data.source, data.grid_sizes, DIRECTIONS)
-    return units, text
+def aligned(data: TrainingData, **learned: object) -> tuple[LearnedEmbeddings, TextAdapter]:
+    embeddings, text = parts(**learned)
+    align(embeddings, text, data.train, data.source, data.grid_sizes, DIRECTIONS)
+    return embeddings, text
 
 
 @torch.no_grad()
-def found_share(data: TrainingData, units: LearnedUnits, text: TextAdapter, n: int) -> float:
+def found_share(
+    data: TrainingData, embeddings: LearnedEmbeddings, text: TextAdapter, n: int
+) -> float:
     """How often the cell nearest to a caption of validation lies in its moment."""
     hits = []
     for place, video_id in enumerate(data.val.video_ids):
@@ -48,7 +50,7 @@ def found_share(data: TrainingData, units: LearnedUnits, text: TextAdapter, n: i
         batch = data.source.videos([video_id], n)
         known = data.source.videos([video_id], n).known
         assert known is not None
-        cells = units(batch.features, known, batch.mask)[0, :, 1:][batch.mask[0].flatten(1)]
+        cells = embeddings(batch.features, known, batch.mask)[0, :, 1:][batch.mask[0].flatten(1)]
         nearest = (text.learned(data.source.queries(texts)) @ cells.T).argmax(1)
         moments = torch.arange(len(texts))
         hits += (nearest // MOMENT_FRAMES == moments).tolist()
@@ -64,8 +66,8 @@ def test_captions_find_their_moments_in_videos_never_seen(grid_size: int) -> Non
 
 def test_one_map_for_all_grid_sizes_is_fitted_to_all() -> None:
     data = planted(train=40)
-    units, text = aligned(data, grid_embedding=False)
-    assert min(found_share(data, units, text, n) for n in (1, 2)) > 0.7
+    embeddings, text = aligned(data, grid_embedding=False)
+    assert min(found_share(data, embeddings, text, n) for n in (1, 2)) > 0.7
 
 
 def test_without_an_image_adapter_captions_stay_as_they_are() -> None:

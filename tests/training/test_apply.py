@@ -23,41 +23,41 @@ def noisy_retriever() -> Retriever:
 
 @torch.no_grad()
 def window_by_hand(retriever: Retriever, features: Float32, mask: Tensor) -> Float32:
-    units: Float32 = retriever.video(torch.from_numpy(features)[None], mask[None])[0].numpy()
-    return units
+    embeddings: Float32 = retriever.video(torch.from_numpy(features)[None], mask[None])[0].numpy()
+    return embeddings
 
 
 @pytest.mark.parametrize("grid_size", [1, 2, 3])
 def test_a_long_video_is_encoded_in_windows_that_overlap(grid_size: int) -> None:
     retriever = noisy_retriever()
     video = World.make(1).video([0, 1, 2, 3, 4, 5, 6, 7] * 2, grid_size)
-    units = encode_units(retriever, video, 4, 2, spec(grid_size)).units
+    embeddings = encode_units(retriever, video, 4, 2, spec(grid_size)).embeddings
     features = video.features.astype(np.float32)
     mask = torch.from_numpy(video.mask).view(-1, grid_size, grid_size)
     if len(video) > 4:
         second = window_by_hand(retriever, features[2:6], mask[2:6])
         first = window_by_hand(retriever, features[:4], mask[:4])
-        np.testing.assert_allclose(units[:3], first[:3], atol=2e-3)
-        np.testing.assert_allclose(units[3], second[1], atol=2e-3)
-        assert np.abs(units[3].astype(np.float32) - first[3]).max() > 5e-3
-    assert units.shape[:2] == (len(video), 1 + grid_size**2)
-    assert units.dtype == np.float16
+        np.testing.assert_allclose(embeddings[:3], first[:3], atol=2e-3)
+        np.testing.assert_allclose(embeddings[3], second[1], atol=2e-3)
+        assert np.abs(embeddings[3].astype(np.float32) - first[3]).max() > 5e-3
+    assert embeddings.shape[:2] == (len(video), 1 + grid_size**2)
+    assert embeddings.dtype == np.float16
 
 
 def test_units_have_length_one_and_padded_ones_none() -> None:
     video = World.make(2).video([0, 1, 2], 2)
-    units = encode_units(noisy_retriever(), video, 8, 0, spec(2))
-    lengths = np.linalg.norm(units.units.astype(np.float32), axis=-1)
-    np.testing.assert_allclose(lengths[:, 1:], units.mask, atol=1e-3)
+    embeddings = encode_units(noisy_retriever(), video, 8, 0, spec(2))
+    lengths = np.linalg.norm(embeddings.embeddings.astype(np.float32), axis=-1)
+    np.testing.assert_allclose(lengths[:, 1:], embeddings.mask, atol=1e-3)
     np.testing.assert_allclose(lengths[:, 0], 1, atol=1e-3)
 
 
 def test_zero_shot_units_are_the_bridge() -> None:
     backbone = PlantedBackbone()
     video = World.make(2).video([0, 1], 1)
-    units = encode_units(zero_shot(backbone, {}), video, 4, 2, spec(1)).units
+    embeddings = encode_units(zero_shot(backbone, {}), video, 4, 2, spec(1)).embeddings
     expected = backbone.bridge(torch.from_numpy(video.features.astype(np.float32)))
-    np.testing.assert_allclose(units, expected.numpy(), atol=1e-3)
+    np.testing.assert_allclose(embeddings, expected.numpy(), atol=1e-3)
 
 
 def test_queries_of_both_variants() -> None:

@@ -71,15 +71,15 @@ def test_every_super_image_is_dealt_once(random_video: RandomVideo, filler: Fill
     dealt = deal(videos, seed=1)
     assert dealt is not None
     assert [len(block.mask) for block in dealt.blocks] == [3, 3, 2]
-    given = sorted(row.tobytes() for block in dealt.blocks for row in block.units)
-    assert given == sorted(row.tobytes() for video in videos for row in video.units)
+    given = sorted(row.tobytes() for block in dealt.blocks for row in block.embeddings)
+    assert given == sorted(row.tobytes() for video in videos for row in video.embeddings)
     # Shuffled: a block is not simply a video.
-    assert not any(np.array_equal(dealt.blocks[0].units, video.units) for video in videos)
+    assert not any(np.array_equal(dealt.blocks[0].embeddings, video.embeddings) for video in videos)
     assert deal([], seed=1) is None
 
 
 def test_joined_videos_keep_their_order(random_video: RandomVideo) -> None:
     first, second = random_video(1, 8, grid_size=2), random_video(2, 11, grid_size=2)
     joined = join([first, second])
-    assert np.array_equal(joined.units[2:], second.units)
+    assert np.array_equal(joined.embeddings[2:], second.embeddings)
     assert joined.mask.sum() == 19

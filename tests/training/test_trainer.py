@@ -61,7 +61,7 @@ def test_it_learns_what_zero_shot_does_not_know() -> None:
     retriever, course = run(data)
     learned = objective(retriever, data)
     assert learned == pytest.approx(course.ratios[retriever.residual_ratio])
-    retriever.keep_zero_shot(1.0)
+    retriever.set_residual_ratio(1.0)
     assert learned > 220 > 200 > objective(retriever, data)
     assert set(retriever.branches) == {1, 2}
 

@@ -45,7 +45,7 @@ def noisy_learner(data: TrainingData) -> Learner:
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    learner.retriever.keep_zero_shot(0.3)
+    learner.retriever.set_residual_ratio(0.3)
     return learner.eval()
 
 

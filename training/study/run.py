@@ -189,8 +189,8 @@ def _ratios(
     chosen, vectors = retriever.residual_ratio, texts_of(images.backbone).vectors["test"]
     setting = Setting("both", "attention", retriever.branches[images.grid_size])
     for ratio in trial.ratios:
-        retriever.keep_zero_shot(ratio)
+        retriever.set_residual_ratio(ratio)
         asked = replace(part, query_vectors=encode_queries(retriever, vectors))
         yield name_of(images, "both", "attention", ratio), asked.rank(part.natural, [setting])[0]
     if trial.ratios:
-        retriever.keep_zero_shot(chosen)
+        retriever.set_residual_ratio(chosen)

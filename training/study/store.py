@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import Params
 from training.study.plan import Trial
 
@@ -42,7 +42,7 @@ class Store:
 
     def put(self, trial: Trial, seed: int, kept: Mapping[str, Kept]) -> None:
         """Keep the ranks of a trial; after this returns they survive an interruption."""
-        with whole_file(self._path(trial, seed)) as file:
+        with atomic_write(self._path(trial, seed)) as file:
             np.savez_compressed(file, allow_pickle=False, **dict(kept))
 
     def _path(self, trial: Trial, seed: int) -> Path:

@@ -10,7 +10,7 @@ from qasir.errors import (
     ModelUnavailable,
     Overloaded,
     QasirError,
-    error_of,
+    error_from_code,
 )
 
 try:
@@ -66,7 +66,7 @@ def _error(error: Any, target: str) -> QasirError:
     told = {each.key: each.value for each in error.trailing_metadata() or ()}
     status, detail = error.code(), error.details() or ""
     if "qasir-code" in told:
-        return error_of(told["qasir-code"], detail)
+        return error_from_code(told["qasir-code"], detail)
     if status is grpc.StatusCode.UNAVAILABLE:
         return ModelUnavailable(
             f"no answer from a qasir service at {target} ({detail}); start one with "

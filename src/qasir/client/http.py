@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from qasir.errors import InvalidInput, ModelUnavailable, QasirError, error_of
+from qasir.errors import InvalidInput, ModelUnavailable, QasirError, error_from_code
 
 # Answers that say "later": to what may be sent twice, the request is sent again.
 LATER = (429, 503)
@@ -95,7 +95,7 @@ def problem(answer: httpx.Response) -> QasirError:
     """The error that an answer tells of."""
     try:
         told = answer.json()
-        return error_of(told["code"], told["detail"])
+        return error_from_code(told["code"], told["detail"])
     except (ValueError, KeyError, TypeError):
         words = answer.text.strip()[:200] or answer.reason_phrase
         return QasirError(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from qasir.client.results import Job
-from qasir.errors import ModelUnavailable, QasirError, error_of
+from qasir.errors import ModelUnavailable, QasirError, error_from_code
 
 FINAL = ("ready", "failed", "cancelled")
 # Between two looks at a job whose stream broke off, and how long nothing may be heard of it.
@@ -30,7 +30,7 @@ def wait_for_end(job_id: str, watch: Watch, on_job: Callable[[Job], None], timeo
             f"that the worker runs: `qasir doctor`"
         )
     if job.error is not None:
-        raise error_of(job.error.code, job.error.detail)
+        raise error_from_code(job.error.code, job.error.detail)
     return job
 
 

@@ -19,7 +19,7 @@ from qasir.modeling.backbones import Backbone, tensors_digest, weights_digest
 from qasir.modeling.graph import Graph
 from qasir.modeling.known_texts import known_texts
 from qasir.modeling.retriever import AttentionScorer, Retriever, learned_state
-from qasir.search import NOT_A_UNIT
+from qasir.search import MASKED_LOG_WEIGHT
 from qasir.text import TOKENIZER_NAME
 
 
@@ -38,13 +38,13 @@ class WindowEncoder(nn.Module):
         """float32 [S, 1+P, F'], bool [S, N, N] -> units float32 [1, S, 1+P, D], super images
         float16 [1, S, D], cells float16 [1, S*P, D], log weights float32 [1, 1, S] and
         [1, 1, S*P], grid size int64 [1, 1]."""
-        units = self.video(features.unsqueeze(0), mask.unsqueeze(0))[0]
-        rounded = units.to(torch.float16)
+        embeddings = self.video(features.unsqueeze(0), mask.unsqueeze(0))[0]
+        rounded = embeddings.to(torch.float16)
         cells = mask.flatten(1)
         # The sum of a row of ones is a shape turned into a number that a trace follows.
         grid_size = torch.ones_like(mask[0, 0], dtype=torch.int64).sum().view(1, 1)
         return (
-            units.unsqueeze(0),
+            embeddings.unsqueeze(0),
             rounded[:, 0].unsqueeze(0),
             rounded[:, 1:].flatten(0, 1).unsqueeze(0),
             log_weights(cells.any(1)),
@@ -54,8 +54,8 @@ class WindowEncoder(nn.Module):
 
 
 def log_weights(real: Tensor) -> Tensor:
-    """bool [M] -> float32 [1, 1, M]: 0 where real, NOT_A_UNIT where padded."""
-    return (1.0 - real.to(torch.float32)).view(1, 1, -1) * float(NOT_A_UNIT)
+    """bool [M] -> float32 [1, 1, M]: 0 where real, MASKED_LOG_WEIGHT where padded."""
+    return (1.0 - real.to(torch.float32)).view(1, 1, -1) * float(MASKED_LOG_WEIGHT)
 
 
 class QueryEncoder(nn.Module):
@@ -95,9 +95,9 @@ def temporal_graph(backbone: Backbone, retriever: Retriever) -> Graph:
     """features, mask -> what WindowEncoder says, by its tensors' names."""
     inputs = {"features": torch.randn(3, 5, backbone.feature_dim), "mask": example_mask()}
     outputs = {
-        "units": ("1", "S", "1+P", "d"),
-        "super_image_units": ("1", "S", "d"),
-        "cell_units": ("1", "S*P", "d"),
+        "embeddings": ("1", "S", "1+P", "d"),
+        "super_image_embeddings": ("1", "S", "d"),
+        "cell_embeddings": ("1", "S*P", "d"),
         "log_weights": ("1", "1", "S"),
         "cell_log_weights": ("1", "1", "S*P"),
         "grid_size": ("1", "1"),
@@ -126,17 +126,17 @@ def scorer_graph(dim: int, branches: Mapping[int, ScoreFusion]) -> Graph:
     """query, units, log_weights, cells, cell_log_weights, grid_size -> scores and attention."""
     inputs = {
         "query": torch.randn(2, dim),
-        "units": torch.randn(2, 5, dim).to(torch.float16),
+        "super_image_embeddings": torch.randn(2, 5, dim).to(torch.float16),
         "log_weights": torch.zeros(2, 3, 5),
-        "cells": torch.randn(2, 7, dim).to(torch.float16),
+        "cell_embeddings": torch.randn(2, 7, dim).to(torch.float16),
         "cell_log_weights": torch.zeros(2, 3, 7),
         "grid_size": torch.full((2, 1), min(branches)),
     }
     axes = {
         "query": ("B", "d"),
-        "units": ("B", "M", "d"),
+        "super_image_embeddings": ("B", "M", "d"),
         "log_weights": ("B", "C", "M"),
-        "cells": ("B", "K", "d"),
+        "cell_embeddings": ("B", "K", "d"),
         "cell_log_weights": ("B", "C", "K"),
         "grid_size": ("B", "1"),
         "scores": ("B", "C"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from qasir.artifacts import whole_file
+from qasir.artifacts import atomic_write
 from qasir.config import MAX_GRID_SIZE, GridSize, RetrieverParams, Strict
 from qasir.errors import CorruptArtifact, FingerprintMismatch, InvalidInput
 from qasir.manifest import ScoreFusion
@@ -60,7 +60,7 @@ class Retriever(nn.Module):
         # The tensor is float32; what was set had few digits.
         return round(self.text.residual_ratio.item(), 6)
 
-    def keep_zero_shot(self, residual_ratio: float) -> None:
+    def set_residual_ratio(self, residual_ratio: float) -> None:
         """Set the residual ratio of familiar queries.
 
         Raises:
@@ -118,9 +118,9 @@ def save_retriever(retriever: Retriever, backbone: Backbone, folder: Path) -> No
         branches=retriever.branches,
     )
     state = {k: v.cpu().contiguous() for k, v in learned_state(retriever).items()}
-    with whole_file(folder / WEIGHTS_NAME) as file:
+    with atomic_write(folder / WEIGHTS_NAME) as file:
         file.write(save(state))
-    with whole_file(folder / RETRIEVER_NAME) as file:
+    with atomic_write(folder / RETRIEVER_NAME) as file:
         file.write(card.model_dump_json(indent=2).encode() + b"\n")
 
 
@@ -170,7 +170,7 @@ class AttentionScorer(nn.Module):
         score = w_N A(super images; tau_s) + (1 - w_N) A(cells; tau_c)
 
     Units of several videos share one axis, and log_weights say which video c a unit belongs
-    to: 0 = yes, NOT_A_UNIT = no, anything else = the prior of an aggregate of units.
+    to: 0 = yes, MASKED_LOG_WEIGHT = no, anything else = the prior of an aggregate of units.
     """
 
     super_image_weight: Tensor
@@ -189,24 +189,26 @@ class AttentionScorer(nn.Module):
     def forward(
         self,
         query: Tensor,
-        units: Tensor,
+        super_images: Tensor,
         log_weights: Tensor,
         cells: Tensor,
         cell_log_weights: Tensor,
         grid_size: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """query float32 [B, D], units float16 [B, M, D], log_weights float32 [B, C, M],
+        """query float32 [B, D], super_images float16 [B, M, D], log_weights float32 [B, C, M],
         cells float16 [B, K, D], cell_log_weights float32 [B, C, K], grid_size int64 [B, 1]
         -> scores float32 [B, C], attention [B, C, M], cell_attention [B, C, K]."""
         weight = self.super_image_weight[grid_size]
-        whole, attention = attend(query, units, log_weights, self.super_image_tau[grid_size])
+        whole, attention = attend(query, super_images, log_weights, self.super_image_tau[grid_size])
         parts, cell_attention = attend(query, cells, cell_log_weights, self.cell_tau[grid_size])
         return weight * whole + (1 - weight) * parts, attention, cell_attention
 
 
-def attend(query: Tensor, units: Tensor, log_weights: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+def attend(
+    query: Tensor, embeddings: Tensor, log_weights: Tensor, tau: Tensor
+) -> tuple[Tensor, Tensor]:
     """One branch: [B, D], [B, M, D], [B, C, M], tau [B, 1] -> scores [B, C], attention [B, C, M]"""
-    vectors = units.to(torch.float32)
+    vectors = embeddings.to(torch.float32)
     similarities = torch.matmul(vectors, query.unsqueeze(-1)).squeeze(-1)
     attention = ((similarities / tau).unsqueeze(1) + log_weights).softmax(-1)
     attended = torch.matmul(attention, vectors)

@@ -31,8 +31,8 @@ class ZeroShot(nn.Module):
 
         An item of the batch is a window; a super image without a real cell is padding.
         """
-        units: Tensor = self.bridge(features) * real_rows(mask).unsqueeze(-1)
-        return units
+        embeddings: Tensor = self.bridge(features) * real_rows(mask).unsqueeze(-1)
+        return embeddings
 
 
 class TemporalEncoder(nn.Module):
@@ -49,7 +49,7 @@ class TemporalEncoder(nn.Module):
         """`dim` is D0; `params` says how large the learned half is and what is in it."""
         super().__init__()
         self.bridge = bridge
-        self.learned = LearnedUnits(feature_dim, dim, params, grid_sizes)
+        self.learned = LearnedEmbeddings(feature_dim, dim, params, grid_sizes)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """float32 [B, S, 1+P, F'], bool [B, S, N, N] -> float32 [B, S, 1+P, D0 + D1]."""
@@ -61,7 +61,7 @@ class TemporalEncoder(nn.Module):
         return HALF * torch.cat([known, learned], dim=-1) * real_rows(mask).unsqueeze(-1)
 
 
-class LearnedUnits(nn.Module):
+class LearnedEmbeddings(nn.Module):
     """Adapter of this grid size, then what the window around a unit adds to it."""
 
     def __init__(

@@ -59,8 +59,8 @@ class Aviary:
         assert mine is not None
         spec = self.model.manifest.spec(2)
         pixels, mask = pictures(COUNT, seed), padded(COUNT, 2)
-        units = self.triton.encode_video(self.model.version, pixels, mask)
-        vectors = VideoVectors(spec, units.astype(np.float16), mask, np.ones((COUNT, 4, 2)))
+        embeddings = self.triton.encode_video(self.model.version, pixels, mask)
+        vectors = VideoVectors(spec, embeddings.astype(np.float16), mask, np.ones((COUNT, 4, 2)))
         write_vectors(vectors, self.media.vectors(path))
         file = VectorFile(name, **dict(spec), path=path, frames=9, super_images=COUNT, seconds=9.0)
         assert self.catalogue.commit(mine, INFO, [file])
@@ -164,8 +164,8 @@ def lose_a_file(aviary: Aviary) -> None:
 def change_a_vector(aviary: Aviary) -> None:
     """As bits that rot: whatever it is now, it is not what the model says."""
     spec, mask = aviary.model.manifest.spec(2), padded(COUNT, 2)
-    units = aviary.triton.encode_video(aviary.model.version, pictures(COUNT, 77), mask)
-    vectors = VideoVectors(spec, units.astype(np.float16), mask, np.ones((COUNT, 4, 2)))
+    embeddings = aviary.triton.encode_video(aviary.model.version, pictures(COUNT, 77), mask)
+    vectors = VideoVectors(spec, embeddings.astype(np.float16), mask, np.ones((COUNT, 4, 2)))
     write_vectors(vectors, aviary.media.vectors("va/0.npz"))
 
 

@@ -158,7 +158,7 @@ def test_every_super_image_of_every_grid_size_is_committed(
         mask = np.stack([image.mask for image in images])
         expected = colours(np.stack([image.pixels for image in images]), mask)
         vectors = read_vectors(workshop.media.vectors(file.path))
-        np.testing.assert_allclose(vectors.units, expected, atol=1e-3)
+        np.testing.assert_allclose(vectors.embeddings, expected, atol=1e-3)
         np.testing.assert_array_equal(vectors.mask, mask)
         np.testing.assert_array_equal(vectors.times, np.stack([image.times for image in images]))
 
@@ -285,7 +285,7 @@ def test_an_interrupted_ingest_does_not_encode_again(
         mask = np.stack([image.mask for image in images])
         expected = colours(np.stack([image.pixels for image in images]), mask)
         np.testing.assert_allclose(
-            read_vectors(workshop.media.vectors(file.path)).units, expected, atol=1e-3
+            read_vectors(workshop.media.vectors(file.path)).embeddings, expected, atol=1e-3
         )
 
 

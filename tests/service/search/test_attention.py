@@ -22,7 +22,7 @@ def test_attention_is_that_of_both_branches_frame_by_frame() -> None:
     found = attend(query, video, BRANCHES)
     exponents = []
     for frame in range(FRAMES):
-        whole, cell = video.units[frame // 4, 0], video.units[frame // 4, 1 + frame % 4]
+        whole, cell = video.embeddings[frame // 4, 0], video.embeddings[frame // 4, 1 + frame % 4]
         mixed = 0.25 * float(whole @ query) + 0.75 * float(cell @ query)
         exponents.append(math.exp(mixed / (0.25 * 0.2 + 0.75 * 0.04)))
     expected = [each / sum(exponents) for each in exponents]

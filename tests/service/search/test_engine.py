@@ -88,7 +88,7 @@ def test_filter_restricts_before_it_ranks(archive: Archive, mode: Mode) -> None:
     [
         ({"duration": {"lt": 11}}, {0, 1, 2}),
         ({"title": {"contains": "TAKE 3"}}, {3, 30, 31, 32, 33}),
-        ({"uploaded": {"gt": "1970-01-01T00:17:10Z"}}, set(range(31, 34))),
+        ({"created_at": {"gt": "1970-01-01T00:17:10Z"}}, set(range(31, 34))),
         ({"metadata": {"n": {"in": [4, 9]}}}, {4, 9}),
         ({"metadata": {"nobody": "has this"}}, set()),
     ],
@@ -245,8 +245,8 @@ def encoded(archive: Archive, frames: list[Uint8], size: int) -> VideoVectors:
     """As an ingest encodes them."""
     timed = [Frame(pixels, float(n), n + 1.0) for n, pixels in enumerate(frames)]
     batch = stack(list(tile(timed, size, SIDE)))
-    units = archive.triton.encode_video(archive.model.version, batch.pixels, batch.mask)
-    half = units.astype(np.float16)
+    embeddings = archive.triton.encode_video(archive.model.version, batch.pixels, batch.mask)
+    half = embeddings.astype(np.float16)
     return VideoVectors(archive.spec(size), half, batch.mask, batch.times)
 
 

@@ -46,8 +46,8 @@ class Shop:
         mask, times = np.ones((1, 4), np.bool_), np.zeros((1, 4, 2))
         # Its cells are another direction each: a search over them finds other videos.
         rows = [self.vector(seed), *(self.vector(100 * seed + cell) for cell in range(4))]
-        units = np.stack(rows).astype(np.float16)[None]
-        write_vectors(VideoVectors(self.spec, units, mask, times), self.media.vectors(path))
+        embeddings = np.stack(rows).astype(np.float16)[None]
+        write_vectors(VideoVectors(self.spec, embeddings, mask, times), self.media.vectors(path))
         if broken:
             self.media.vectors(path).write_bytes(b"half of")
         file = VectorFile(
