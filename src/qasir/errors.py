@@ -5,11 +5,24 @@ classes to their own status in one table (`service/http/status.py`); nothing her
 knows of HTTP or gRPC.
 """
 
+import re
 from typing import ClassVar
+
+# Up to the last @ of a word, because a password may contain one.
+CREDENTIALS = re.compile(r"(?<=://)\S*@")
+
+
+def redact(text: str) -> str:
+    """Replace user and password in every URL of a text.
+
+    >>> redact("no answer from https://ada:secret@host:3000; start it")
+    'no answer from https://***@host:3000; start it'
+    """
+    return CREDENTIALS.sub("***@", text)
 
 
 class QasirError(Exception):
-    """Base of every error that qasir raises on purpose.
+    """Base of every error that qasir raises on purpose; its message shows no password of a URL.
 
     `code` is stable and bounded, fit for problem+json and a metric label;
     `retryable` says whether the same request may succeed later.
@@ -17,6 +30,9 @@ class QasirError(Exception):
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(redact(detail))
 
 
 class InvalidInput(QasirError):

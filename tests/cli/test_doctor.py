@@ -18,6 +18,7 @@ from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
 from service.models.store import ModelStore
 from service.settings import Settings
+from service.stack.processes import free_ports
 from tests.support.triton import ROOT, stack_settings
 from tests.support.triton import triton_home as home_of_the_tests
 
@@ -161,12 +162,47 @@ def test_a_key_that_others_can_read(machine: Machine) -> None:
 def test_the_command_ends_with_1_and_the_fixes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    checkout = tmp_path / "service" / "stack"
+    checkout.mkdir(parents=True)
+    (checkout / "__main__.py").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QASIR_TRITON_HOME", str(tmp_path / "nowhere"))
     shown = CliRunner().invoke(app, ["doctor"])
     assert shown.exit_code == 1
     assert "problem triton server" in shown.output
     assert "fix: run `make setup`" in shown.output
+
+
+def test_without_a_checkout_only_a_service_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QASIR_HTTP_PORT", str(port))
+    monkeypatch.delenv("QASIR_HOST", raising=False)
+    shown = CliRunner().invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert "client only" in shown.output
+    assert f"problem service: no answer at http://127.0.0.1:{port}" in shown.output
+    assert "or give another address with --url" in shown.output
+    assert "make setup" not in shown.output
+    assert "triton" not in shown.output.lower()
+    with answering(port, how=Live):
+        assert "running, not ready" in CliRunner().invoke(app, ["doctor"]).output
+    with answering(port):
+        assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+
+
+def test_a_url_is_checked_from_the_client_in_a_checkout_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.chdir(ROOT)
+    with answering(port):
+        shown = CliRunner().invoke(app, ["doctor", "--url", f"http://ada:secret@127.0.0.1:{port}"])
+    assert shown.exit_code == 0, shown.output
+    assert f"service: ready at http://***@127.0.0.1:{port}" in shown.output
+    assert "triton" not in shown.output.lower()
 
 
 def test_prepare_puts_the_stub_where_triton_looks(tmp_path: Path) -> None:

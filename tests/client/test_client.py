@@ -13,6 +13,7 @@ from qasir.client import http as transport
 from qasir.client.results import Job
 from qasir.errors import (
     DecoderCrashed,
+    InvalidInput,
     ModelUnavailable,
     NotFound,
     Overloaded,
@@ -180,6 +181,34 @@ def test_an_answer_of_somebody_else_is_named(answers: Answers, client: Client) -
     answers.to("GET /v1/videos/v1", {"id": "v1"})
     with pytest.raises(QasirError, match="use the same version"):
         client.video("v1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ada:secret@127.0.0.1:{}",
+        "http://ada:se@cret@127.0.0.1:{}",
+        "http://secret@127.0.0.1:{}",
+    ],
+)
+def test_no_error_shows_a_password(answers: Answers, url: str) -> None:
+    answers.to("GET /v1/videos/v1", "<html>proxy</html>", status=502)
+    answers.to("GET /v1/videos/v2", {"id": "v2"})
+    port, (silent,) = answers.url.rpartition(":")[2], free_ports(1)
+    with Client(url.format(port)) as client, Client(url.format(silent)) as alone:
+        for ask in (lambda: client.video("v1"), lambda: client.video("v2"), alone.videos):
+            with pytest.raises(QasirError, match=r"127\.0\.0\.1") as caught:
+                ask()
+            assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://ada:secret@host", "ada:secret@host:3000", "http://a:se/cret@h"]
+)
+def test_the_error_of_a_bad_url_shows_no_password(url: str) -> None:
+    with pytest.raises(InvalidInput, match="no URL of a service") as caught:
+        Client(url)
+    assert "cret" not in str(caught.value)
 
 
 def test_no_service_is_said_with_the_next_step() -> None:

@@ -1,4 +1,7 @@
-"""What this machine lacks for running qasir, and the fix of each: `qasir doctor`."""
+"""`qasir doctor`: checks what this machine needs to run qasir, and names the fix.
+
+In a checkout it checks what the whole stack needs; elsewhere, or with a URL, what a client needs.
+"""
 
 import os
 import shutil
@@ -7,11 +10,13 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
 
-from qasir.errors import InvalidConfig
+from qasir import __version__
+from qasir.errors import InvalidConfig, redact
 from qasir.triton_home import GLIBC, PYTHONS, TritonHome, glibc_version, libpython_folder
 
 GIB = 1 << 30
@@ -31,7 +36,7 @@ PORTS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `fix` is empty where it is as it should be."""
+    """The result of one check; `fix` is empty where nothing is wrong."""
 
     name: str
     found: str
@@ -62,22 +67,22 @@ class Machine:
         return TritonHome(self.folder / self.variables.get("QASIR_TRITON_HOME", ".triton"))
 
     def port(self, variable: str, default: int) -> int:
-        """A port as the environment says.
+        """Return a port that the environment may set.
 
         Raises:
-            InvalidConfig: it says no number.
+            InvalidConfig: the variable is not a number.
         """
-        said = self.variables.get(variable, str(default))
-        if not said.isdigit():
-            raise InvalidConfig(f"{variable}={said!r} is no port; unset it, or give a number")
-        return int(said)
+        value = self.variables.get(variable, str(default))
+        if not value.isdigit():
+            raise InvalidConfig(f"{variable}={value!r} is not a port; unset it, or give a number")
+        return int(value)
 
 
 def diagnose(machine: Machine) -> list[Finding]:
-    """Every finding, in the order of a set-up.
+    """Check what the stack needs, in the order of a set-up.
 
     Raises:
-        InvalidConfig: a port variable is no number.
+        InvalidConfig: a port variable is not a number.
     """
     checks: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
         check_python,
@@ -90,8 +95,32 @@ def diagnose(machine: Machine) -> list[Finding]:
     return [finding for check in checks for finding in check(machine)]
 
 
+def diagnose_client(url: str) -> list[Finding]:
+    """Check what a client needs: its package, and a service that answers at `url`."""
+    version = ".".join(map(str, sys.version_info[:2]))
+    grpc = find_spec("grpc") is not None and find_spec("google.protobuf") is not None
+    missing = "not installed, and only grpc:// URLs need it: pip install 'qasir[grpc]'"
+    return [
+        Finding("installation", f"client only, qasir {__version__}; the stack needs a checkout"),
+        Finding("python", f"{version} at {sys.executable}"),
+        Finding("grpc", "installed" if grpc else missing),
+        check_service(url),
+    ]
+
+
+def check_service(url: str) -> Finding:
+    """Check that a qasir service answers at `url`, and is ready."""
+    base = url.rstrip("/")
+    if not _answers(f"{base}/livez"):
+        fix = "run `qasir up` in a checkout on that machine, or give another address with --url"
+        return Finding("service", f"no answer at {redact(url)}", fix)
+    ready = _answers(f"{base}/readyz")
+    fix = "" if ready else "run `qasir doctor` in the checkout on that machine"
+    return Finding("service", f"{'ready' if ready else 'running, not ready'} at {redact(url)}", fix)
+
+
 def check_python(_: Machine) -> Iterator[Finding]:
-    """Version, virtual environment and shared library of the interpreter; the C library."""
+    """Check the interpreter's version, environment and shared library, and the C library."""
     version = sys.version_info[:2]
     wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
     fix = "" if version in PYTHONS else f"use Python {wanted}: make setup PYTHON=python3.11"
@@ -113,14 +142,14 @@ def check_python(_: Machine) -> Iterator[Finding]:
 
 
 def check_tools(_: Machine) -> Iterator[Finding]:
-    """The programs that the Makefile and DVC call."""
+    """Check the programs that the Makefile and DVC call."""
     for name in ("make", "git"):
         path = shutil.which(name)
         yield Finding(name, path or "missing", "" if path else f"install the package {name}")
 
 
 def check_triton(machine: Machine) -> Iterator[Finding]:
-    """Triton's server, and the stub for this interpreter."""
+    """Check Triton's server, and its stub for this interpreter."""
     home = machine.triton
     for name, path in (("triton server", home.server), ("triton stub", home.wheel_stub)):
         fix = "" if path.is_file() else "run `make setup`, or set QASIR_TRITON_HOME"
@@ -128,7 +157,7 @@ def check_triton(machine: Machine) -> Iterator[Finding]:
 
 
 def check_room(machine: Machine) -> Iterator[Finding]:
-    """Disk under the state folder, and the shared memory through which Triton's models talk."""
+    """Check the disk of the state folder, and the shared memory that Triton's models use."""
     folder = next(path for path in (machine.state, *machine.state.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     fix = "" if free >= DISK_BYTES else "free some, or set QASIR_STATE to a folder on another disk"
@@ -140,9 +169,9 @@ def check_room(machine: Machine) -> Iterator[Finding]:
 
 
 def check_models(machine: Machine) -> Iterator[Finding]:
-    """A model in the store, active, and the key that only its owner reads."""
+    """Check that the store has an active model, and that only its owner can read Triton's key."""
     versions = list((machine.state / "models" / "manifests").glob("[0-9]*"))
-    fix = "" if versions else "run `dvc pull` or `dvc repro`, then `qasir up`"
+    fix = "" if versions else "run `make repro`, which exports one, then `qasir up`"
     yield Finding("models in the store", str(len(versions)), fix)
     if versions:
         active = (machine.state / "models" / "serving.json").is_file()
@@ -154,7 +183,7 @@ def check_models(machine: Machine) -> Iterator[Finding]:
 
 
 def check_ports(machine: Machine) -> Iterator[Finding]:
-    """The stack if it runs; if not, whether its ports are free."""
+    """Check the running stack; where none runs, check that its ports are free."""
     silent = [name for name, url in _addresses(machine).items() if not _answers(url)]
     if len(silent) < len(_addresses(machine)):
         yield _stack(machine, silent)
@@ -162,7 +191,7 @@ def check_ports(machine: Machine) -> Iterator[Finding]:
     yield Finding("stack", "not running")
     for name, variable, default in PORTS:
         number = machine.port(variable, default)
-        fix = "" if _free(machine.host, number) else f"stop who listens there, or set {variable}"
+        fix = "" if _free(machine.host, number) else f"stop its process, or set {variable}"
         yield Finding(f"port {number}", f"{'taken' if fix else 'free'} ({name})", fix)
 
 
@@ -189,23 +218,22 @@ def _stack(machine: Machine, silent: Sequence[str]) -> Finding:
 
 
 def this_machine() -> Machine:
-    """The machine as this process sees it, from the folder that the stack would run in."""
+    """Return this machine, with the checkout's folder where the current folder is in one."""
     here = Path.cwd()
     return Machine(os.environ, checkout(here) or here)
 
 
 def checkout(folder: Path) -> Path | None:
-    """The checkout of qasir that a folder is in."""
+    """Find the checkout of qasir that a folder is in."""
     around = (folder, *folder.parents)
-    return next(
-        (path for path in around if (path / "service" / "stack" / "__main__.py").is_file()), None
-    )
+    stack = Path("service", "stack", "__main__.py")
+    return next((path for path in around if (path / stack).is_file()), None)
 
 
 def _answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2.0).is_success
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 

@@ -16,7 +16,15 @@ from qasir.cli.ingest import ingest_files
 from qasir.cli.library import jobs_app, videos_app
 from qasir.cli.search import search
 from qasir.cli.tables import candidates_table
-from qasir.cli.terminal import AsJson, Url, complaints, console, open_client, print_json
+from qasir.cli.terminal import (
+    AsJson,
+    Url,
+    complaints,
+    console,
+    default_url,
+    open_client,
+    print_json,
+)
 from qasir.cli.tune import (
     TuneGoal,
     choose,
@@ -112,9 +120,22 @@ def tune(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """What this machine lacks for running qasir, and the fix."""
-    findings = doctors.diagnose(doctors.this_machine())
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(help="Check only what a client needs: a service that answers here."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check what this machine needs to run qasir, and name the fix.
+
+    In a checkout that is the whole stack; elsewhere it is a service that answers.
+    """
+    machine = doctors.this_machine()
+    if url is None and doctors.checkout(machine.folder) is not None:
+        findings = doctors.diagnose(machine)
+    else:
+        findings = doctors.diagnose_client(url or default_url())
     if as_json:
         print_json([{**asdict(finding), "ok": finding.ok} for finding in findings])
     for finding in [] if as_json else findings:

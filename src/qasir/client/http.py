@@ -114,7 +114,9 @@ def _checked(url: str) -> str:
         parsed = httpx.URL(url)
         if parsed.scheme in ("http", "https") and parsed.host:
             return url
-    raise InvalidInput(f"'{url}' is no URL of a service; write it as http://host:port")
+    # Without a scheme, too, what stands before an @ may be a password.
+    shown = url if "://" in url or "@" not in url else f"***@{url.rpartition('@')[2]}"
+    raise InvalidInput(f"'{shown}' is no URL of a service; write it as http://host:port")
 
 
 def _pause(attempt: int, answer: httpx.Response) -> float:
