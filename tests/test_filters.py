@@ -16,7 +16,7 @@ from qasir.filters import MAX_KEYS, MAX_VALUES, Filter
 class Fact:
     title: str = ""
     duration: float = 0.0
-    created: float = 0.0
+    created_at: float = 0.0
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,14 +84,14 @@ def test_everything_said_must_hold(
     expected = [
         (least is None or fact.duration >= least)
         and (part is None or part.lower() in fact.title.lower())
-        and (since is None or fact.created > since)
+        and (since is None or fact.created_at > since)
         for fact in facts
     ]
     assert Filter.model_validate(asked).matches(facts).tolist() == expected
 
 
 def test_times_are_of_any_zone() -> None:
-    fact = Fact(created=datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
+    fact = Fact(created_at=datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
     assert lets_through({"created_at": {"gte": "2026-01-01T13:00:00+01:00"}}, fact)
     assert not lets_through({"created_at": {"gt": "2026-01-01T13:00:00+01:00"}}, fact)
 

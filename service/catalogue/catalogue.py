@@ -17,17 +17,25 @@ from service.catalogue import changes, jobs, schema, videos
 from service.catalogue.changes import Changes
 from service.catalogue.encodings import Encodings
 from service.catalogue.jobs import Claim, Job, JobError, JobState, Progress
+from service.catalogue.page import Page
 from service.catalogue.schema import reading, writing
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.videos import Details, VectorFile, Video, VideoKey
+
+UNCHANGED = Details()
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """An acknowledged upload; `is_new` is False where the same bytes were here before."""
+    """An acknowledged upload.
+
+    `is_new` is False where the same bytes were uploaded before; `is_updated`: this upload
+    replaced the title or metadata of that video.
+    """
 
     video: Video
     job: Job
     is_new: bool
+    is_updated: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,21 +65,26 @@ class Catalogue:
         """What is encoded outside an ingest."""
         return Encodings(self._engine, self._clock)
 
-    def accept(self, video: Video) -> Accepted:
-        """Keep a video and queue its ingest; bytes that are here already keep their id.
+    def accept(self, video: Video, details: Details = UNCHANGED) -> Accepted:
+        """Store a video and queue its ingest; bytes that are here already keep their id.
 
+        `details` are what the uploader said explicitly: they replace those of an existing video.
         A video whose ingest failed gets a new job: sending it again means trying again.
         """
         with writing(self._engine) as connection:
             known = videos.among(connection, [video.id]).get(video.id)
-            if known and known.state not in ("failed", "cancelled"):
-                return Accepted(known, jobs.newest_of(connection, known.id), is_new=False)
-            if known:
+            updated = known is not None and videos.edit(connection, known, details)
+            if updated:
+                changes.add(connection, "edited", video.id)
+            if known is None:
+                videos.add(connection, video)
+            elif known.state in ("failed", "cancelled"):
                 videos.set_state(connection, known.id, "queued")
             else:
-                videos.add(connection, video)
+                job = jobs.newest_of(connection, known.id)
+                return Accepted(videos.get(connection, known.id), job, False, updated)
             job = jobs.add(connection, video.id, self._clock())
-            return Accepted(videos.get(connection, video.id), job, is_new=known is None)
+            return Accepted(videos.get(connection, video.id), job, known is None, updated)
 
     def video(self, video_id: str) -> Video:
         """One video.
@@ -86,6 +99,16 @@ class Catalogue:
         """A page of videos, newest first, and how many there are."""
         with reading(self._engine) as connection:
             return videos.page(connection, offset, limit), videos.count(connection)
+
+    def list_videos(self, limit: int, after: VideoKey | None = None) -> Page[Video, VideoKey]:
+        """A page of videos, newest first, from the one after a key."""
+        with reading(self._engine) as connection:
+            return videos.list_page(connection, limit, after)
+
+    def count_videos(self) -> int:
+        """How many videos there are."""
+        with reading(self._engine) as connection:
+            return videos.count(connection)
 
     def videos_among(self, ids: Sequence[str]) -> dict[str, Video]:
         """Those of `ids` that exist."""
@@ -136,6 +159,13 @@ class Catalogue:
         """A page of jobs, newest first."""
         with reading(self._engine) as connection:
             return jobs.page(connection, offset, limit, state)
+
+    def list_jobs(
+        self, limit: int, before: int | None = None, state: JobState | None = None
+    ) -> Page[Job, int]:
+        """A page of jobs, newest first, from the one before a number; of one state, or of all."""
+        with reading(self._engine) as connection:
+            return jobs.list_page(connection, limit, before, state)
 
     def queued_jobs(self) -> int:
         """How many jobs wait."""

@@ -10,7 +10,7 @@ from qasir.manifest import EmbeddingSpec
 from service.catalogue import schema, videos
 from service.catalogue.videos import VectorFile, Video
 
-Kind = Literal["indexed", "built", "deleted"]
+Kind = Literal["indexed", "built", "edited", "deleted"]
 
 # Above this many changed videos, reading all rows is cheaper than naming each.
 RELOAD_ABOVE = 2000

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from qasir.errors import Conflict, NotFound
 from service.catalogue import schema
+from service.catalogue.page import Page, cut
 from service.observability.tracing import traceparent
 
 JobState = Literal["queued", "running", "ready", "failed", "cancelled"]
@@ -43,9 +44,9 @@ class Job:
     eta_seconds: float | None
     attempts: int
     error: JobError | None
-    created: float
-    started: float | None
-    finished: float | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
 
     @property
     def ended(self) -> bool:
@@ -112,6 +113,19 @@ def page(connection: Connection, offset: int, limit: int, state: JobState | None
     if state is not None:
         query = query.where(schema.jobs.c.state == state)
     return [_job(row) for row in connection.execute(query)]
+
+
+def list_page(
+    connection: Connection, limit: int, before: int | None, state: JobState | None
+) -> Page[Job, int]:
+    """Jobs, newest first, from the one before a number; of one state, or of all."""
+    query = select(schema.jobs).order_by(schema.jobs.c.number.desc()).limit(limit + 1)
+    if before is not None:
+        query = query.where(schema.jobs.c.number < before)
+    if state is not None:
+        query = query.where(schema.jobs.c.state == state)
+    page = cut(connection.execute(query).all(), limit, lambda row: int(row.number))
+    return Page([_job(row) for row in page.rows], page.next_key)
 
 
 def counts(connection: Connection) -> dict[JobState, int]:
@@ -252,7 +266,7 @@ def _job(row: Row[Any]) -> Job:
         eta_seconds=row.eta_seconds,
         attempts=row.attempts,
         error=error,
-        created=row.created,
-        started=row.started,
-        finished=row.finished,
+        created_at=row.created,
+        started_at=row.started,
+        finished_at=row.finished,
     )

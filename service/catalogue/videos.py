@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
 
@@ -21,6 +22,7 @@ from qasir.errors import NotFound
 from qasir.manifest import EmbeddingSpec
 from qasir.types import VideoInfo
 from service.catalogue import schema
+from service.catalogue.page import Page, cut
 
 VideoState = Literal["queued", "running", "ready", "failed", "cancelled"]
 Metadata = Mapping[str, Any]
@@ -28,7 +30,7 @@ Metadata = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the library; `created` in seconds since 1970.
+    """One video of the library; `created_at` in seconds since 1970.
 
     `indexed_seconds` is how much of `duration` decoded: less where the file is damaged.
     """
@@ -44,8 +46,20 @@ class Video:
     codec: str
     container: str
     state: VideoState
-    created: float
+    created_at: float
     indexed_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Details:
+    """What an uploader says of a video; None: nothing."""
+
+    title: str | None = None
+    metadata: Metadata | None = None
+
+
+# Newest first: when a video was created, and its id.
+VideoKey = tuple[float, str]
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,18 @@ def get(connection: Connection, video_id: str) -> Video:
     return _video(row)
 
 
+def list_page(connection: Connection, limit: int, after: VideoKey | None) -> Page[Video, VideoKey]:
+    """Videos, newest first, from the one after a key."""
+    order = tuple_(schema.videos.c.created, schema.videos.c.id)
+    query = select(schema.videos).order_by(
+        schema.videos.c.created.desc(), schema.videos.c.id.desc()
+    )
+    if after is not None:
+        query = query.where(order < after)
+    rows = [_video(row) for row in connection.execute(query.limit(limit + 1))]
+    return cut(rows, limit, lambda video: (video.created_at, video.id))
+
+
 def page(connection: Connection, offset: int, limit: int) -> list[Video]:
     """Videos, newest first."""
     newest = (schema.videos.c.created.desc(), schema.videos.c.id)
@@ -127,6 +153,20 @@ def set_state(connection: Connection, video_id: str, state: VideoState) -> None:
     connection.execute(
         update(schema.videos).where(schema.videos.c.id == video_id).values(state=state)
     )
+
+
+def edit(connection: Connection, video: Video, details: Details) -> bool:
+    """Replace a video's title and metadata by those that are given; whether any differs."""
+    given = {"title": details.title, "metadata": details.metadata}
+    changed = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value != getattr(video, name)
+    }
+    if changed:
+        row = schema.videos.c.id == video.id
+        connection.execute(update(schema.videos).where(row).values(**changed))
+    return bool(changed)
 
 
 def set_info(connection: Connection, video_id: str, info: VideoInfo, seconds: float) -> None:
@@ -199,8 +239,10 @@ def all_vectors(connection: Connection) -> list[VectorFile]:
 
 
 def _video(row: Row[Any]) -> Video:
-    return Video(**row._mapping)
+    fields = dict(row._mapping)
+    return Video(created_at=fields.pop("created"), **fields)
 
 
 def _values(video: Video) -> dict[str, Any]:
-    return {**video.__dict__, "metadata": dict(video.metadata)}
+    fields = {**video.__dict__, "metadata": dict(video.metadata)}
+    return {"created": fields.pop("created_at"), **fields}

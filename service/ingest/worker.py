@@ -79,8 +79,8 @@ class IngestLoop:
 
     def _work(self, mine: Claim) -> None:
         begin = time.perf_counter()
-        if mine.job.attempts == 1 and mine.job.started is not None:
-            waited = mine.job.started - mine.job.created
+        if mine.job.attempts == 1 and mine.job.started_at is not None:
+            waited = mine.job.started_at - mine.job.created_at
             self._telemetry.observe(metrics.JOB_WAIT_SECONDS, max(0.0, waited))
         with job_span("ingest", mine.traceparent) as span:
             outcome = self._outcome(mine)

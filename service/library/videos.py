@@ -61,7 +61,7 @@ class Videos:
             codec="",
             container="",
             state="queued",
-            created=time(),
+            created_at=time(),
         )
         return self._media.keep(received, lambda: self._catalogue.accept(video))
 

@@ -38,14 +38,14 @@ CONDITIONS = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
 
 class FilterableVideo(Protocol):
-    """What a filter asks of a video: `duration` in seconds, `created` in seconds since 1970."""
+    """What a filter asks of a video: `duration` in seconds, `created_at` in seconds since 1970."""
 
     @property
     def title(self) -> str: ...
     @property
     def duration(self) -> float: ...
     @property
-    def created(self) -> float: ...
+    def created_at(self) -> float: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
 
@@ -142,7 +142,8 @@ class Filter(Strict):
         """Which of V videos this filter lets through, bool [V].
 
         >>> from types import SimpleNamespace
-        >>> talk = SimpleNamespace(title="A Talk", duration=90.0, created=0.0, metadata={"n": [3]})
+        >>> facts = {"duration": 90.0, "created_at": 0.0, "metadata": {"n": [3]}}
+        >>> talk = SimpleNamespace(title="A Talk", **facts)
         >>> asked = {"title": {"contains": "talk"}, "metadata": {"n": 3}}
         >>> Filter.model_validate(asked).matches([talk]).tolist()
         [True]
@@ -162,7 +163,7 @@ class Filter(Strict):
         if self.created_at:
             times = cast("dict[str, datetime]", self.created_at)
             seconds = {name: time.timestamp() for name, time in times.items()}
-            yield _fact_test(lambda video: video.created, seconds)
+            yield _fact_test(lambda video: video.created_at, seconds)
         for key, wanted in self.metadata.items():
             conditions = wanted if isinstance(wanted, dict) else {"eq": wanted}
             yield _metadata_test(key, conditions)

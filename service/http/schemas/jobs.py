@@ -1,6 +1,7 @@
 """Jobs over HTTP."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -34,9 +35,10 @@ class JobOut(BaseModel):
     @classmethod
     def of(cls, job: Job) -> "JobOut":
         error = job.error and JobErrorOut(**job.error.__dict__)
-        times = {name: time_of(getattr(job, name)) for name in ("started", "finished")}
-        known = {**job.__dict__, "error": error, "created": time_of(job.created), **times}
-        return cls(**known)
+        times = {n: time_of(getattr(job, f"{n}_at")) for n in ("created", "started", "finished")}
+        names = ("id", "video_id", "state", "stage", "progress", "eta_seconds", "attempts")
+        known: dict[str, Any] = {name: getattr(job, name) for name in names}
+        return cls(**known | times | {"error": error})
 
 
 class JobsIn(PageIn):

@@ -34,7 +34,9 @@ class VideoOut(BaseModel):
 
     @classmethod
     def of(cls, video: Video) -> "VideoOut":
-        return cls(**{**video.__dict__, "created": time_of(video.created)})
+        fields = dict(video.__dict__)
+        fields["created"] = time_of(fields.pop("created_at"))
+        return cls(**fields)
 
 
 class VideoDetail(VideoOut):

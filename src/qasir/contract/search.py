@@ -22,7 +22,7 @@ SEGMENT = ("video_id", "start", "end")
 FILTER_EXAMPLE = {
     "duration": {"gte": 60},
     "title": {"contains": "talk"},
-    "uploaded": {"gte": "2026-01-01T00:00:00Z"},
+    "created_at": {"gte": "2026-01-01T00:00:00Z"},
     "metadata": {"camera": "a", "rating": {"gte": 3}},
 }
 

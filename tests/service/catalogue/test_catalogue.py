@@ -14,6 +14,7 @@ from service.catalogue import schema
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.changes import RELOAD_ABOVE
 from service.catalogue.jobs import JOB_STATES, JobError, Progress
+from service.catalogue.videos import Details
 from tests.support.catalogue import INFO, OTHER, SPEC, claimed, vectors, video
 
 
@@ -50,6 +51,30 @@ def test_same_bytes_keep_their_id_and_job(catalogue: Catalogue) -> None:
     again = catalogue.accept(replace(video(), title="another title"))
     assert not again.is_new
     assert (again.video.title, again.job.id) == ("a", first.job.id)
+    assert not again.is_updated
+
+
+def test_same_bytes_take_on_what_is_said_explicitly(catalogue: Catalogue) -> None:
+    mine = claimed(catalogue)
+    catalogue.commit(mine, INFO, [vectors()])
+    seen = catalogue.change_number()
+    again = catalogue.accept(video(), Details("new title", {"k": [2]}))
+    assert (again.is_new, again.is_updated, again.job.id) == (False, True, mine.job.id)
+    assert (again.video.title, again.video.metadata) == ("new title", {"k": [2]})
+    # A searcher that has the old title is told.
+    changed = catalogue.changes(SPEC, seen)
+    assert changed.videos["va"].title == "new title"
+    assert changed.relevant > seen
+    same = catalogue.accept(video(), Details(title="new title"))
+    assert (same.is_updated, same.video.metadata) == (False, {"k": [2]})
+    assert catalogue.change_number() == changed.number
+
+
+def test_a_failed_video_sent_again_takes_on_its_new_title(catalogue: Catalogue) -> None:
+    mine = claimed(catalogue)
+    catalogue.fail(mine, JobError("no_frames", "nothing decodes", retryable=False))
+    again = catalogue.accept(video(), Details(title="new"))
+    assert (again.is_updated, again.video.title, again.video.state) == (True, "new", "queued")
 
 
 def test_failed_video_is_tried_again_when_sent_again(catalogue: Catalogue) -> None:
@@ -206,6 +231,35 @@ def test_pages_are_newest_first(catalogue: Catalogue) -> None:
     assert ([found.id for found in page], total) == (["vb"], 3)
     assert [job.video_id for job in catalogue.jobs(0, 2)] == ["vc", "vb"]
     assert catalogue.jobs(0, 9, "running") == []
+
+
+def test_pages_follow_one_another(catalogue: Catalogue) -> None:
+    for name in "abcde":
+        # The same time, so that ids decide.
+        catalogue.accept(video(name, created=float(name > "b")))
+    first = catalogue.list_videos(2)
+    assert [row.id for row in first.rows] == ["ve", "vd"]
+    catalogue.delete("vd")
+    catalogue.accept(video("f", created=2.0))
+    second = catalogue.list_videos(2, first.next_key)
+    assert [row.id for row in second.rows] == ["vc", "vb"]
+    last = catalogue.list_videos(2, second.next_key)
+    assert ([row.id for row in last.rows], last.next_key) == (["va"], None)
+    assert catalogue.count_videos() == 5
+    assert catalogue.list_videos(5).next_key is None
+
+
+def test_pages_of_jobs_follow_one_another(catalogue: Catalogue) -> None:
+    for name in "abcd":
+        catalogue.accept(video(name))
+    catalogue.claim("me")
+    first = catalogue.list_jobs(1, state="queued")
+    assert [row.video_id for row in first.rows] == ["vd"]
+    catalogue.accept(video("e"))
+    catalogue.delete("vd")
+    second = catalogue.list_jobs(2, first.next_key, "queued")
+    assert ([row.video_id for row in second.rows], second.next_key) == (["vc", "vb"], None)
+    assert [row.video_id for row in catalogue.list_jobs(9).rows] == ["ve", "vc", "vb", "va"]
 
 
 def test_totals_count_every_state(catalogue: Catalogue) -> None:

@@ -55,7 +55,7 @@ def jobs(settings: Settings, stopping: threading.Event) -> Iterator[Jobs]:
 def test_cancel_takes_a_job_out_of_the_queue(catalogue: Catalogue, jobs: Jobs) -> None:
     accepted = catalogue.accept(video())
     job = jobs.cancel(accepted.job.id)
-    assert (job.state, job.finished is not None) == ("cancelled", True)
+    assert (job.state, job.finished_at is not None) == ("cancelled", True)
     assert jobs.cancel(job.id) == job
     assert catalogue.claim("me") is None
     assert catalogue.video("va").state == "cancelled"

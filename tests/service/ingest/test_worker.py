@@ -115,7 +115,7 @@ class Workshop:
         ended = threading.Event()
         for _ in range(400):
             jobs = [self.catalogue.job(accepted.job.id) for accepted in waiting]
-            if all(job.finished for job in jobs):
+            if all(job.finished_at for job in jobs):
                 break
             ended.wait(0.05)
         self.stop.set()

@@ -34,7 +34,7 @@ def archive(
     with opened_archive(triton_server, folder, candidates=BLOCK) as opened:
         for n in range(COUNT):
             facts = {"title": f"Take {n}", "metadata": {"camera": "abc"[n % 3], "n": n}}
-            opened.add(f"{n:02}", frames=8 + n, created=1000.0 + n, **facts)
+            opened.add(f"{n:02}", frames=8 + n, created_at=1000.0 + n, **facts)
         yield opened
 
 
