@@ -10,20 +10,33 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Each test worker and each server that it starts imports the same modules: compile them once.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(BIN)/pip install -qq --disable-pip-version-check
+# Two cores run three workers: a test that waits for a server leaves its core idle.
+WORKERS ?= 3
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test lint proto up down monitor repro study bench setup clean
+.PHONY: demo test test-fast lint proto proto-baseline up down monitor repro study bench setup clean
 
 demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
 	@python -m service.stack.__main__.demo $(if $(ONCE),--once)
 
-test: setup lint ## linters, types and every test
-	@pytest
+test: setup lint ## linters, types and every test (WORKERS=3 side by side)
+	@$(PYTEST)
 
-lint: setup
+test-fast: setup ## the tests that start no server: no Triton, BentoML, Prometheus or browser
+	@$(PYTEST) -m "not stack"
+
+lint: setup ## linters and types, of the code and of both contracts (.proto and OpenAPI)
 	@ruff check . && ruff format --check . && lint-imports && mypy
+	@linters/run
 
 proto: setup ## generate the code of the gRPC contract again, after a change of its .proto
 	@python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/qasir/v1/retrieval.proto
+
+proto-baseline: ## accept the .proto: from now on `make lint` refuses changes that break it
+	@linters/run accept
 
 repro: setup ## dvc repro: corpus, features, fine-tuning, figures, export
 	@dvc repro
@@ -50,13 +63,13 @@ $(VENV)/.ready: pyproject.toml constraints.txt packages.txt
 		{ echo "qasir needs Python 3.11 or 3.12, $(PYTHON) is $$($(PYTHON) -V); set PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no venv module; install python3-venv"; exit 1; }
 	@echo "installing packages into $(VENV) (two minutes the first time)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch -e '.[dev]'
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r packages.txt
+	@$(PIP) -c constraints.txt torch -e '.[dev]'
+	@$(PIP) --no-deps -r packages.txt
 	@touch $@
 
 # Triton comes as a wheel whose own requirements must not reach the environment.
 $(TRITON_HOME)/.ready: $(VENV)/.ready
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(TRITON_HOME) $(TRITON_WHEEL)
+	@$(PIP) --no-deps --upgrade --target $(TRITON_HOME) $(TRITON_WHEEL)
 	@touch $@
 
 clean: ## remove caches and build output; data, results and state stay

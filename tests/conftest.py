@@ -17,3 +17,15 @@ pytest_plugins = [
     "tests.support.triton",
     "tests.support.videos",
 ]
+# A test that uses one of these, directly or through another fixture, is marked `stack`.
+SERVERS = {"triton_server", "tuned_server", "running_service", "watched", "browser"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that start servers, so that `make test-fast` can leave them out."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        used = {*getattr(item, "fixturenames", ()), *map(str, parameters.values())}
+        if used & SERVERS:
+            item.add_marker("stack")

@@ -44,6 +44,7 @@ def test_without_prometheus_it_says_what_to_install(
         prometheus(Settings(state=tmp_path), tmp_path / "prometheus.yml")
 
 
+@pytest.mark.stack
 def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     needed("prometheus")
     port, node = free_ports(2)

@@ -39,6 +39,8 @@ from tests.support.service import wait_for
 from tests.support.triton import stack_settings
 from tests.support.videos import write_painted
 
+pytestmark = pytest.mark.stack
+
 CALLER = "b7ad6b7169203331"
 SECRET = "a zebra that nobody may read of"
 

@@ -23,6 +23,8 @@ from service.models.store import ModelStore
 from service.stack.control import processes
 from tests.support.triton import stack_settings
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture(scope="module")
 def lite_service(lite_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
