@@ -9,6 +9,7 @@ from benchmarks.recall import unit
 from qasir.manifest import EmbeddingSpec, Manifest
 from qasir.vectors import VideoVectors, write_vectors
 from service.catalogue import schema, videos
+from service.catalogue.db import Database
 from service.catalogue.videos import VectorFile, Video
 from service.settings import Settings
 
@@ -30,8 +31,8 @@ def fill(settings: Settings, manifest: Manifest, count: int) -> None:
     settings.folders.create()
     rng = np.random.default_rng(0)
     spec = manifest.spec(manifest.profile.grid_sizes[0])
-    engine = schema.open_engine(settings.folders.catalogue)
-    with schema.writing(engine) as connection:
+    database = Database(settings.folders.catalogue)
+    with database.writing() as connection:
         for number in range(count):
             vectors = random_vectors(rng, spec, manifest.dim)
             video, file = _rows(number, vectors)
@@ -40,7 +41,7 @@ def fill(settings: Settings, manifest: Manifest, count: int) -> None:
             videos.add_vectors(connection, file)
         change = {"kind": "indexed", "video_id": video.id}
         connection.execute(insert(schema.changes).values(change))
-    engine.dispose()
+    database.close()
 
 
 def _rows(number: int, vectors: VideoVectors) -> tuple[Video, VectorFile]:

@@ -35,6 +35,10 @@ class StateFolders:
         return self.root / "checkpoints"
 
     @property
+    def orphans(self) -> Path:
+        return self.root / "orphans"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 

@@ -43,6 +43,28 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         os.close(handle)
 
 
+class SharedLock:
+    """A lock file held together with others until `close` or the end of the process.
+
+    Raises:
+        Conflict: another process holds it alone, for `what`.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._handle: int | None = _open(path)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise Conflict(f"{what} is running on {path.parent.parent}; wait for it") from error
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
 def _open(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A descriptor of its own per holder: flock then also excludes threads of one process.

@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     decode_stall_seconds: Seconds = 60.0
     decode_memory_bytes: Count = 8 << 30
     job_attempts: Count = 3
+    orphan_days: int = Field(default=7, ge=0)
     poll_seconds: Seconds = 0.5
     trace_endpoint: str | None = None
     canary_seconds: float = Field(default=60.0, ge=0)

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     Select,
     Table,
     and_,
@@ -29,8 +28,9 @@ from sqlalchemy import (
 from qasir.errors import DecoderCrashed
 from qasir.manifest import EmbeddingSpec
 from service.catalogue import changes, schema, videos
+from service.catalogue.db import Database
 from service.catalogue.jobs import JobError
-from service.catalogue.schema import encodings, reading, vectors, writing
+from service.catalogue.schema import encodings, vectors
 from service.catalogue.videos import VectorFile, of_spec
 
 
@@ -59,23 +59,23 @@ class Coverage:
 class Encodings:
     """Videos against specs in one catalogue; safe to share by threads."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._clock = clock
 
     def coverage(self, specs: Sequence[EmbeddingSpec]) -> Coverage:
         """How much of the library has vectors for these specs."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             return coverage(connection, specs)
 
     def switch(self, specs: Sequence[EmbeddingSpec], decide: Callable[[Coverage], None]) -> None:
         """Run `decide` while nothing can be committed: what it sees stays true until it is done."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             decide(coverage(connection, specs))
 
     def next_missing(self, specs: Sequence[EmbeddingSpec]) -> str | None:
         """The oldest ready video that lacks vectors and has not failed."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             query = _ready().where(
                 schema.videos.c.id.not_in(_complete(specs)),
                 schema.videos.c.id.not_in(_failed(specs)),
@@ -86,7 +86,7 @@ class Encodings:
 
     def request(self, video_ids: Sequence[str], spec: EmbeddingSpec, limit: int) -> None:
         """Ask for vectors that these videos lack, best first; at most `limit` may wait."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             room = limit - _requests(connection, spec)
             known = videos.among(connection, video_ids).keys()
             # The worker may have built some since the caller looked.
@@ -96,12 +96,12 @@ class Encodings:
 
     def requested(self, spec: EmbeddingSpec) -> int:
         """How many videos wait for vectors of this spec because they were asked for."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             return _requests(connection, spec)
 
     def next_requested(self, spec: EmbeddingSpec) -> str | None:
         """The video that was asked for first, and neither made nor failed since."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             query = select(encodings.c.video_id).where(_open(spec))
             first = query.order_by(encodings.c.requested).limit(1)
             found: str | None = connection.execute(first).scalar_one_or_none()
@@ -109,13 +109,13 @@ class Encodings:
 
     def files(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> dict[str, VectorFile]:
         """Vector files of a spec, by video."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             held = videos.vectors_with(connection, spec, video_ids)
             return {file.video_id: file for file in held}
 
     def failed(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> set[str]:
         """Those that could not be encoded."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             query = _failed([spec]).where(encodings.c.video_id.in_(video_ids))
             return set(connection.execute(query).scalars())
 
@@ -124,7 +124,7 @@ class Encodings:
 
         False: the video is gone, or has had so many; the latter is a failure from now on.
         """
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             if video_id not in videos.among(connection, [video_id]):
                 return False
             for spec in specs:
@@ -141,7 +141,7 @@ class Encodings:
 
     def put_off(self, video_id: str, specs: Sequence[EmbeddingSpec]) -> None:
         """The attempt was cut short by no fault of the video: it does not count."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             less = encodings.c.attempts - 1
             connection.execute(
                 update(encodings).where(_mine(video_id, specs)).values(attempts=less)
@@ -149,12 +149,12 @@ class Encodings:
 
     def fail(self, video_id: str, specs: Sequence[EmbeddingSpec], error: JobError) -> None:
         """Keep why it failed; it is not tried again until somebody asks."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             _fail(connection, _mine(video_id, specs), error)
 
     def commit(self, video_id: str, files: Sequence[VectorFile]) -> bool:
         """Name the vector files; False: the video was deleted meanwhile, nothing is written."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             if video_id not in videos.among(connection, [video_id]):
                 return False
             for file in files:
@@ -167,7 +167,7 @@ class Encodings:
 
     def error(self, specs: Sequence[EmbeddingSpec]) -> str | None:
         """Why one of these encodings failed, if any did."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             query = select(encodings).where(_of(encodings, specs), _FAILED).limit(1)
             row = connection.execute(query).one_or_none()
             if row is None:
@@ -176,12 +176,12 @@ class Encodings:
 
     def retry(self, specs: Sequence[EmbeddingSpec]) -> None:
         """Forget failures and attempts, so that all is tried again."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             connection.execute(delete(encodings).where(_of(encodings, specs), _FAILED))
 
     def remove(self, fingerprint: str, keep: Sequence[EmbeddingSpec]) -> list[VectorFile]:
         """Forget a model's vectors, except those that `keep` needs; the files that nobody names."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             gone = [
                 and_(table.c.fingerprint == fingerprint, ~_of(table, keep))
                 for table in (vectors, encodings)

@@ -138,6 +138,11 @@ def among(connection: Connection, ids: Sequence[str]) -> dict[str, Video]:
     return {row.id: _video(row) for row in rows}
 
 
+def every(connection: Connection) -> list[Video]:
+    """Every video."""
+    return [_video(row) for row in connection.execute(select(schema.videos))]
+
+
 def count(connection: Connection) -> int:
     """How many videos there are."""
     return connection.execute(select(func.count()).select_from(schema.videos)).scalar_one()

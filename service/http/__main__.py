@@ -4,6 +4,7 @@ import os
 import sys
 
 from qasir.errors import QasirError
+from service.catalogue.catalogue import Catalogue
 from service.settings import load_settings
 from service.stack.processes import Port, refuse_taken
 
@@ -16,10 +17,12 @@ def main() -> int:
         settings = load_settings()
         # Its processes share this port, and so would those of another service.
         refuse_taken([Port(settings.host, settings.grpc_port, "QASIR_GRPC_PORT")])
+        settings.folders.create()
+        # BentoML would show the error of a process of its own as a traceback, again and again.
+        Catalogue(settings.folders.catalogue).close()
     except QasirError as error:
         print(f"qasir service: {error}", file=sys.stderr)  # noqa: T201  # a command's last word
         return 2
-    settings.folders.create()
     # BentoML keeps temporary state under its home and empties it at start: never share it.
     os.environ["BENTOML_HOME"] = str(settings.folders.bentoml)
     os.environ["BENTOML_DO_NOT_TRACK"] = "1"

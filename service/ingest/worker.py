@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.storage import checkpoints
 from service.storage.checkpoints import Checkpoint
 from service.storage.media import MediaStore
+from service.storage.orphans import OrphanFolder
 
 # How long a job rests that met a closed door: no Triton, no model, no disk.
 FIRST_DELAY_SECONDS = 1.0
@@ -58,11 +59,20 @@ class IngestLoop:
         self._delay = FIRST_DELAY_SECONDS
 
     def recover(self) -> None:
-        """Take over from a dead worker: its jobs wait again, its half-written files go."""
-        abandoned = self._catalogue.requeue_abandoned(self._owner)
-        swept = self._media.sweep(self._catalogue.video_ids, self._catalogue.all_vector_files)
-        checkpoints.sweep(self._settings.folders)
-        log.info("recovered", jobs=len(abandoned), files=swept)
+        """Take over from a dead worker: queue its jobs again and set its unnamed files aside."""
+        catalogue, settings = self._catalogue, self._settings
+        abandoned = catalogue.requeue_abandoned(self._owner)
+        orphans = OrphanFolder(settings.folders, settings.orphan_days)
+        swept = self._media.sweep(catalogue.video_ids, catalogue.all_vector_files, orphans)
+        catalogue.write_sidecars()
+        checkpoints.sweep(settings.folders)
+        orphans.expire()
+        log.info(
+            "recovered",
+            jobs=len(abandoned),
+            uploads=swept.uploads,
+            orphans=len(swept.orphans.paths),
+        )
 
     def run(self) -> None:
         """Work until told to stop."""

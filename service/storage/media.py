@@ -2,7 +2,7 @@
 
 The order of every step is chosen for a process that dies in between: a file is in place
 before the row that promises it, and a row is gone before the file it promised. What a
-crash leaves behind is a file that no row names; `sweep` removes those.
+crash leaves behind is a file that no row names; `sweep` sets those aside.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from qasir.errors import InvalidInput, StorageFull, UploadTooLarge
 from service.catalogue.videos import VectorFile
 from service.folders import StateFolders
 from service.lock import locked
+from service.storage.orphans import OrphanBatch, OrphanFolder
 
 # How often, in bytes, a running upload looks at the disk.
 DISK_CHECK_BYTES = 64 << 20
@@ -42,6 +43,14 @@ class ReceivedFile:
     @property
     def video_id(self) -> str:
         return f"v{self.sha256[:20]}"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found: dead uploads, now removed, and orphans, now set aside in `batch`."""
+
+    uploads: int
+    orphans: OrphanBatch
 
 
 class UploadWriter:
@@ -143,18 +152,22 @@ class MediaStore:
             _remove(path)
 
     def sweep(
-        self, video_ids: Callable[[], set[str]], named: Callable[[], Iterable[VectorFile]]
-    ) -> int:
-        """Remove files that no row names; how many there were.
+        self,
+        video_ids: Callable[[], set[str]],
+        named: Callable[[], Iterable[VectorFile]],
+        orphans: OrphanFolder,
+    ) -> Swept:
+        """Remove unfinished uploads that nobody writes, and set aside files that no row names.
 
         Only for the holder of the worker lock, before it writes vectors of its own.
         """
         with self._alone():
-            orphans = [*self._dead_uploads(), *self._orphans(video_ids(), named())]
-            trash = [self._to_trash(path) for path in orphans]
-        for path in [*trash, *self._folders.uploads.glob("trash-*")]:
+            dead = [self._to_trash(path) for path in self._dead_uploads()]
+            # Never removed at once: the catalogue may be an older copy that does not know them.
+            batch = orphans.set_aside([*self._orphans(video_ids(), named())])
+        for path in [*dead, *self._folders.uploads.glob("trash-*")]:
             _remove(path)
-        return len(orphans)
+        return Swept(uploads=len(dead), orphans=batch)
 
     def original(self, video_id: str) -> Path:
         """Where a video's bytes lie."""

@@ -1,10 +1,18 @@
-"""Videos, jobs and vector files as a catalogue is given them."""
+"""A catalogue's rows and a state folder's files, as uploads and ingests leave them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
 
 from qasir.manifest import EmbeddingSpec
 from qasir.types import VideoInfo
-from service.catalogue.catalogue import Catalogue
+from qasir.vectors import VideoVectors, write_vectors
+from service.catalogue.catalogue import Accepted, Catalogue
 from service.catalogue.jobs import Claim
 from service.catalogue.videos import VectorFile, Video
+from service.folders import StateFolders
+from service.storage.media import MediaStore
 
 SPEC = EmbeddingSpec(fingerprint="f" * 16, grid_size=2, resolution=64, fps=1.0)
 OTHER = SPEC.model_copy(update={"resolution": 96})
@@ -12,15 +20,69 @@ INFO = VideoInfo(12.5, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
 
 
 def video(name: str = "a", created: float = 1.0) -> Video:
+    """A queued video `v<name>`."""
     return Video(f"v{name}", name, {"k": [1]}, name * 64, 9, 0.0, 0, 0, "", "", "queued", created)
 
 
-def vectors(video_id: str = "va", path: str = "va/1.npz") -> VectorFile:
-    return VectorFile(video_id, **dict(SPEC), path=path, frames=13, super_images=4, seconds=12.5)
+def vectors(video_id: str = "va", path: str = "va/1.npz", spec: EmbeddingSpec = SPEC) -> VectorFile:
+    """The row of a vector file."""
+    return VectorFile(video_id, **dict(spec), path=path, frames=13, super_images=4, seconds=12.5)
 
 
 def claimed(catalogue: Catalogue, name: str = "a", owner: str = "me") -> Claim:
+    """Accept a video and claim its job."""
     catalogue.accept(video(name))
-    mine = catalogue.claim(owner)
-    assert mine is not None
-    return mine
+    claim = catalogue.claim(owner)
+    assert claim is not None
+    return claim
+
+
+def upload(catalogue: Catalogue, media: MediaStore, content: bytes, title: str) -> Accepted:
+    """Accept bytes as a video."""
+    with media.receive() as writer:
+        writer.write(content)
+        received = writer.finish()
+        row = Video(
+            received.video_id,
+            title,
+            {"camera": title},
+            hashlib.sha256(content).hexdigest(),
+            len(content),
+            *(0.0, 0, 0, "", "", "queued"),
+            created_at=float(len(content)),
+        )
+        return media.keep(received, lambda: catalogue.accept(row))
+
+
+def encode_claimed(catalogue: Catalogue, media: MediaStore, spec: EmbeddingSpec = SPEC) -> Path:
+    """Claim the next job and commit a real vector file for it; the file."""
+    claim = catalogue.claim("me")
+    assert claim is not None
+    video_id = claim.job.video_id
+    file = vectors(video_id, f"{video_id}/{spec.fingerprint}-n{spec.grid_size}.npz", spec)
+    write_vectors(random_vectors(spec), media.vectors(file.path))
+    assert catalogue.commit(claim, INFO, [file])
+    return media.vectors(file.path)
+
+
+def random_vectors(spec: EmbeddingSpec = SPEC, frames: int = 13) -> VideoVectors:
+    """Vectors of `frames` frames of one second each, D = 8."""
+    cells = spec.grid_size**2
+    count = -(-frames // cells)
+    rng = np.random.default_rng(frames)
+    mask = (np.arange(count * cells) < frames).reshape(count, cells)
+    starts = np.arange(count * cells, dtype=np.float64).reshape(count, cells)
+    times = np.stack([starts, starts + 1], -1) * mask[..., None]
+    units = rng.standard_normal((count, 1 + cells, 8)).astype(np.float16)
+    return VideoVectors(spec, units, mask, times)
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below a folder, relative to it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def lose_catalogue(folders: StateFolders) -> None:
+    """Remove the catalogue, as a failed restore does."""
+    for path in folders.root.glob("catalogue.sqlite3*"):
+        path.unlink()

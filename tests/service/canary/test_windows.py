@@ -10,6 +10,7 @@ from qasir.manifest import Manifest, Preprocessing, Profile, ScoreFusion, Tokeni
 from service.canary.windows import VIDEOS, StoredWindow, WindowStore
 from service.folders import StateFolders
 from service.storage.media import MediaStore
+from service.storage.orphans import OrphanFolder
 from tests.support.windows import padded, pictures
 
 MANIFEST = Manifest(
@@ -86,7 +87,8 @@ def test_deleting_a_video_takes_its_window_away(folders: StateFolders) -> None:
     store = keep(folders, "va", "vb")
     media = MediaStore(folders, 1, 0)
     media.delete("va", lambda: None)
-    assert media.sweep(set, set) == 2
+    swept = media.sweep(set, set, OrphanFolder(folders, 7))
+    assert len(swept.orphans.paths) == 2
     assert store.names(MANIFEST, SPEC) == []
 
 

@@ -13,6 +13,7 @@ from qasir.errors import InvalidConfig, NotFound
 from service.catalogue import schema
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.changes import RELOAD_ABOVE
+from service.catalogue.db import Database
 from service.catalogue.jobs import JOB_STATES, JobError, Progress
 from service.catalogue.videos import Details
 from tests.support.catalogue import INFO, OTHER, SPEC, claimed, vectors, video
@@ -215,11 +216,11 @@ def test_other_specs_are_not_told(catalogue: Catalogue) -> None:
 
 def test_many_changes_mean_reading_all(catalogue: Catalogue, tmp_path: Path) -> None:
     catalogue.commit(claimed(catalogue), INFO, [vectors()])
-    engine = schema.open_engine(tmp_path / "catalogue.sqlite3")
+    database = Database(tmp_path / "catalogue.sqlite3")
     rows = [{"kind": "deleted", "video_id": f"v{n}"} for n in range(RELOAD_ABOVE + 1)]
-    with schema.writing(engine) as connection:
+    with database.writing() as connection:
         connection.execute(schema.changes.insert(), rows)
-    engine.dispose()
+    database.close()
     news = catalogue.changes(SPEC, 0)
     assert (news.complete, news.files) == (True, [vectors()])
 
@@ -288,10 +289,10 @@ def test_totals_tell_how_long_the_oldest_job_waits(tmp_path: Path) -> None:
 
 def test_foreign_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite3"
-    engine = schema.open_engine(path)
-    with schema.writing(engine) as connection:
+    database = Database(path)
+    with database.writing() as connection:
         connection.execute(text("PRAGMA user_version = 99"))
-    engine.dispose()
+    database.close()
     with pytest.raises(InvalidConfig, match="version 99"):
         Catalogue(path)
 

@@ -10,6 +10,7 @@ from qasir.errors import InvalidInput, StorageFull, UploadTooLarge
 from service.catalogue.videos import VectorFile
 from service.folders import StateFolders
 from service.storage.media import MediaStore, ReceivedFile
+from service.storage.orphans import OrphanFolder
 
 CONTENT = b"moving pictures"
 
@@ -131,7 +132,9 @@ def test_delete_waits_while_the_same_bytes_are_kept(media: MediaStore) -> None:
     assert order == ["kept", "deleted"]
 
 
-def test_sweep_removes_exactly_what_no_row_names(media: MediaStore, folders: StateFolders) -> None:
+def test_sweep_sets_aside_exactly_what_no_row_names(
+    media: MediaStore, folders: StateFolders
+) -> None:
     known, orphan = kept(media), kept(media, b"other")
     for path in (f"{known}/named.npz", f"{known}/unnamed.npz", f"{orphan}/any.npz"):
         media.vectors(path).parent.mkdir(exist_ok=True)
@@ -142,10 +145,16 @@ def test_sweep_removes_exactly_what_no_row_names(media: MediaStore, folders: Sta
     (folders.uploads / "dead.part").touch()
     with media.receive() as alive:
         alive.write(CONTENT)
-        swept = media.sweep(lambda: {known}, lambda: [named])
+        swept = media.sweep(lambda: {known}, lambda: [named], OrphanFolder(folders, 7))
         assert len(files(folders.uploads)) == 1
         alive.finish()
-    assert swept == 5
+    assert (swept.uploads, len(swept.orphans.paths)) == (1, 4)
+    assert files(swept.orphans.folder) == {
+        f"media/{orphan}/original",
+        f"vectors/{orphan}/any.npz",
+        f"vectors/{known}/unnamed.npz",
+    }
+    assert (swept.orphans.folder / f"media/{known}/sheets/n3-fps1").is_dir()
     assert files(folders.media) == {f"{known}/original"}
     assert files(folders.vectors) == {f"{known}/named.npz"}
     assert media.previews(known, 2, 1.0).is_dir()

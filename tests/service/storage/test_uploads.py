@@ -16,6 +16,7 @@ from service.catalogue.videos import Video
 from service.folders import StateFolders
 from service.storage import uploads
 from service.storage.media import MediaStore, ReceivedFile
+from service.storage.orphans import OrphanFolder
 from service.storage.uploads import UploadInfo, UploadStore
 from tests.support.service import wait_for
 
@@ -114,11 +115,11 @@ def test_a_crash_while_finishing_loses_and_doubles_nothing(
 
 
 def test_what_a_sweep_took_is_begun_again(
-    store: UploadStore, media: MediaStore, library: Library
+    store: UploadStore, media: MediaStore, library: Library, folders: StateFolders
 ) -> None:
     def crash(received: ReceivedFile) -> Accepted:
         media.keep(received, lambda: None)
-        media.sweep(set, list)
+        media.sweep(set, list, OrphanFolder(folders, 7))
         raise Crash
 
     with closing(store.hold(store.create(ABOUT))) as upload:
