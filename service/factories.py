@@ -44,7 +44,7 @@ def find_active_model(settings: Settings) -> FindActiveModel:
 
 def open_triton(settings: Settings) -> Triton:
     """A client of the configured Triton that asks models, and may change nothing."""
-    return Triton(settings.triton_url, deadline=settings.triton_seconds, around=triton_call)
+    return Triton(settings.triton_url, deadline=settings.triton_seconds, call_context=triton_call)
 
 
 def open_triton_control(settings: Settings) -> Triton:

@@ -52,14 +52,14 @@ def test_a_score_needs_a_branch(tmp_path: Path) -> None:
     values["finetune"] |= {"super_image_branch": False, "cell_branch": False}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(values))
-    with pytest.raises(InvalidConfig, match="one must score"):
+    with pytest.raises(InvalidConfig, match="set one to true"):
         load_params(path)
 
 
 def test_heads_share_what_the_temporal_encoder_works_in(tmp_path: Path) -> None:
     learned = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["retriever"]
     wrong = learned | {"dim": 100, "heads": 3}
-    with pytest.raises(InvalidConfig, match="dim 100 is no multiple of 2 x heads 3"):
+    with pytest.raises(InvalidConfig, match="dim 100 is not a multiple of 2 x heads 3"):
         load_params(changed(tmp_path, "finetune", "retriever", wrong))
 
 

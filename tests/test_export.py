@@ -15,9 +15,9 @@ from qasir.modeling.backbones import Backbone, load_backbone, weights_digest
 from qasir.modeling.backbones.lite import Conse, class_names
 from qasir.modeling.export import image_graph, model_digest
 from qasir.modeling.retriever import Retriever, untrained, zero_shot
-from qasir.scoring import score_direct
 from qasir.text import Tokenizer
 from tests.support.models import BRANCHES, LEARNED, RESOLUTION, write_export
+from tests.support.reference_scores import score_direct
 
 TOLERANCE = 1e-3
 TEXTS = [

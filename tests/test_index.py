@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
 from qasir.index import Index
-from qasir.scoring import score_direct
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
+from tests.support.reference_scores import score_direct
 from tests.support.vectors import SPEC, random_video, unit_rows
 
 DIM = 32
@@ -50,7 +50,9 @@ def test_scores_equal_the_reference(
     assert len(index) == len(held)
     frames = sum(int(v.mask.sum()) for v in held.values())
     images = sum(len(v.embeddings) for v in held.values())
-    assert index.embedding_count == (frames if unit == "cell" else images)
+    assert sum(len(index.get(video_id).rows(unit)) for video_id in index.ids) == (
+        frames if unit == "cell" else images
+    )
     for column, video_id in enumerate(ids):
         rows = held[video_id].rows(unit).astype(np.float32)
         expected = [score_direct(q, rows, 0.05) for q in queries]
@@ -93,13 +95,22 @@ def test_empty_index(unit: IndexUnit) -> None:
     assert scores.shape == (2, 0)
 
 
-def test_other_passport_is_refused() -> None:
-    other = SPEC.model_copy(update={"fingerprint": "0" * 16})
-    video = random_video(np.random.default_rng(0), 2, DIM, other)
+@pytest.mark.parametrize(
+    ("change", "shown", "own"),
+    [
+        ({"fingerprint": "0" * 16}, "0" * 16, "f" * 16),
+        ({"resolution": 320}, "resolution=320", "resolution=64"),
+        ({"fps": 2.0}, "fps=2.0", "fps=1.0"),
+    ],
+)
+def test_another_spec_is_refused_and_both_are_shown(
+    change: dict[str, object], shown: str, own: str
+) -> None:
+    video = random_video(np.random.default_rng(0), 2, DIM, SPEC.model_copy(update=change))
     with pytest.raises(FingerprintMismatch) as caught:
         Index(SPEC, DIM, "cell").put("a", video)
-    assert "0" * 16 in str(caught.value)
-    assert "f" * 16 in str(caught.value)
+    assert shown in str(caught.value)
+    assert own in str(caught.value)
 
 
 def test_other_dimension_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qasir.errors import CorruptArtifact, FingerprintMismatch, UnsupportedGrid
+from qasir.errors import CorruptArtifact, UnsupportedGrid
 from qasir.manifest import (
     Manifest,
     Preprocessing,
@@ -116,18 +116,10 @@ def test_spec_of_an_unsupported_grid() -> None:
         manifest().spec(2, fps=3.0)
 
 
-def test_check_shows_both_fingerprints() -> None:
-    one, other = manifest(), manifest(weights="x")
-    one.check(one.spec(2))
-    with pytest.raises(FingerprintMismatch) as caught:
-        one.check(other.spec(2))
-    assert one.fingerprint in str(caught.value)
-    assert other.fingerprint in str(caught.value)
-
-
-def test_check_refuses_another_resolution() -> None:
-    with pytest.raises(UnsupportedGrid, match="R 320"):
-        manifest().check(manifest(grids={2: 320}, branches={2: EVEN}).spec(2))
+def test_specs_tell_models_and_resolutions_apart() -> None:
+    assert manifest().spec(2) == manifest().spec(2)
+    assert manifest().spec(2).fingerprint != manifest(weights="x").spec(2).fingerprint
+    assert manifest().spec(2) != manifest(grids={2: 320}, branches={2: EVEN}).spec(2)
 
 
 def test_a_profile_indexes_its_grid_sizes_and_may_name_a_finer_one() -> None:

@@ -26,12 +26,12 @@ def test_all_equal_is_last_place() -> None:
 
 
 def test_nan_is_an_error() -> None:
-    with pytest.raises(InvalidInput, match="1 scores are NaN"):
+    with pytest.raises(InvalidInput, match="1 of 2 scores are NaN"):
         ranks(np.array([[0.1, np.nan]], np.float32), np.array([0], np.int64))
 
 
 def test_shapes_must_fit() -> None:
-    with pytest.raises(InvalidInput, match="do not fit"):
+    with pytest.raises(InvalidInput, match="do not match"):
         ranks(np.zeros((2, 3), np.float32), np.array([0], np.int64))
 
 

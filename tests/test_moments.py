@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qasir.manifest import EmbeddingSpec, ScoreFusion
-from qasir.moments import frame_similarities, heights, moments, stretches
+from qasir.moments import above_threshold, frame_similarities, moments, stretches
 from qasir.types import Float32, Float64
 from qasir.vectors import VideoVectors
 from tests.support.vectors import random_video, unit_rows
@@ -173,7 +173,7 @@ def test_stretches_are_worth_most(values: list[int], count: int) -> None:
     assert sums == sorted(sums, reverse=True)
 
 
-def test_heights_of_equal_attention_are_all_up() -> None:
+def test_equal_attention_is_all_above_the_threshold() -> None:
     """The average of equal numbers can round to more than each of them."""
     for count in (1, 3, 7, 10, 41):
-        assert (heights(np.full(count, 1 / count, np.float32)) > 0).all()
+        assert (above_threshold(np.full(count, 1 / count, np.float32)) > 0).all()

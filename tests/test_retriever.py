@@ -23,9 +23,9 @@ from qasir.modeling.retriever import (
     untrained,
     zero_shot,
 )
-from qasir.scoring import score_direct
 from qasir.search import MASKED_LOG_WEIGHT
 from tests.support.planted import DIM, FEATURES, PlantedBackbone, finetune_params
+from tests.support.reference_scores import score_direct
 
 BRANCHES = {
     1: ScoreFusion(super_image_weight=1.0, super_image_tau=0.3, cell_tau=0.1),

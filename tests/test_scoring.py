@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasir.manifest import ScoreFusion
-from qasir.scoring import (
-    Pooling,
-    attention,
-    blend,
-    pooling_weights,
-    score_direct,
-    score_gram,
-    score_packed,
-)
+from qasir.scoring import Pooling, attention, blend, pooling_weights
 from qasir.types import Float32
+from tests.support.reference_scores import score_direct, score_gram, score_packed
 
 POOLINGS: tuple[Pooling, ...] = ("attention", "mean", "max")
 

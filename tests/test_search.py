@@ -10,10 +10,10 @@ from qasir.errors import InvalidInput
 from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.modeling.retriever import AttentionScorer
-from qasir.scoring import blend, score_direct, score_packed
+from qasir.scoring import blend
 from qasir.search import (
     EMBEDDINGS_PER_VIDEO,
-    Recalled,
+    RankedVideos,
     ScorerInput,
     bucket,
     fold_embeddings,
@@ -25,6 +25,7 @@ from qasir.search import (
 )
 from qasir.types import Float16, Float32
 from qasir.vectors import VideoVectors
+from tests.support.reference_scores import score_direct, score_packed
 from tests.support.vectors import SPEC, random_video, unit_rows
 
 DIM = 24
@@ -154,8 +155,8 @@ def test_pack_refuses_what_does_not_fit() -> None:
     rng = np.random.default_rng(6)
     one = fold_embeddings(unit_rows(rng, DIM), vectors(rng, 5), 0.05)
     for whole, parts in (([one] * 3, [one] * 3), ([one], [one] * 2), ([], [])):
-        with pytest.raises(InvalidInput, match=f"{len(whole)} candidates.*need 1 to 2"):
-            pack(whole, parts, places=2)
+        with pytest.raises(InvalidInput, match=f"{len(whole)} videos.*give 1 to 2"):
+            pack(whole, parts, slots=2)
 
 
 def test_buckets_are_few_and_waste_little() -> None:
@@ -166,7 +167,7 @@ def test_buckets_are_few_and_waste_little() -> None:
 
 
 def test_rerank_orders_the_best_and_leaves_the_rest() -> None:
-    recalled = Recalled(("a", "b", "c", "d"), np.array([0.9, 0.8, 0.7, 0.6], np.float32))
+    recalled = RankedVideos(("a", "b", "c", "d"), np.array([0.9, 0.8, 0.7, 0.6], np.float32))
     result = rerank(recalled, np.array([0.1, 0.5, 0.5], np.float32))
     assert result.ids == ("b", "c", "a", "d")
     np.testing.assert_allclose(result.scores, [0.5, 0.5, 0.1, 0.6])
@@ -175,13 +176,13 @@ def test_rerank_orders_the_best_and_leaves_the_rest() -> None:
 
 
 def test_rerank_breaks_ties_by_id() -> None:
-    recalled = Recalled(("z", "m", "a"), np.array([0.9, 0.8, 0.7], np.float32))
+    recalled = RankedVideos(("z", "m", "a"), np.array([0.9, 0.8, 0.7], np.float32))
     assert rerank(recalled, np.array([0.5, 0.5, 0.5], np.float32)).ids == ("a", "m", "z")
 
 
 def test_rerank_refuses_more_scores_than_videos() -> None:
     with pytest.raises(InvalidInput, match="2 scores for a ranking of 1"):
-        rerank(Recalled(("a",), np.ones(1, np.float32)), np.ones(2, np.float32))
+        rerank(RankedVideos(("a",), np.ones(1, np.float32)), np.ones(2, np.float32))
 
 
 def test_z_scores() -> None:

@@ -31,7 +31,7 @@ def test_wrong_shapes_are_the_callers_fault(
     triton_server: RunningTriton, triton: Triton, shape: tuple[int, ...]
 ) -> None:
     mask = np.ones((shape[0], 4), np.bool_)
-    with pytest.raises(InvalidInput, match="encode_video_v1 refuses the request"):
+    with pytest.raises(InvalidInput, match="encode_video_v1 rejects the request"):
         triton.encode_video(triton_server.version, np.zeros(shape, np.uint8), mask)
 
 
@@ -39,7 +39,7 @@ def test_a_token_outside_the_vocabulary_is_the_callers_fault(
     triton_server: RunningTriton, triton: Triton
 ) -> None:
     ids = np.full((1, 16), 10_000)
-    with pytest.raises(InvalidInput, match="text_encoder refuses the request"):
+    with pytest.raises(InvalidInput, match="text_encoder rejects the request"):
         triton.encode_text(triton_server.version, Tokens(ids, np.ones_like(ids)))
 
 

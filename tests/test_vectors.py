@@ -40,7 +40,9 @@ def test_a_file_of_super_images_alone_is_refused(tmp_path: Path) -> None:
     spec = np.frombuffer(SPEC.model_dump_json().encode(), np.uint8)
     mask, times, vectors = video().mask, video().times, video().super_images
     np.savez(tmp_path / "old.npz", spec=spec, vectors=vectors, mask=mask, times=times)
-    with pytest.raises(CorruptArtifact, match=r"old\.npz is no vector file.*ingest again"):
+    with pytest.raises(
+        CorruptArtifact, match=r"old\.npz is not a vector file.*ingest the video again"
+    ):
         read_vectors(tmp_path / "old.npz")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from qasir.config import IndexUnit
 from qasir.index import Index
 from qasir.manifest import ScoreFusion
-from qasir.search import Recalled, rerank
+from qasir.search import RankedVideos, rerank
 from qasir.types import Float32, Int64
 from training.dataset import Query
 from training.measures import UNANSWERED
@@ -63,7 +63,7 @@ def rerank_all(
     return found
 
 
-def pessimistic_rank(ranking: Recalled, video_id: str, reranked: int) -> int:
+def pessimistic_rank(ranking: RankedVideos, video_id: str, reranked: int) -> int:
     """The rank of a video in a ranking whose first `reranked` have scores of another kind.
 
     A tie counts against it, as in `qasir.metrics`; scores of the two kinds are not compared.
@@ -74,6 +74,6 @@ def pessimistic_rank(ranking: Recalled, video_id: str, reranked: int) -> int:
     return begin + int(ties.sum())
 
 
-def _ordered(ids: Sequence[str], scores: Float32) -> Recalled:
+def _ordered(ids: Sequence[str], scores: Float32) -> RankedVideos:
     """All videos by score, as `qasir.search.recall` orders them for one query."""
-    return rerank(Recalled(tuple(ids), scores), scores)
+    return rerank(RankedVideos(tuple(ids), scores), scores)

@@ -18,7 +18,7 @@ import tritonclient.http
 from tritonclient.utils import np_to_triton_dtype
 
 from qasir.manifest import Manifest, read_manifest
-from qasir.search import Candidate, pack
+from qasir.search import FoldedEmbeddings, pack
 from qasir.super_images import SuperImageBatch, Window, tile, windows
 from qasir.text import Tokenizer, Tokens
 from qasir.types import Float16
@@ -70,10 +70,13 @@ def video_inputs(videos: Sequence[tuple[Float16, Float16]], grid_size: int) -> A
     one for the rest, which scores the same.
     """
     wholes, cells = (
-        [Candidate(embeddings, np.zeros(len(embeddings), np.float32)) for embeddings in branch]
+        [
+            FoldedEmbeddings(embeddings, np.zeros(len(embeddings), np.float32))
+            for embeddings in branch
+        ]
         for branch in zip(*videos, strict=True)
     )
-    packed = pack(wholes, cells, places=len(videos))
+    packed = pack(wholes, cells, slots=len(videos))
     return {
         "super_image_embeddings": packed.super_images[None],
         "log_weights": packed.log_weights[None],

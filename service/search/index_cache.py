@@ -20,7 +20,7 @@ from qasir.errors import CorruptArtifact, Overloaded
 from qasir.filters import Filter
 from qasir.index import Index
 from qasir.manifest import EmbeddingSpec, Manifest
-from qasir.search import Recalled, recall
+from qasir.search import RankedVideos, recall
 from qasir.types import Bool, Float32
 from qasir.vectors import VideoVectors, read_vectors
 from service.catalogue.catalogue import Catalogue
@@ -51,7 +51,7 @@ class RecallResult:
     `videos` and `seconds` are what was searched: with a filter, what it lets through.
     """
 
-    recalled: Recalled
+    recalled: RankedVideos
     found: Mapping[str, IndexedVideo]
     videos: int
     seconds: float

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from qasir.search import Recalled, ScorerInput, rerank, scorer_input
+from qasir.search import RankedVideos, ScorerInput, rerank, scorer_input
 from qasir.types import Float32
 from service.models.active_model import ActiveModel
 from service.search.answers import Example, FineScored
@@ -48,7 +48,7 @@ class EncodedQuery:
 class Ranking:
     """Every recalled video, best first; `provisional`: a better order is not ready yet."""
 
-    videos: Recalled
+    videos: RankedVideos
     provisional: bool = False
     fine: FineScored | None = None
 

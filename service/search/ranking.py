@@ -6,7 +6,7 @@ from itertools import islice
 
 from qasir.manifest import ScoreFusion
 from qasir.moments import moments, padded
-from qasir.search import Recalled, z_scores
+from qasir.search import RankedVideos, z_scores
 from qasir.types import Float32, Moment
 from service.search.answers import Hit, SearchRequest
 from service.search.index_cache import IndexedVideo, RecallResult
@@ -34,7 +34,7 @@ class Entry:
     moments: Sequence[Moment]
 
 
-def ranked(view: RecallResult, order: Recalled) -> list[Ranked]:
+def ranked(view: RecallResult, order: RankedVideos) -> list[Ranked]:
     """The found videos in this order; z is about the scores of recall, which all videos have."""
     count = len(view.found)
     z = dict(zip(view.recalled.ids[:count], z_scores(view.recalled.scores), strict=False))

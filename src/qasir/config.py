@@ -1,7 +1,7 @@
-"""`params.yaml` as a typed value: everything that changes results, and nothing else.
+"""`params.yaml` as typed values: everything that changes results, and nothing else.
 
-Where things run (ports, folders, limits) is the environment's, see `service/settings.py`.
-Unknown keys are errors, so that a misspelt parameter cannot be silently ignored.
+Ports, folders and limits come from the environment, see `service/settings.py`. Unknown keys are
+errors, so that a misspelt parameter is never silently ignored.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ Precision = Literal["no", "fp16", "bf16"]
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses keys it does not know."""
+    """A frozen model that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,7 +42,7 @@ class DemoParams(Strict):
 
 
 class PrepareParams(Strict):
-    """Which dataset becomes `data/dataset`, and how train is split into train and val."""
+    """The dataset that becomes `data/dataset`, and how much of train becomes val."""
 
     dataset: Literal["demo", "activitynet", "tvr", "charades"]
     annotations: Path | None
@@ -59,7 +59,7 @@ class GridParams(Strict):
 
 
 class EncodeParams(Strict):
-    """The backbone and how frames reach it."""
+    """The backbone, and how frames are sampled and grouped for it."""
 
     backbone: str
     fps: float = Field(gt=0, le=60)
@@ -77,10 +77,10 @@ class EncodeParams(Strict):
 
 
 class RetrieverParams(Strict):
-    """What is learned on top of a frozen backbone; each part can be left out for an ablation.
+    """The parts that are trained on top of a frozen backbone; each can be left out (ablation).
 
-    dim: D1, length of the learned half of a unit, and of what the temporal encoder works in;
-    grid_embedding: an adapter for every grid size, not one for all.
+    dim: D1, length of the learned half of an embedding and width of the temporal encoder;
+    grid_embedding: one adapter for each grid size instead of one for all.
     """
 
     dim: int = Field(ge=2)
@@ -95,15 +95,15 @@ class RetrieverParams(Strict):
     @model_validator(mode="after")
     def _heads_share_dim(self) -> "RetrieverParams":
         if self.dim % (2 * self.heads):
-            raise ValueError(f"dim {self.dim} is no multiple of 2 x heads {self.heads}")
+            raise ValueError(f"dim {self.dim} is not a multiple of 2 x heads {self.heads}")
         return self
 
 
 class TripletParams(Strict):
-    """A hinge beside the contrastive loss, as in MS-SL; `weight` 0 leaves it out.
+    """A triplet loss beside the contrastive loss, as in MS-SL; weight 0 turns it off.
 
-    hardest: how many of the hardest negatives one is drawn from once `warm_up` epochs are over;
-    before, from all of them.
+    hardest: after `warm_up` epochs, the negative is drawn from this many hardest ones; before,
+    from all.
     """
 
     weight: float = Field(ge=0)
@@ -113,10 +113,11 @@ class TripletParams(Strict):
 
 
 class TuningParams(Strict):
-    """Training through the backbone: which weights, how fast, and what it may cost.
+    """Training of the backbone itself: which weights, how fast, and at what cost.
 
-    blocks: the last ones of either tower; rank, alpha, dropout: of LoRA; videos: per batch;
-    chunk: super images in one forward; cache_gb: decoded pixels kept on disk.
+    blocks: how many last blocks of each tower are trained; rank, alpha, dropout: of LoRA;
+    videos: per batch; chunk: super images per forward pass; cache_gb: disk space for decoded
+    pixels.
     """
 
     blocks: int = Field(ge=1)
@@ -131,14 +132,14 @@ class TuningParams(Strict):
 
 
 class FinetuneParams(Strict):
-    """How the retriever is trained. An epoch shows every video once at every grid size; none
-    leaves the closed-form start.
+    """How the retriever is trained. An epoch shows every video once at every grid size; with 0
+    epochs the closed-form start stays as it is.
 
-    patience: epochs without a better validation before it stops; videos: per batch, with all
-    their captions; tau, logit_scale: where the learned ones start; residual_ratios: what is
-    chosen among, on validation; familiarity: strange queries are answered by zero-shot;
-    directions: of a feature that the closed-form start keeps; super_image_branch, cell_branch:
-    at least one of them scores.
+    patience: epochs without a better validation result before training stops; videos: per batch,
+    with all their captions; tau, logit_scale: start values of the learned ones; residual_ratios:
+    candidates, selected on validation; familiarity: fall back to zero-shot for queries unlike the
+    training captions; directions: how many principal directions of the features the closed-form
+    start keeps; super_image_branch, cell_branch: at least one must score.
     """
 
     backbone: BackboneTraining
@@ -166,12 +167,12 @@ class FinetuneParams(Strict):
     @model_validator(mode="after")
     def _some_branch_scores(self) -> "FinetuneParams":
         if not (self.super_image_branch or self.cell_branch):
-            raise ValueError("super_image_branch and cell_branch are both false; one must score")
+            raise ValueError("super_image_branch and cell_branch are both false; set one to true")
         return self
 
 
 class EvaluateParams(Strict):
-    """What is measured: candidate temperatures, lengthened sizes and the seed of both."""
+    """What `evaluate` measures: candidate temperatures, sizes of lengthened videos, their seed."""
 
     taus: tuple[float, ...] = Field(min_length=1)
     lengths: tuple[int, ...]
@@ -179,24 +180,24 @@ class EvaluateParams(Strict):
     seed: int
 
 
-class Hybrid(Strict):
-    """What scores the `k` best videos of a cheap ranking again: the model at a finer grid size."""
+class HybridParams(Strict):
+    """How mode hybrid reranks the `k` best videos of a cheap ranking: at a finer grid size."""
 
     grid_size: GridSize
     k: int = Field(default=20, ge=1, le=50)
 
 
 class ServeParams(Strict):
-    """The default profile: grid sizes that are indexed, what recall holds, and what mode hybrid
-    scores with; None leaves the mode out."""
+    """The default profile: indexed grid sizes, what recall compares with, and how mode hybrid
+    reranks; without `hybrid` there is no such mode."""
 
     grid_sizes: tuple[GridSize, ...] = Field(min_length=1)
     index_unit: IndexUnit
-    hybrid: Hybrid | None = None
+    hybrid: HybridParams | None = None
 
 
 class ExportParams(Strict):
-    """Which variant is exported, and its name in the model store."""
+    """The variant that is exported, and its name in the model store."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     variant: Variant
@@ -215,15 +216,18 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _served_grids_exist(self) -> "Params":
-        fine = self.serve.hybrid
-        named = (*self.serve.grid_sizes, *([fine.grid_size] if fine else []))
-        missing = [n for n in named if n not in self.grids]
-        if missing:
+        hybrid = self.serve.hybrid
+        served = (*self.serve.grid_sizes, *([hybrid.grid_size] if hybrid else []))
+        if missing := [n for n in served if n not in self.grids]:
             raise ValueError(f"serve names grid sizes {missing}, not among {sorted(self.grids)}")
         return self
 
     def resolution(self, grid_size: int) -> int:
-        """R in pixels of a grid size that `grids` lists."""
+        """Return R in pixels of a grid size.
+
+        Raises:
+            InvalidConfig: `grids` does not list it.
+        """
         if grid_size not in self.grids:
             raise InvalidConfig(
                 f"grid size {grid_size} is not in params.yaml, which has {sorted(self.grids)}; "
@@ -233,10 +237,10 @@ class Params(Strict):
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check a params file.
+    """Read and validate a params file.
 
     Raises:
-        InvalidConfig: the file is missing, is not YAML, or has a wrong key or value.
+        InvalidConfig: the file is missing, not YAML, or has a wrong key or value.
     """
     try:
         return Params.model_validate(yaml.safe_load(path.read_text()))

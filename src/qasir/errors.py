@@ -1,8 +1,7 @@
-"""The one error tree: every way a request, a file or an artifact can be wrong.
+"""The one error tree of qasir.
 
-A message names the value received, the limit and the next step. Transports map
-classes to their own status in one table (`service/http/status.py`); nothing here
-knows of HTTP or gRPC.
+A message names the value received, the limit and the next step. One table maps the classes to
+HTTP and gRPC statuses (`service/http/status.py`); this module knows neither.
 """
 
 import re
@@ -22,10 +21,10 @@ def redact(text: str) -> str:
 
 
 class QasirError(Exception):
-    """Base of every error that qasir raises on purpose; its message shows no password of a URL.
+    """Base class of every error that qasir raises on purpose; its message shows no password.
 
-    `code` is stable and bounded, fit for problem+json and a metric label;
-    `retryable` says whether the same request may succeed later.
+    code: stable, for problem+json and metric labels; retryable: the same request may succeed
+    later.
     """
 
     code: ClassVar[str] = "internal"
@@ -36,25 +35,25 @@ class QasirError(Exception):
 
 
 class InvalidInput(QasirError):
-    """The caller sent a value outside its documented limits."""
+    """A value is outside its documented limits."""
 
     code = "invalid_input"
 
 
 class UnsupportedMedia(InvalidInput):
-    """The bytes are no video container that this build can read."""
+    """The file is not a video that this build can read."""
 
     code = "unsupported_media"
 
 
 class NoVideoStream(InvalidInput):
-    """The file is readable and holds sound or data only."""
+    """The file holds only sound or data."""
 
     code = "no_video_stream"
 
 
 class NoFrames(InvalidInput):
-    """The file has a video stream, and not one frame of it decodes."""
+    """No frame of the video stream decodes."""
 
     code = "no_frames"
 
@@ -78,7 +77,7 @@ class UploadTooLarge(InvalidInput):
 
 
 class UnsupportedProtocol(InvalidInput):
-    """The client speaks another version of the upload protocol."""
+    """The client uses another version of the upload protocol."""
 
     code = "unsupported_protocol"
 
@@ -102,7 +101,7 @@ class UnsupportedProfile(InvalidInput):
 
 
 class RequestStalled(InvalidInput):
-    """The rest of a request did not come in time."""
+    """The rest of a request did not arrive in time."""
 
     code = "request_timeout"
 
@@ -114,19 +113,19 @@ class NotFound(QasirError):
 
 
 class Conflict(QasirError):
-    """The request is well formed and the present state forbids it."""
+    """The request is valid but does not fit the current state."""
 
     code = "conflict"
 
 
 class FingerprintMismatch(QasirError):
-    """An artifact was made by another model than the one that reads it."""
+    """The model that reads an artifact is not the one that made it."""
 
     code = "fingerprint_mismatch"
 
 
 class CorruptArtifact(QasirError):
-    """A file of ours does not match its own spec."""
+    """A file that qasir wrote is damaged or does not match its manifest."""
 
     code = "corrupt_artifact"
 
@@ -138,19 +137,19 @@ class InvalidConfig(QasirError):
 
 
 class InvalidAnnotations(QasirError):
-    """A benchmark's annotation file does not have the shape its reader expects."""
+    """A benchmark's annotation file does not have the format that its reader expects."""
 
     code = "invalid_annotations"
 
 
 class MissingExtra(QasirError):
-    """An optional dependency is not installed; the message holds the command that adds it."""
+    """An optional dependency is not installed; the message names the command that installs it."""
 
     code = "missing_extra"
 
 
 class DecoderCrashed(QasirError):
-    """The decode process died or ran past its deadline on this file."""
+    """The decode process died or exceeded its deadline on this file."""
 
     code = "decoder_crashed"
 
@@ -163,7 +162,7 @@ class Overloaded(QasirError):
 
 
 class ModelUnavailable(QasirError):
-    """Triton is not there, not ready or past its deadline."""
+    """Triton is not running, not ready or did not answer in time."""
 
     code = "model_unavailable"
     retryable = True
@@ -177,14 +176,14 @@ class WorkerUnavailable(QasirError):
 
 
 class StorageFull(QasirError):
-    """Too little disk is left to accept the bytes."""
+    """Too little disk space is left to accept the bytes."""
 
     code = "storage_full"
     retryable = True
 
 
 def error_from_code(code: str, detail: str) -> QasirError:
-    """The error that a service told of by its code; a code of a newer service is the base.
+    """Return the error for a service's error code; an unknown code gives the base class.
 
     >>> error_from_code("not_found", "no video 'v0'")
     NotFound("no video 'v0'")

@@ -1,17 +1,17 @@
-"""Which files of a folder are worth looking at as videos."""
+"""Pick the files of a folder that may be videos."""
 
 import mimetypes
 from pathlib import Path
 
 NO_VIDEO = ("text/", "image/", "application/json")
-# To the table of types, .ts is a translation; to a camera, an MPEG transport stream.
+# `mimetypes` takes .ts for a Qt translation; cameras write MPEG transport streams.
 TRANSPORT_STREAM = ".ts"
 
 
 def may_be_video(path: Path) -> bool:
-    """By name alone, so subtitles, pictures and notes beside videos are passed over.
+    """Return whether a file's name allows a video, to skip subtitles, pictures and notes.
 
-    Unknown types pass: what a file really holds is decided when it is decoded.
+    Unknown types pass, because only decoding can tell.
 
     >>> [may_be_video(Path(name)) for name in ("a.mp4", "a.srt", "a.json", "a", "a.ts")]
     [True, False, False, True, True]

@@ -1,9 +1,9 @@
-"""Which videos a search may answer with: conditions on what is known beside their pictures.
+"""Filters: conditions on title, duration, time and metadata of the videos to search.
 
 {"duration": {"gte": 60}, "title": {"contains": "talk"},
  "created_at": {"gte": "2026-01-01T00:00:00Z"}, "metadata": {"camera": "a", "rating": {"gte": 3}}}
 
-Everything that is said must hold.
+All conditions must hold.
 """
 
 import operator
@@ -38,7 +38,7 @@ CONDITIONS = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
 
 class FilterableVideo(Protocol):
-    """What a filter asks of a video: `duration` in seconds, `created_at` in seconds since 1970."""
+    """What a filter reads of a video: `duration` in seconds, `created_at` in seconds since 1970."""
 
     @property
     def title(self) -> str: ...
@@ -50,13 +50,13 @@ class FilterableVideo(Protocol):
     def metadata(self) -> Mapping[str, Any]: ...
 
 
-Test = Callable[[Any], bool]
-FactsTest = Callable[[FilterableVideo], bool]
+Predicate = Callable[[Any], bool]
+VideoPredicate = Callable[[FilterableVideo], bool]
 
 
 def _plain(value: Any) -> Any:
     if not isinstance(value, (bool, int, float, str)):
-        # Only a ValueError becomes an error of this field.
+        # pydantic reports only a ValueError as an error of this field.
         raise ValueError("give a text, a number, true or false")  # noqa: TRY004
     return value
 
@@ -91,7 +91,7 @@ class Times(TypedDict, total=False):
 
 @with_config(CONDITIONS)
 class Texts(TypedDict, total=False):
-    """Conditions on a text, at least one; `contains` takes A for a."""
+    """Conditions on a text, at least one; only `contains` ignores case."""
 
     eq: Text
     in_: Annotated[list[Text], Field(alias="in", max_length=MAX_VALUES)]
@@ -100,7 +100,7 @@ class Texts(TypedDict, total=False):
 
 @with_config(CONDITIONS)
 class Values(TypedDict, total=False):
-    """Conditions on a value of any kind, at least one; kinds never equal one another."""
+    """Conditions on a value of any type, at least one; values of two types are never equal."""
 
     eq: Scalar
     in_: Annotated[list[Scalar], Field(alias="in", max_length=MAX_VALUES)]
@@ -118,113 +118,114 @@ def _not_empty(conditions: Any) -> Any:
     return conditions
 
 
-Said = AfterValidator(_not_empty)
-Wanted = Annotated[
-    Annotated[Scalar, Tag("value")] | Annotated[Values, Said, Tag("conditions")],
+NotEmpty = AfterValidator(_not_empty)
+Condition = Annotated[
+    Annotated[Scalar, Tag("value")] | Annotated[Values, NotEmpty, Tag("conditions")],
     Discriminator(lambda value: "conditions" if isinstance(value, dict) else "value"),
 ]
 
 
 class Filter(Strict):
-    """Which videos to search: those of which all of this holds.
+    """Conditions on the videos to search; all must hold.
 
-    duration: seconds; created_at: when it was uploaded; metadata: top-level keys of what the
-    upload carried.
-    A value stands for {"eq": value}; where a video has a list, one element must satisfy all.
+    duration: seconds; created_at: time of the upload; metadata: top-level keys of the upload's
+    metadata. A plain value means {"eq": value}; of a list, one element must meet all conditions.
     """
 
-    duration: Annotated[Numbers, Said] | None = None
-    title: Annotated[Texts, Said] | None = None
-    created_at: Annotated[Times, Said] | None = None
-    metadata: dict[Text, Wanted] = Field(default_factory=dict, max_length=MAX_KEYS)
+    duration: Annotated[Numbers, NotEmpty] | None = None
+    title: Annotated[Texts, NotEmpty] | None = None
+    created_at: Annotated[Times, NotEmpty] | None = None
+    metadata: dict[Text, Condition] = Field(default_factory=dict, max_length=MAX_KEYS)
 
     def matches(self, videos: Sequence[FilterableVideo]) -> Bool:
-        """Which of V videos this filter lets through, bool [V].
+        """Return which of V videos match, bool [V].
 
         >>> from types import SimpleNamespace
-        >>> facts = {"duration": 90.0, "created_at": 0.0, "metadata": {"n": [3]}}
-        >>> talk = SimpleNamespace(title="A Talk", **facts)
-        >>> asked = {"title": {"contains": "talk"}, "metadata": {"n": 3}}
-        >>> Filter.model_validate(asked).matches([talk]).tolist()
+        >>> talk = SimpleNamespace(title="A Talk", duration=90.0, metadata={"n": [3]})
+        >>> conditions = {"title": {"contains": "talk"}, "metadata": {"n": 3}}
+        >>> Filter.model_validate(conditions).matches([talk]).tolist()
         [True]
         """
+        # Predicate by predicate: twice as fast as all of them for each video.
         left: Sequence[int] = range(len(videos))
-        for test in self._tests():
-            left = [place for place in left if test(videos[place])]
-        found = np.zeros(len(videos), np.bool_)
-        found[left] = True
-        return found
+        for holds in self._predicates():
+            left = [i for i in left if holds(videos[i])]
+        matches = np.zeros(len(videos), np.bool_)
+        matches[left] = True
+        return matches
 
-    def _tests(self) -> Iterator[FactsTest]:
+    def _predicates(self) -> Iterator[VideoPredicate]:
         if self.duration:
-            yield _fact_test(lambda video: video.duration, self.duration)
+            yield _attribute(lambda video: video.duration, self.duration)
         if self.title:
-            yield _fact_test(lambda video: video.title, self.title)
+            yield _attribute(lambda video: video.title, self.title)
         if self.created_at:
             times = cast("dict[str, datetime]", self.created_at)
             seconds = {name: time.timestamp() for name, time in times.items()}
-            yield _fact_test(lambda video: video.created_at, seconds)
-        for key, wanted in self.metadata.items():
-            conditions = wanted if isinstance(wanted, dict) else {"eq": wanted}
-            yield _metadata_test(key, conditions)
+            yield _attribute(lambda video: video.created_at, seconds)
+        for key, condition in self.metadata.items():
+            yield _metadata(key, condition if isinstance(condition, dict) else {"eq": condition})
 
 
-def _fact_test(fact: Callable[[FilterableVideo], Any], conditions: Mapping[str, Any]) -> FactsTest:
+def _attribute(
+    read: Callable[[FilterableVideo], Any], conditions: Mapping[str, Any]
+) -> VideoPredicate:
     holds = _all_of(conditions)
-    return lambda video: holds(fact(video))
+    return lambda video: holds(read(video))
 
 
-def _metadata_test(key: str, wanted: Mapping[str, Any]) -> FactsTest:
-    conditions = {name: value for name, value in wanted.items() if name != "exists"}
-    holds, may_exist = _all_of(conditions), wanted.get("exists", True)
+def _metadata(key: str, conditions: Mapping[str, Any]) -> VideoPredicate:
+    may_exist = conditions.get("exists", True)
+    comparisons = {name: value for name, value in conditions.items() if name != "exists"}
+    holds = _all_of(comparisons)
 
-    def test(video: FilterableVideo) -> bool:
+    def predicate(video: FilterableVideo) -> bool:
         if key not in video.metadata:
             return not may_exist
         value = video.metadata[key]
-        if isinstance(value, list) and conditions:
+        if isinstance(value, list) and comparisons:
             return may_exist and any(map(holds, value))
         return may_exist and holds(value)
 
-    return test
+    return predicate
 
 
-def _all_of(conditions: Mapping[str, Any]) -> Test:
-    tests = [COMPARISONS[name](wanted) for name, wanted in conditions.items()]
-    if len(tests) == 1:
-        return tests[0]
-    return lambda value: all(test(value) for test in tests)
+def _all_of(comparisons: Mapping[str, Any]) -> Predicate:
+    predicates = [COMPARISONS[name](target) for name, target in comparisons.items()]
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda value: all(holds(value) for holds in predicates)
 
 
-def _equal(wanted: Any) -> Test:
-    # True == 1 in Python, and not in JSON.
-    wants_bool = isinstance(wanted, bool)
-    return lambda value: value == wanted and isinstance(value, bool) == wants_bool
+def _equal(target: Any) -> Predicate:
+    # True == 1 in Python, but not in JSON.
+    is_bool = isinstance(target, bool)
+    return lambda value: value == target and isinstance(value, bool) == is_bool
 
 
-def _one_of(wanted: Sequence[Any]) -> Test:
-    tests = [_equal(value) for value in wanted]
-    return lambda value: any(test(value) for test in tests)
+def _any_of(targets: Sequence[Any]) -> Predicate:
+    predicates = [_equal(target) for target in targets]
+    return lambda value: any(holds(value) for holds in predicates)
 
 
-def _contains(wanted: str) -> Test:
-    part = wanted.casefold()
+def _contains(target: str) -> Predicate:
+    part = target.casefold()
     return lambda value: isinstance(value, str) and part in value.casefold()
 
 
-def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
-    def against(wanted: Any) -> Test:
-        kinds = str if isinstance(wanted, str) else (int, float)
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Predicate]:
+    def against(target: Any) -> Predicate:
+        types = str if isinstance(target, str) else (int, float)
         return lambda value: (
-            isinstance(value, kinds) and not isinstance(value, bool) and compare(value, wanted)
+            isinstance(value, types) and not isinstance(value, bool) and compare(value, target)
         )
 
     return against
 
 
-COMPARISONS: dict[str, Callable[[Any], Test]] = {
+COMPARISONS: dict[str, Callable[[Any], Predicate]] = {
     "eq": _equal,
-    "in_": _one_of,
+    "in_": _any_of,
     "contains": _contains,
     "gt": _ordered(operator.gt),
     "gte": _ordered(operator.ge),

@@ -1,9 +1,9 @@
 """Exact QASIR recall over one branch of a library, super images or cells, held in memory.
 
-Videos with equally many units share one block [B, U, D], so the whole library is a few dense
-products and nothing is ragged. While U <= D/4 a block carries its Gram matrices [B, U, U]
-and a query costs one pass over the vectors; longer videos use the direct form, one at a
-time, while their rows are in cache.
+Videos with equally many embeddings share one block [B, K, D], so the whole library is a few
+dense products and nothing is ragged. While K <= D/4 a block also holds its Gram matrices
+[B, K, K], and a query costs one pass over the vectors. Longer videos use the direct form,
+one video at a time, while its rows are in cache.
 """
 
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ from qasir.types import Float32
 from qasir.vectors import VideoVectors, to_float32
 
 GROWTH = 1.5
-# Queries at a time: bounds the similarities held at once in an evaluation.
+# Bounds the similarities that an evaluation holds at once.
 QUERY_BATCH = 64
 
 
 @dataclass
 class Block:
-    """Videos of `size` units each; the first `len(ids)` rows of the arrays are in use."""
+    """Videos of `size` embeddings each; the first `len(ids)` rows of the arrays are in use."""
 
     size: int
     dim: int
@@ -52,7 +52,7 @@ class Block:
         self.ids.append(video_id)
 
     def remove(self, row: int) -> None:
-        """The last video takes the freed row."""
+        """Remove one video by moving the last one into its row."""
         last = len(self.ids) - 1
         self.ids[row] = self.ids[last]
         self.vectors[row] = self.vectors[last]
@@ -61,27 +61,24 @@ class Block:
         self.ids.pop()
 
     def scores(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
-        """Cosine scores [Q, B] of unit queries [Q, D]."""
-        return (
-            self._gram(queries, tau, pooling)
-            if self.has_grams
-            else self._direct(queries, tau, pooling)
-        )
+        """Return cosine scores [Q, B] of unit queries [Q, D]."""
+        score = self._by_gram if self.has_grams else self._by_sum
+        return score(queries, tau, pooling)
 
-    def _gram(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
+    def _by_gram(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
         count = len(self.ids)
         rows = self.vectors[:count].reshape(-1, self.dim)
         similarities = (queries @ rows.T).reshape(len(queries), count, self.size)
-        # Sums over few units are slow where units lie side by side: here they lie apart.
+        # numpy sums slowly over a short last axis: store the embeddings of a video far apart.
         apart = np.moveaxis(np.moveaxis(similarities, -1, 0).copy(), 0, -1)
         weights = np.ascontiguousarray(pooling_weights(apart, tau, pooling))
         grams = self.grams[:count]
         norms = np.matmul(weights.transpose(1, 0, 2), grams).transpose(1, 0, 2)
-        squares = np.maximum(np.einsum("qvu,qvu->qv", norms, weights), EPSILON)
-        result: Float32 = np.einsum("qvu,qvu->qv", weights, similarities) / np.sqrt(squares)
+        squares = np.maximum(np.einsum("qvk,qvk->qv", norms, weights), EPSILON)
+        result: Float32 = np.einsum("qvk,qvk->qv", weights, similarities) / np.sqrt(squares)
         return result
 
-    def _direct(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
+    def _by_sum(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
         result = np.empty((len(queries), len(self.ids)), np.float32)
         for row in range(len(self.ids)):
             vectors = self.vectors[row]
@@ -93,9 +90,9 @@ class Block:
 
 
 class Index:
-    """Videos of one spec, with exact scores over their super images or over their cells.
+    """The videos of one spec, scored exactly over their super images or over their cells.
 
-    Not thread-safe: a caller that changes it while others search holds a lock.
+    Not thread-safe: take a lock to change it while others search.
     """
 
     def __init__(self, spec: EmbeddingSpec, dim: int, unit: IndexUnit) -> None:
@@ -113,29 +110,24 @@ class Index:
 
     @property
     def ids(self) -> list[str]:
-        """The V videos, in the order of `scores`, which any change may change."""
+        """The V video ids in the order of `scores`; `put` and `drop` may change that order."""
         return [video_id for block in self._blocks.values() for video_id in block.ids]
 
-    @property
-    def embedding_count(self) -> int:
-        """The number of vectors that recall searches."""
-        return sum(block.size * len(block.ids) for block in self._blocks.values())
-
     def get(self, video_id: str) -> VideoVectors:
-        """One video's units, mask and times.
+        """Return one video's embeddings, mask and times.
 
         Raises:
-            NotFound: no such video is indexed.
+            NotFound: the index does not hold this video.
         """
         if video_id not in self._videos:
             raise NotFound(f"video '{video_id}' is not in the index of {len(self)} videos")
         return self._videos[video_id]
 
     def put(self, video_id: str, video: VideoVectors) -> None:
-        """Add a video, replacing one of the same id.
+        """Add a video, or replace the one with this id.
 
         Raises:
-            FingerprintMismatch: the vectors were made with another spec.
+            FingerprintMismatch: the video has another spec or dimension D.
         """
         if video.spec != self.spec or video.embeddings.shape[-1] != self.dim:
             raise FingerprintMismatch(
@@ -149,7 +141,7 @@ class Index:
         self._videos[video_id] = video
 
     def drop(self, video_id: str) -> None:
-        """Remove a video; nothing happens if it is not there."""
+        """Remove a video, if the index holds it."""
         video = self._videos.pop(video_id, None)
         if video is None:
             return
@@ -161,24 +153,18 @@ class Index:
     def scores(
         self, queries: Float32, tau: float, pooling: Pooling = "attention"
     ) -> tuple[list[str], Float32]:
-        """Video ids and float32 scores [Q, V] of unit queries [Q, D]."""
-        ids = self.ids
-        parts = [
-            np.concatenate(
-                [block.scores(batch, tau, pooling) for block in self._blocks.values()], axis=1
-            )
-            for batch in _batches(queries)
-            if ids
-        ]
-        empty = np.empty((len(queries), 0), np.float32)
-        return ids, np.concatenate(parts) if parts else empty
+        """Return the V video ids and the float32 scores [Q, V] of unit queries [Q, D]."""
+        scores = np.empty((len(queries), len(self)), np.float32)
+        for first in range(0, len(queries), QUERY_BATCH):
+            rows, column = slice(first, first + QUERY_BATCH), 0
+            for block in self._blocks.values():
+                columns = slice(column, column + len(block.ids))
+                scores[rows, columns] = block.scores(queries[rows], tau, pooling)
+                column = columns.stop
+        return self.ids, scores
 
 
 def _grown(array: Float32, capacity: int) -> Float32:
     grown = np.empty((capacity, *array.shape[1:]), np.float32)
     grown[: len(array)] = array
     return grown
-
-
-def _batches(queries: Float32) -> list[Float32]:
-    return [queries[i : i + QUERY_BATCH] for i in range(0, len(queries), QUERY_BATCH)]

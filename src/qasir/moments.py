@@ -1,8 +1,8 @@
-"""Attention over the frames of a video to moments: the stretches that answer a query.
+"""Find the moments of a video that answer a query, from attention over its frames.
 
-Each real cell is a frame, so moments are as exact as the sampling. A frame is as similar to
-the query as its cell and its super image are, mixed as the branches of the score are: the
-cell says which frame, the super image what its neighbours show.
+Each real cell is a frame, so moments are as exact as the sampling. The similarity of a frame
+blends those of its cell and of its super image with the weights of the score: the cell shows
+which frame it is, the super image what its neighbours show.
 """
 
 from dataclasses import replace
@@ -14,86 +14,85 @@ from qasir.scoring import attention, blend
 from qasir.types import Float32, Float64, Moment
 from qasir.vectors import VideoVectors, to_float32
 
-# A moment earns what its frames' attention has above this height, from the video's average (0)
-# to its strongest frame (1), and pays for what they lack: so a short gap is bridged where both
-# sides are worth it. Relative to both, so that a high tau, which flattens attention, still
-# shows peaks. Chosen on the demo's validation videos, as they are and lengthened.
-HEIGHT = 0.15
+# On a scale from the video's average attention (0) to its strongest frame (1). A moment's value
+# is the sum of what its frames have above the threshold, so a short gap is bridged where both
+# sides outweigh it. The scale is relative because a high tau flattens attention. Chosen on the
+# demo's validation videos, at their own length and lengthened.
+THRESHOLD = 0.15
 
 
-def moments(query: Float32, video: VideoVectors, branches: ScoreFusion, count: int) -> list[Moment]:
-    """Up to `count` moments of a video for a unit query [D], best first, never overlapping.
+def moments(query: Float32, video: VideoVectors, fusion: ScoreFusion, count: int) -> list[Moment]:
+    """Return up to `count` disjoint moments of a video for a unit query [D], best first.
 
-    A moment's score is the similarity of its strongest frame, which `super_image`, `cell`
-    and `peak` name.
+    A moment's score is the similarity of its strongest frame; `super_image`, `cell` and `peak`
+    say where that frame is.
     """
-    similarities = frame_similarities(query, video, branches)
-    found = stretches(heights(frame_attention(similarities, branches)), count)
-    return [_moment(begin, end, similarities, video) for begin, end in found]
+    similarities = frame_similarities(query, video, fusion)
+    values = above_threshold(frame_attention(similarities, fusion))
+    return [_moment(begin, end, similarities, video) for begin, end in stretches(values, count)]
 
 
-def frame_similarities(query: Float32, video: VideoVectors, branches: ScoreFusion) -> Float32:
-    """How similar the F real cells and their super images are to a unit query [D], float32 [F]."""
+def frame_similarities(query: Float32, video: VideoVectors, fusion: ScoreFusion) -> Float32:
+    """Return the similarities of the F frames to a unit query [D], float32 [F]."""
     similarities = to_float32(video.embeddings) @ query
     whole = np.broadcast_to(similarities[:, :1], video.mask.shape)
-    return blend(whole[video.mask], similarities[:, 1:][video.mask], branches)
+    return blend(whole[video.mask], similarities[:, 1:][video.mask], fusion)
 
 
-def frame_attention(similarities: Float32, branches: ScoreFusion) -> Float32:
-    """The attention that frames of these similarities [F] get, float32 [F], 1 in all."""
-    weight = branches.super_image_weight
-    return attention(
-        similarities, weight * branches.super_image_tau + (1 - weight) * branches.cell_tau
-    )
+def frame_attention(similarities: Float32, fusion: ScoreFusion) -> Float32:
+    """Return the attention of frames with these similarities [F], float32 [F], summing to 1."""
+    weight = fusion.super_image_weight
+    tau = weight * fusion.super_image_tau + (1 - weight) * fusion.cell_tau
+    return attention(similarities, tau)
 
 
-def heights(weights: Float32) -> Float64:
-    """How far attention [F] is above HEIGHT, as a share of the way from average to strongest.
+def above_threshold(weights: Float32) -> Float64:
+    """Scale attention [F] to 0 at its average and 1 at its maximum, and subtract THRESHOLD.
 
-    >>> heights(np.array([0, 0, 1], np.float32)).round(2).tolist()
+    >>> above_threshold(np.array([0, 0, 1], np.float32)).round(2).tolist()
     [-0.65, -0.65, 0.85]
     """
     average, strongest = float(weights.mean()), float(weights.max())
     if strongest <= average:
-        # The average of equal numbers can round to more than each of them.
-        return np.full(len(weights), 1 - HEIGHT)
-    return (weights.astype(np.float64) - average) / (strongest - average) - HEIGHT
+        # The average of equal numbers can round to more than any of them.
+        return np.full(len(weights), 1 - THRESHOLD)
+    return (weights.astype(np.float64) - average) / (strongest - average) - THRESHOLD
 
 
 def stretches(values: Float64, count: int) -> list[tuple[int, int]]:
-    """Up to `count` disjoint stretches [begin, end) with the largest sums, all above 0.
+    """Return up to `count` disjoint stretches [begin, end) with the largest positive sums.
 
-    Greedily: the largest of all, then the largest of what it leaves.
+    Greedy: the largest of all, then the largest in what is left.
 
     >>> stretches(np.array([2.0, -1.0, 2.0, -9.0, 1.0]), count=3)
     [(0, 3), (4, 5)]
     """
-    left, found = values.copy(), list[tuple[int, int]]()
-    # No stretch is worth crossing one that is taken.
-    barrier = 1 + float(np.abs(values).sum())
-    while len(found) < count:
+    left, result = values.copy(), list[tuple[int, int]]()
+    # Too low for any later stretch to cross it.
+    barrier = -1 - float(np.abs(values).sum())
+    while len(result) < count:
         begin, end = _largest(left)
         if left[begin:end].sum() <= 0:
             break
-        found.append((begin, end))
-        left[begin:end] = -barrier
-    return found
+        result.append((begin, end))
+        left[begin:end] = barrier
+    return result
 
 
 def padded(moment: Moment, seconds: float, duration: float) -> Moment:
-    """A moment with so much context on both sides, inside a video of this duration.
+    """Extend a moment by `seconds` on both sides, within a video of this duration.
 
     >>> whole = padded(Moment(3.0, 8.0, 0.5, 0, 3, 3.5), seconds=5, duration=10.0)
     >>> whole.start, whole.end
     (0.0, 10.0)
     """
-    # A container may claim less than decoded: what was found stays inside.
+    # A container may declare less than was decoded: never cut the moment itself.
     end = max(moment.end, min(moment.end + seconds, duration))
     return replace(moment, start=max(0.0, moment.start - seconds), end=end)
 
 
 def _largest(values: Float64) -> tuple[int, int]:
-    """The stretch with the largest sum: the sum up to an end, less the lowest before it."""
+    """Return the stretch with the largest sum: a prefix sum minus the lowest one before it."""
     sums = np.concatenate([[0.0], values.cumsum()])
     lowest = np.minimum.accumulate(sums)
     end = 1 + int((sums[1:] - lowest[:-1]).argmax())

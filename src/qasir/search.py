@@ -1,8 +1,8 @@
-"""From an index to ranked videos: recall, the scorer's input, the order that it decides.
+"""Rank an index: recall, the attention scorer's input, and the new order that its scores give.
 
-The scorer sees at most a few units of a video in each branch. What is left of a longer one
-is folded into one more: an attention-weighted sum can be cut anywhere, so `limit` + 1 units
-give exactly the score of all of them.
+The scorer reads at most `limit` + 1 embeddings of a video in each branch: those nearest to the
+query, and one that stands for all the others. An attention-weighted sum can be split anywhere,
+so both together give exactly the score of the whole video.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,27 +19,28 @@ from qasir.vectors import VideoVectors, to_float32
 
 EMBEDDINGS_PER_VIDEO = 4
 SCORE_DECIMALS = 6
+# Log weight of an embedding that does not count: padding, or another video's.
 MASKED_LOG_WEIGHT = np.float32(-1e9)
-# Requests whose shapes agree share one batch in Triton: four sizes to each doubling, and the
-# one unit of a branch that does not count.
+# Requests of equal shape share one batch in Triton, so sizes are rounded up: four to each
+# doubling, and 1 for the branch that has no weight.
 SMALLEST_BUCKET = 64
 BUCKETS_PER_DOUBLING = 4
 
 
 @dataclass(frozen=True)
-class Recalled:
-    """The library's answer to one query: ids and scores of all V videos, best first."""
+class RankedVideos:
+    """The V videos of a library with their scores for one query, best first."""
 
     ids: tuple[str, ...]
     scores: Float32
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One video in one branch of the scorer.
+class FoldedEmbeddings:
+    """One video's embeddings as one branch of the scorer reads them.
 
-    units: float16 [U, D]; log_weights: float32 [U], 0 for a real unit, the prior of the
-    folded rest for the last one of a long video.
+    embeddings: float16 [K, D]; log_weights: float32 [K], 0 for an embedding of the video, a
+    prior for the last one of a long video, which stands for the rest.
     """
 
     embeddings: Float16
@@ -48,9 +49,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ScorerInput:
-    """C candidates side by side, in both branches.
+    """C videos side by side, in both branches.
 
-    super_images: float16 [M, D]; log_weights: float32 [C, M], which of them are whose;
+    super_images: float16 [M, D]; log_weights: float32 [C, M], which of them belong to a video;
     cells: float16 [K, D]; cell_log_weights: float32 [C, K].
     """
 
@@ -60,59 +61,59 @@ class ScorerInput:
     cell_log_weights: Float32
 
 
-def recall(index: Index, query: Float32, tau: float, chosen: Bool | None = None) -> Recalled:
-    """Every video's exact score for a unit query [D], best first, ties by id.
+def recall(index: Index, query: Float32, tau: float, mask: Bool | None = None) -> RankedVideos:
+    """Rank videos by their exact scores for a unit query [D]; ties go by id.
 
-    chosen: bool [V] in the order of the index's ids; the others are as if they were not there.
+    mask: bool [V] in the order of `index.ids`; videos that are False are left out.
     """
-    ids, all_scores = index.scores(query[None, :], tau)
-    if chosen is None:
-        return _ranked(ids, all_scores[0])
-    return _ranked(list(compress(ids, chosen)), all_scores[0][chosen])
+    ids, scores = index.scores(query[None, :], tau)
+    if mask is None:
+        return _ranked(ids, scores[0])
+    return _ranked(list(compress(ids, mask)), scores[0][mask])
 
 
-def rerank(recalled: Recalled, scores: Float32) -> Recalled:
-    """The first C of a ranking by their new scores [C], in front of the rest as it was.
+def rerank(ranking: RankedVideos, scores: Float32) -> RankedVideos:
+    """Sort the first C videos by their new scores [C] and leave the rest behind them as it was.
 
     Raises:
-        InvalidInput: more scores than videos.
+        InvalidInput: there are more scores than videos.
     """
     count = len(scores)
-    if count > len(recalled.ids):
-        raise InvalidInput(f"{count} scores for a ranking of {len(recalled.ids)} videos")
-    best = _ranked(recalled.ids[:count], scores)
-    return Recalled(
-        best.ids + recalled.ids[count:], np.concatenate([best.scores, recalled.scores[count:]])
+    if count > len(ranking.ids):
+        raise InvalidInput(f"{count} scores for a ranking of {len(ranking.ids)} videos")
+    best = _ranked(ranking.ids[:count], scores)
+    return RankedVideos(
+        best.ids + ranking.ids[count:], np.concatenate([best.scores, ranking.scores[count:]])
     )
 
 
-def rerank_subset(recalled: Recalled, scores: Mapping[str, float]) -> Recalled:
-    """The videos that have a new score by it, in front of the rest as it was.
+def rerank_subset(ranking: RankedVideos, scores: Mapping[str, float]) -> RankedVideos:
+    """Put the videos with a new score first, sorted by it, and leave the rest as it was.
 
-    >>> cheap = Recalled(("a", "b", "c"), np.array([0.9, 0.8, 0.7], np.float32))
+    >>> cheap = RankedVideos(("a", "b", "c"), np.array([0.9, 0.8, 0.7], np.float32))
     >>> rerank_subset(cheap, {"a": 0.1, "c": 0.2}).ids
     ('c', 'a', 'b')
     """
-    is_new = np.array([video_id in scores for video_id in recalled.ids], bool)
-    places = np.concatenate([np.flatnonzero(is_new), np.flatnonzero(~is_new)])
-    ids = tuple(recalled.ids[i] for i in places.tolist())
+    is_new = np.array([video_id in scores for video_id in ranking.ids], bool)
+    order = np.concatenate([np.flatnonzero(is_new), np.flatnonzero(~is_new)])
+    ids = tuple(ranking.ids[i] for i in order.tolist())
     new = [scores[video_id] for video_id in ids[: int(is_new.sum())]]
-    return rerank(Recalled(ids, recalled.scores[places]), np.array(new, np.float32))
+    return rerank(RankedVideos(ids, ranking.scores[order]), np.array(new, np.float32))
 
 
-def _ranked(ids: Sequence[str], scores: Float32) -> Recalled:
-    # Processes that were filled in another order differ in the last bits: not in the ranking.
+def _ranked(ids: Sequence[str], scores: Float32) -> RankedVideos:
+    # Rounded, because the last bits depend on the order in which a process filled its index.
     rounded = np.round(scores, SCORE_DECIMALS)
     order = np.argsort(-rounded)
     ranked, ranked_scores = list(map(ids.__getitem__, order.tolist())), rounded[order]
-    # Few scores tie, so names are compared only there, and the sort need not be stable.
+    # Few scores tie: sorting names only within ties is faster than a stable sort by both.
     for begin, end in _runs(ranked_scores[1:] == ranked_scores[:-1]):
         ranked[begin : end + 1] = sorted(ranked[begin : end + 1])
-    return Recalled(tuple(ranked), ranked_scores)
+    return RankedVideos(tuple(ranked), ranked_scores)
 
 
 def _runs(flags: Bool) -> list[tuple[int, int]]:
-    """[begin, end) of every stretch of True."""
+    """Return [begin, end) of every run of True."""
     steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
     return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
 
@@ -120,33 +121,37 @@ def _runs(flags: Bool) -> list[tuple[int, int]]:
 def scorer_input(
     query: Float32,
     videos: Sequence[VideoVectors],
-    branches: ScoreFusion,
-    places: int,
+    fusion: ScoreFusion,
+    slots: int,
     limit: int = EMBEDDINGS_PER_VIDEO,
 ) -> ScorerInput:
-    """What the scorer needs for a query [D] and at most C = `places` videos.
+    """Fold and pack at most C = `slots` videos for a query [D].
 
-    A branch without weight costs one unit that is nobody's.
+    A branch of weight 0 is sent as a single dummy embedding.
 
     Raises:
-        InvalidInput: there are more videos than places, or none.
+        InvalidInput: there are more videos than slots, or none.
     """
-    weight = branches.super_image_weight
+    weight = fusion.super_image_weight
     whole = [v.super_images for v in videos] if weight > 0 else []
     parts = [v.cells for v in videos] if weight < 1 else []
     return pack(
-        [fold_embeddings(query, rows, branches.super_image_tau, limit) for rows in whole],
-        [fold_embeddings(query, rows, branches.cell_tau, limit) for rows in parts],
-        places,
+        [fold_embeddings(query, rows, fusion.super_image_tau, limit) for rows in whole],
+        [fold_embeddings(query, rows, fusion.cell_tau, limit) for rows in parts],
+        slots,
     )
 
 
 def fold_embeddings(
     query: Float32, rows: Float16, tau: float, limit: int = EMBEDDINGS_PER_VIDEO
-) -> Candidate:
-    """The `limit` of rows [U, D] nearest to the query, in any order, and the rest as one."""
+) -> FoldedEmbeddings:
+    """Keep the `limit` rows [K, D] nearest to the query, in any order, and fold the rest into one.
+
+    The folded row is the attention-weighted mean of the rest; its log weight is the prior that
+    gives it the attention that the rest would get.
+    """
     if len(rows) <= limit + 1:
-        return Candidate(rows, np.zeros(len(rows), np.float32))
+        return FoldedEmbeddings(rows, np.zeros(len(rows), np.float32))
     vectors = to_float32(rows)
     logits = vectors @ query / np.float32(tau)
     best = np.argpartition(-logits, limit)[:limit]
@@ -154,45 +159,47 @@ def fold_embeddings(
     shares = np.exp(logits - logits.max())
     folded = (shares @ vectors / shares.sum()).astype(np.float16)
     log_weights = np.zeros(limit + 1, np.float32)
-    # Less what the scorer adds by itself: its similarity to the folded vector, as rounded.
+    # Minus what the scorer adds itself: its similarity to the folded vector, after rounding.
     log_weights[-1] = logits.max() + np.log(shares.sum()) - to_float32(folded) @ query / tau
-    return Candidate(np.concatenate([rows[best], folded[None]]), log_weights)
+    return FoldedEmbeddings(np.concatenate([rows[best], folded[None]]), log_weights)
 
 
-def pack(super_images: Sequence[Candidate], cells: Sequence[Candidate], places: int) -> ScorerInput:
-    """Candidates of both branches, padded to few sizes C = `places`, M and K.
+def pack(
+    super_images: Sequence[FoldedEmbeddings], cells: Sequence[FoldedEmbeddings], slots: int
+) -> ScorerInput:
+    """Lay the videos of each branch side by side, padded to a few sizes C = `slots`, M and K.
 
-    A branch without candidates becomes one unit that is nobody's.
+    A branch without videos becomes a single dummy embedding.
 
     Raises:
-        InvalidInput: there are more candidates than places, none, or not as many in a branch
-            as in the other.
+        InvalidInput: there are more videos than slots, none, or another number in each branch.
     """
     counts = {len(branch) for branch in (super_images, cells) if branch}
-    if len(counts) != 1 or max(counts) > places:
+    if len(counts) != 1 or max(counts) > slots:
         raise InvalidInput(
-            f"{len(super_images)} candidates by super images and {len(cells)} by cells: need 1 "
-            f"to {places}, as many in each branch or none in one"
+            f"{len(super_images)} videos by super images and {len(cells)} by cells: give 1 to "
+            f"{slots} videos, the same number in both branches or none in one"
         )
     dim = (super_images or cells)[0].embeddings.shape[1]
-    return ScorerInput(*_pack_branch(super_images, places, dim), *_pack_branch(cells, places, dim))
+    return ScorerInput(*_pack_branch(super_images, slots, dim), *_pack_branch(cells, slots, dim))
 
 
-def _pack_branch(candidates: Sequence[Candidate], places: int, dim: int) -> tuple[Float16, Float32]:
-    total = sum(len(candidate.embeddings) for candidate in candidates)
-    embeddings = np.zeros((bucket(total), dim), np.float16)
-    log_weights = np.full((places, len(embeddings)), MASKED_LOG_WEIGHT, np.float32)
+def _pack_branch(
+    videos: Sequence[FoldedEmbeddings], slots: int, dim: int
+) -> tuple[Float16, Float32]:
+    embeddings = np.zeros((bucket(sum(len(v.embeddings) for v in videos)), dim), np.float16)
+    log_weights = np.full((slots, len(embeddings)), MASKED_LOG_WEIGHT, np.float32)
     begin = 0
-    for row, candidate in enumerate(candidates):
-        end = begin + len(candidate.embeddings)
-        embeddings[begin:end] = candidate.embeddings
-        log_weights[row, begin:end] = candidate.log_weights
+    for row, video in enumerate(videos):
+        end = begin + len(video.embeddings)
+        embeddings[begin:end] = video.embeddings
+        log_weights[row, begin:end] = video.log_weights
         begin = end
     return embeddings, log_weights
 
 
 def bucket(count: int) -> int:
-    """The size that so many units are padded to.
+    """Return the size to which `count` embeddings are padded.
 
     >>> [bucket(n) for n in (0, 1, 64, 65, 450, 850)]
     [1, 64, 64, 128, 512, 896]
@@ -204,7 +211,7 @@ def bucket(count: int) -> int:
 
 
 def z_scores(scores: Float32) -> Float32:
-    """How far each score stands out, in standard deviations of this query's scores.
+    """Return how many standard deviations each score lies above the mean of its query.
 
     >>> z_scores(np.array([1.0, 1.0], np.float32)).tolist()
     [0.0, 0.0]

@@ -1,8 +1,8 @@
-"""Frames to super images (QASIR, arXiv 2312.00414, section 3): N x N frames, one picture.
+"""Tile frames into super images (QASIR, arXiv 2312.00414, section 3): N x N frames, one picture.
 
-frames   f0 f1 f2 f3 f4            N = 2
-pictures [f0 f1]  [f4 ##]          ## = padded: black, masked, never scored
-         [f2 f3]  [## ##]
+frames        f0 f1 f2 f3 f4            N = 2
+super images  [f0 f1]  [f4 ##]          ## = padded: black, masked, never scored
+              [f2 f3]  [## ##]
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,9 +36,9 @@ class SuperImageBatch:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of super images that is encoded together, and the part of it to keep.
+    """Super images that are encoded together; `keep` selects those whose embeddings are used.
 
-    Neighbouring windows overlap so that every kept vector saw both its neighbours.
+    Windows overlap so that every embedding that is used was made with both its neighbours.
     """
 
     batch: SuperImageBatch
@@ -47,7 +47,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Span:
-    """Super images [begin, end) of a video, encoded together; `keep` counts from `begin`."""
+    """Super images [begin, end) of a video, one window; `keep` counts from `begin`."""
 
     begin: int
     end: int
@@ -55,7 +55,7 @@ class Span:
 
 
 def cell_edges(grid_size: int, resolution: int) -> list[int]:
-    """N + 1 pixel edges; cells differ by a pixel where N does not divide R.
+    """Return N + 1 pixel edges; cell sides differ by a pixel where N does not divide R.
 
     >>> cell_edges(3, 224)
     [0, 75, 149, 224]
@@ -64,16 +64,16 @@ def cell_edges(grid_size: int, resolution: int) -> list[int]:
 
 
 def tile(frames: Iterable[Frame], grid_size: int, resolution: int) -> Iterator[SuperImage]:
-    """Row-major super images of N x N consecutive frames; the last is padded and masked.
+    """Tile N x N consecutive frames into each super image, row-major; the last one is padded.
 
-    Frames are stretched to their cell: nothing at the border of a picture is lost.
+    Frames are stretched to their cell, so nothing at the border of a picture is lost.
 
     Raises:
-        InvalidInput: N < 1, or R leaves less than one pixel a cell.
+        InvalidInput: N < 1, or a cell would have less than one pixel a side.
     """
     if grid_size < 1 or resolution < grid_size:
         raise InvalidInput(
-            f"grid size {grid_size} at resolution {resolution}: need N >= 1 and R >= N"
+            f"grid size {grid_size} at resolution {resolution}: N must be at least 1, R at least N"
         )
     edges = cell_edges(grid_size, resolution)
     source = iter(frames)
@@ -96,13 +96,13 @@ def _super_image(cells: Sequence[Frame], grid_size: int, edges: list[int]) -> Su
 
 
 def resize(pixels: Uint8, width: int, height: int) -> Uint8:
-    """RGB uint8 [H, W, 3] to [height, width, 3]; area averaging does not alias downwards."""
+    """Resize RGB uint8 [H, W, 3] to [height, width, 3] by area averaging, which does not alias."""
     result: Uint8 = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     return result
 
 
 def stack(images: Sequence[SuperImage]) -> SuperImageBatch:
-    """S super images, S >= 1, as three arrays."""
+    """Stack S >= 1 super images into three arrays."""
     return SuperImageBatch(
         np.stack([image.pixels for image in images]),
         np.stack([image.mask for image in images]),
@@ -111,13 +111,13 @@ def stack(images: Sequence[SuperImage]) -> SuperImageBatch:
 
 
 def window_spans(count: int, window: int, overlap: int = 0) -> list[Span]:
-    """The spans that `windows` makes of S = `count` super images, without their pixels.
+    """Return the spans of the windows over S = `count` super images.
 
     >>> [(span.begin, span.end, span.keep) for span in window_spans(5, window=4, overlap=2)]
     [(0, 4, slice(0, 3, None)), (2, 5, slice(1, 3, None))]
 
     Raises:
-        InvalidInput: overlap is negative or more than half a window.
+        InvalidInput: the overlap is negative or more than half a window.
     """
     _check_overlap(window, overlap)
     spans: list[Span] = []
@@ -138,23 +138,21 @@ def _check_overlap(window: int, overlap: int) -> None:
 
 
 def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iterator[Window]:
-    """Windows of at most W super images; their `keep` slices cover each image exactly once.
+    """Group super images into windows of at most W; `keep` slices cover each image exactly once.
 
-    With an even split of the overlap, images near a seam are kept from the window in which
-    they stand further from the edge.
+    An image in two windows is kept from the one in which it is further from the edge.
 
     Raises:
-        InvalidInput: overlap is negative or more than half a window.
+        InvalidInput: the overlap is negative or more than half a window.
     """
     _check_overlap(window, overlap)
     source = iter(images)
-    held = list(islice(source, window))
+    current = list(islice(source, window))
     begin = 0
-    while held:
+    while current:
         fresh = list(islice(source, window - overlap))
-        last = not fresh
-        end = len(held) if last else len(held) - overlap // 2
-        yield Window(stack(held), slice(begin, end))
-        # The next window starts `overlap` images back; the first of them are already kept.
-        held = [] if last else held[len(held) - overlap :] + fresh
+        end = len(current) - overlap // 2 if fresh else len(current)
+        yield Window(stack(current), slice(begin, end))
+        # The next window starts `overlap` images back; the first of them were kept already.
+        current = current[len(current) - overlap :] + fresh if fresh else []
         begin = overlap - overlap // 2

@@ -1,6 +1,6 @@
-"""Text to token ids, before Triton, with the `tokenizers` package alone.
+"""Turn text into token ids before Triton, with the `tokenizers` package alone.
 
-Lengths are padded to a few buckets: requests of one bucket batch together, and the graph
+Lengths are padded to a few buckets, so that requests of one bucket share a batch and the graph
 is compiled for few shapes.
 """
 
@@ -26,7 +26,7 @@ TOKENIZER_NAME = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Tokens:
-    """int64 input_ids [Q, T] and attention_mask [Q, T], 1 = real."""
+    """Token ids int64 [Q, T] and their attention mask int64 [Q, T], 1 = real."""
 
     input_ids: Int64
     attention_mask: Int64
@@ -46,7 +46,7 @@ class Tokenizer:
         """Read `folder/tokenizer.json`.
 
         Raises:
-            CorruptArtifact: the file is missing or is no tokenizer.
+            CorruptArtifact: the file is missing.
         """
         path = folder / TOKENIZER_NAME
         if not path.is_file():
@@ -54,7 +54,7 @@ class Tokenizer:
         return cls(tokenizers.Tokenizer.from_file(str(path)), spec)
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Tokenise Q texts, truncated to the last bucket, padded to the smallest that fits all."""
+        """Tokenise Q texts, cut at the last bucket and padded to the smallest one that fits all."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         longest = max((len(row) for row in ids), default=0)
         width = next(b for b in self.spec.buckets if b >= longest)

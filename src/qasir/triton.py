@@ -1,14 +1,13 @@
-"""Client of Triton's models: arrays in, arrays out, one deadline per call, typed errors.
+"""Client for the models in Triton: arrays in, arrays out, one deadline per call, typed errors.
 
-Every call names the version of the model set it wants, so that vectors of two models
-cannot meet: a version that is not loaded is an error, never another version's answer.
+Every call names a model version, so that vectors of two models never meet: a version that is
+not loaded is an error, never another version's answer.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,29 +34,25 @@ except ModuleNotFoundError as missing:
 
 MODELS = ("super_image_encoder", "temporal_encoder", "text_encoder", "attention_scorer")
 ENSEMBLES = ("encode_video", "rank", "match")
-# Name of the header that opens the restricted APIs; over HTTP as it is, over gRPC prefixed.
+# The header that opens the restricted APIs; gRPC wants a prefix before it.
 KEY_HEADER = "qasir-key"
 SCORES = ("scores", "attention", "cell_attention")
 
-# What happens around an inference, by model: a context that gives headers to send with it.
-Around: TypeAlias = Callable[[str], AbstractContextManager[Mapping[str, str]]]
+# Takes a model's name and wraps each inference; yields the headers to send with it.
+CallContext: TypeAlias = Callable[[str], AbstractContextManager[Mapping[str, str]]]
 Inputs: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 
 CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # gRPC's own pause between attempts grows to two minutes; a restarted Triton is back in ten.
+    # gRPC's own reconnect delay grows to two minutes; Triton restarts within ten seconds.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
 
-def _nothing_around(_model: str) -> AbstractContextManager[Mapping[str, str]]:
-    return nullcontext({})
-
-
 def ensemble_name(ensemble: str, version: int) -> str:
-    """Triton's name of an ensemble whose steps all have this version.
+    """Return Triton's name for the ensemble whose steps all have this version.
 
     >>> ensemble_name("rank", 3)
     'rank_v3'
@@ -67,8 +62,10 @@ def ensemble_name(ensemble: str, version: int) -> str:
 
 @dataclass(frozen=True)
 class VideoScores:
-    """One query against C videos: scores float32 [C], attention float32 [C, M] over super
-    images and [C, K] over cells."""
+    """One query against C videos.
+
+    scores: float32 [C]; attention: float32 [C, M] over super images; cell_attention: [C, K].
+    """
 
     scores: Float32
     attention: Float32
@@ -77,8 +74,10 @@ class VideoScores:
 
 @dataclass(frozen=True)
 class VideoMatch:
-    """One query against one video: its score, attention float32 [S] over super images and
-    [S, P] over their cells, 0 where padded."""
+    """One query against one video.
+
+    attention: float32 [S] over super images; cell_attention: [S, P], 0 where padded.
+    """
 
     score: float
     attention: Float32
@@ -86,16 +85,16 @@ class VideoMatch:
 
 
 class Triton:
-    """A Triton server by its gRPC endpoint; safe to share between threads.
+    """A Triton server at a gRPC endpoint; safe to share between threads.
 
     >>> with Triton("127.0.0.1:8001") as triton:  # doctest: +SKIP
     ...     pixels, mask = np.zeros((4, 256, 256, 3), np.uint8), np.ones((4, 9), np.bool_)
-    ...     units = triton.encode_video(1, pixels, mask)
+    ...     embeddings = triton.encode_video(1, pixels, mask)
 
     Raises, from every call:
-        ModelUnavailable: Triton is not there, lacks this version, or let the deadline pass.
-        Overloaded: a model's queue is full, or the request waited there for too long.
-        InvalidInput: Triton refuses the shapes or values.
+        ModelUnavailable: Triton does not answer in time, or does not serve this version.
+        Overloaded: the model's queue is full, or the request waited there too long.
+        InvalidInput: Triton rejects the shapes or values.
     """
 
     def __init__(
@@ -103,31 +102,26 @@ class Triton:
         url: str,
         key: str | None = None,
         deadline: float = 30.0,
-        around: Around = _nothing_around,
+        call_context: CallContext = lambda _model: nullcontext({}),
     ) -> None:
         self.url = url
         self.deadline = deadline
-        self._around = around
+        self._call_context = call_context
         self._headers = {f"triton-grpc-protocol-{KEY_HEADER}": key} if key else None
         self._client = protocol.InferenceServerClient(url, channel_args=CHANNEL)
 
     def __enter__(self) -> "Triton":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         self._client.close()
 
     def ready(self, version: int | None = None) -> bool:
-        """Whether the server answers and, if a version is named, serves that model set."""
+        """Return whether the server answers and serves `version`, if one is given."""
         try:
             with self._errors("the server", 1.0):
                 if version is None:
@@ -140,17 +134,18 @@ class Triton:
     def encode_video(
         self, version: int, pixels: Uint8, mask: Bool, *, deadline: float | None = None
     ) -> Float32:
-        """Units float32 [S, 1+P, D] of one window of super images uint8 [S, R, R, 3], mask
-        bool [S, P]: row 0 the super image, row 1+p its cell p, zeros where padded."""
+        """Encode one window of super images uint8 [S, R, R, 3], mask bool [S, P].
+
+        Returns float32 [S, 1+P, D]: row 0 the super image, row 1+p its cell p, zeros where padded.
+        """
         name = ensemble_name("encode_video", version)
         (embeddings,) = self._infer(name, "", _window(pixels, mask), ("embeddings",), deadline)
-        window: Float32 = embeddings[0]
-        return window
+        return np.asarray(embeddings[0], np.float32)
 
     def encode_text(
         self, version: int, tokens: Tokens, *, deadline: float | None = None
     ) -> Float32:
-        """Unit vectors float32 [Q, D] of Q tokenised texts."""
+        """Encode Q tokenised texts as unit vectors float32 [Q, D]."""
         (query,) = self._infer("text_encoder", str(version), _text(tokens), ("query",), deadline)
         return query
 
@@ -163,12 +158,11 @@ class Triton:
         *,
         deadline: float | None = None,
     ) -> Float32:
-        """Scores [C] of one query [D] against C videos of N x N cells, N = `grid_size`."""
+        """Score C videos of N x N cells, N = `grid_size`, for one query [D]: float32 [C]."""
         inputs = {"query": query[None], **_candidates(candidates, grid_size)}
-        # Without the attention, which is as long as all units: a search does not look at it.
+        # Without the attention, which a search does not read and which is far longer.
         (scores,) = self._infer("attention_scorer", str(version), inputs, ("scores",), deadline)
-        of_query: Float32 = scores[0]
-        return of_query
+        return np.asarray(scores[0], np.float32)
 
     def rank(
         self,
@@ -179,7 +173,7 @@ class Triton:
         *,
         deadline: float | None = None,
     ) -> VideoScores:
-        """One tokenised text against C videos: text encoder and scorer in one call."""
+        """Score C videos for one tokenised text: text encoder and scorer in one call."""
         inputs = {**_text(tokens), **_candidates(candidates, grid_size)}
         name = ensemble_name("rank", version)
         outputs = self._infer(name, "", inputs, SCORES, deadline)
@@ -194,24 +188,24 @@ class Triton:
         *,
         deadline: float | None = None,
     ) -> VideoMatch:
-        """One tokenised text against one video's super images uint8 [S, R, R, 3], mask [S, P]."""
+        """Score one video, uint8 [S, R, R, 3] and mask [S, P], for one tokenised text."""
         inputs = {**_window(pixels, mask), **_text(tokens)}
         name = ensemble_name("match", version)
         scores, attention, cells = self._infer(name, "", inputs, SCORES, deadline)
         return VideoMatch(float(scores[0, 0]), attention[0, 0], cells[0, 0].reshape(mask.shape))
 
     def load(self, model: str, *, deadline: float = 120.0) -> None:
-        """Load or reload a model as its config in the repository says. Needs the key."""
+        """Load or reload a model by its config in the repository; needs the key."""
         with self._errors(model, deadline):
             self._client.load_model(model, headers=self._headers, client_timeout=deadline)
 
     def unload(self, model: str, *, deadline: float = 30.0) -> None:
-        """Unload every version of a model. Needs the key."""
+        """Unload every version of a model; needs the key."""
         with self._errors(model, deadline):
             self._client.unload_model(model, headers=self._headers, client_timeout=deadline)
 
     def versions(self, model: str) -> list[int]:
-        """The versions of a model that are ready now, ascending; empty for an unknown one."""
+        """Return the ready versions of a model, ascending; none for an unknown model."""
         with self._errors(model, self.deadline):
             index = self._client.get_model_repository_index(
                 headers=self._headers, client_timeout=self.deadline
@@ -228,17 +222,17 @@ class Triton:
         deadline: float | None,
     ) -> list[Float32]:
         seconds = self.deadline if deadline is None else deadline
-        with self._around(model) as headers, self._errors(model, seconds):
+        with self._call_context(model) as headers, self._errors(model, seconds):
             result = self._client.infer(
                 model,
                 [_tensor(name, array) for name, array in inputs.items()],
                 version,
                 [protocol.InferRequestedOutput(name) for name in outputs],
-                # In Triton's queue, too: work whose caller has given up is dropped unstarted.
+                # Also in Triton's queue, which then drops requests that nobody waits for.
                 timeout=int(seconds * 1e6),
                 client_timeout=seconds,
                 headers=dict(headers),
-                # Triton's spans carry it, also those that fall out of their trace.
+                # Triton puts it on its spans, even on those that lose their trace.
                 request_id=headers.get("traceparent", ""),
             )
         return [result.as_numpy(name) for name in outputs]
@@ -252,10 +246,10 @@ class Triton:
 
 
 def _window(pixels: Uint8, mask: Bool) -> Inputs:
-    """N comes to the models from the shape of the mask alone: bool [S, N, N].
+    """Reshape the mask to bool [S, N, N], from which the models read N.
 
     Raises:
-        InvalidInput: the mask is not one of S super images of N x N cells.
+        InvalidInput: the mask does not describe S super images of N x N cells.
     """
     side = math.isqrt(mask.shape[-1])
     if mask.shape != (len(pixels), side**2):
@@ -270,7 +264,7 @@ def _text(tokens: Tokens) -> Inputs:
 
 
 def _candidates(candidates: ScorerInput, grid_size: int) -> Inputs:
-    """The scorer's inputs but for the query, as a batch of one."""
+    """Return the scorer's inputs except the query, as a batch of one."""
     return {
         "super_image_embeddings": candidates.super_images[None],
         "log_weights": candidates.log_weights[None],
@@ -287,15 +281,15 @@ def _tensor(name: str, array: np.ndarray[Any, Any]) -> Any:
 
 
 def _translate(error: InferenceServerException, who: str, seconds: float) -> QasirError:
-    """Our error for a gRPC status; only the text tells a full queue from a dead server."""
+    """Map a gRPC error to ours; only its text tells a full queue from a dead server."""
     status = str(error.status()).removeprefix("StatusCode.")
-    said = str(error.message()).strip()
-    if "maximum queue size" in said or "Request timeout expired" in said:
-        return Overloaded(f"{who}: {said}; send fewer requests at once, or try again later")
-    if "restricted" in said:
+    detail = str(error.message()).strip()
+    if "maximum queue size" in detail or "Request timeout expired" in detail:
+        return Overloaded(f"{who}: {detail}; send fewer requests at once, or try again later")
+    if "restricted" in detail:
         return InvalidConfig(f"{who}: the key is missing or wrong; set QASIR_TRITON_KEY")
     if status in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}:
-        return InvalidInput(f"{who} refuses the request: {said}")
+        return InvalidInput(f"{who} rejects the request: {detail}")
     if status == "DEADLINE_EXCEEDED":
-        return ModelUnavailable(f"{who} gave no answer within {seconds:g} s; try again later")
-    return ModelUnavailable(f"{who}: {status}: {said}; see `qasir doctor`")
+        return ModelUnavailable(f"{who} did not answer within {seconds:g} s; try again later")
+    return ModelUnavailable(f"{who}: {status}: {detail}; see `qasir doctor`")

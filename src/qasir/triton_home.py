@@ -1,8 +1,8 @@
-"""Triton from its wheel: the folder it is unpacked in, and what it needs of the interpreter.
+"""Run Triton from its wheel: where it is unpacked, and what it needs of the interpreter.
 
-The wheel carries `tritonserver` and, for each Python version, a stub that hosts Python
-models. `pip --target` unpacks them without execute permission and leaves the stub where
-Triton does not look; `prepare` puts both right.
+The wheel contains `tritonserver` and, for each Python version, a stub process that runs Python
+models. `pip --target` unpacks them without execute permission and leaves the stub where Triton
+does not look; `prepare` fixes both.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ EXECUTABLE = 0o755
 
 @dataclass(frozen=True)
 class TritonHome:
-    """The folder that `pip install --no-deps --target` unpacked `nvidia-pytriton` into."""
+    """The folder into which `pip install --no-deps --target` unpacked `nvidia-pytriton`."""
 
     path: Path
 
@@ -38,22 +38,22 @@ class TritonHome:
 
     @property
     def stub(self) -> Path:
-        """Where Triton looks for the stub."""
+        """The path at which Triton looks for the stub."""
         return self.backends / "python" / STUB_NAME
 
     @property
     def wheel_stub(self) -> Path:
-        """Where the wheel carries the stub of the running interpreter's version."""
+        """The path in the wheel of the stub for this interpreter's version."""
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return (
             self.path / "pytriton" / "tritonserver" / "python_backend_stubs" / version / STUB_NAME
         )
 
     def prepare(self) -> None:
-        """Make server and stub ready to run with this interpreter; again changes nothing.
+        """Make server and stub executable for this interpreter; idempotent.
 
         Raises:
-            InvalidConfig: Triton is not here, or has no stub for this Python.
+            InvalidConfig: the folder lacks Triton, or the stub for this Python.
         """
         for path in (self.server, self.wheel_stub):
             if not path.is_file():
@@ -62,7 +62,7 @@ class TritonHome:
                     f"`pip install --no-deps --target <folder> nvidia-pytriton==0.7.0`"
                 )
         if not self.stub.is_file() or self.stub.read_bytes() != self.wheel_stub.read_bytes():
-            # By rename: a running stub's file cannot be written to.
+            # Replaced, because the file of a running stub cannot be written to.
             with atomic_write(self.stub) as file:
                 os.fchmod(file.fileno(), EXECUTABLE)
                 file.write(self.wheel_stub.read_bytes())
@@ -71,7 +71,7 @@ class TritonHome:
 
 
 def libpython_name() -> str:
-    """The shared library that the stub links to.
+    """Return the name of the shared library that the stub links to.
 
     >>> libpython_name().startswith("libpython3.")
     True
@@ -80,10 +80,10 @@ def libpython_name() -> str:
 
 
 def libpython_folder() -> Path | None:
-    """The folder of the interpreter's shared library; None where the loader knows it itself.
+    """Return the folder of the interpreter's shared library; None if the loader finds it itself.
 
     Raises:
-        InvalidConfig: this Python was built without one.
+        InvalidConfig: this Python was built without a shared library.
     """
     name, folder = libpython_name(), Path(sysconfig.get_config_var("LIBDIR") or "/")
     if (folder / name).is_file():
@@ -101,6 +101,6 @@ def libpython_folder() -> Path | None:
 
 
 def glibc_version() -> tuple[int, ...]:
-    """(major, minor) of the C library; () where it is another one."""
+    """Return (major, minor) of glibc; () with another C library."""
     name, version = platform.libc_ver()
     return tuple(int(part) for part in version.split(".")[:2]) if name == "glibc" else ()

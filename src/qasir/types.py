@@ -1,8 +1,9 @@
-"""The values that cross module boundaries, as frozen dataclasses.
+"""Values that cross module boundaries, as frozen dataclasses, and array types.
 
-Letters, project-wide: Q queries, V videos, F frames, S super images of one
-video, N grid size, R super-image side in pixels, D embedding dimension.
-Times are float seconds from media start; moments are [start, end).
+Letters, project-wide: Q queries, V videos, F frames, S super images of one video, N grid
+size, P = N x N cells, R super-image side in pixels, D embedding dimension, C videos, M super
+images and K cells that are scored together. Times are float seconds from media start; moments
+are [start, end).
 """
 
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ else:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says of its video stream before decoding.
+    """What a container declares about its video stream.
 
-    `duration` is 0.0 where the container does not say; `rotation` is the
-    clockwise display rotation in degrees; `width` and `height` are as displayed.
+    duration: 0.0 if it declares none; rotation: clockwise display rotation in degrees; width,
+    height: as displayed.
     """
 
     duration: float
@@ -37,12 +38,11 @@ class VideoInfo:
     codec: str
     container: str
     rotation: int
-    has_audio: bool
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One sampled frame: RGB uint8 [H, W, 3] that stands for media time [start, end)."""
+    """One sampled frame, RGB uint8 [H, W, 3], that stands for media time [start, end)."""
 
     pixels: Uint8
     start: float
@@ -61,21 +61,13 @@ class SuperImage:
     mask: Bool
     times: Float64
 
-    @property
-    def start(self) -> float:
-        return float(self.times[self.mask, 0].min())
-
-    @property
-    def end(self) -> float:
-        return float(self.times[self.mask, 1].max())
-
 
 @dataclass(frozen=True)
 class Moment:
     """A stretch [start, end) of a video that answers a query.
 
-    `super_image` and `cell` (row-major in it) are where its strongest frame is, `peak` the
-    middle of the time that this frame stands for.
+    super_image, cell: where its strongest frame is, cells counted row-major; peak: the middle
+    of that frame's time.
     """
 
     start: float

@@ -1,4 +1,4 @@
-"""One video's vectors with their spec, in memory and as an immutable file."""
+"""One video's embeddings with their spec, in memory and as an immutable file."""
 
 import zipfile
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ HALF_SCALE = np.float32(2.0**112)
 
 @dataclass(frozen=True)
 class VideoVectors:
-    """What an encoder made of one video.
+    """The embeddings of one video's super images and cells.
 
-    units: float16 [S, 1 + N*N, D], L2-normalised before rounding; row 0 of a super image is
-    the whole picture, row 1 + p its cell p (row-major), zeros where padded;
-    mask: bool [S, N*N]; times: float64 [S, N*N, 2], [start, end) of every cell.
+    embeddings: float16 [S, 1 + N*N, D], L2-normalised before rounding; row 0 of a super image
+    is the whole picture, row 1 + p its cell p (row-major), zeros where padded;
+    mask: bool [S, N*N], True = real; times: float64 [S, N*N, 2], [start, end) of every cell.
+
+    Raises:
+        CorruptArtifact: the shapes do not fit N of the spec, or no cell is real.
     """
 
     spec: EmbeddingSpec
@@ -33,28 +36,30 @@ class VideoVectors:
 
     def __post_init__(self) -> None:
         count, cells = len(self.embeddings), self.spec.grid_size**2
-        wanted = [(count, 1 + cells), (count, cells), (count, cells, 2)]
-        if [self.embeddings.shape[:-1], self.mask.shape, self.times.shape] != wanted:
+        expected = [(count, 1 + cells), (count, cells), (count, cells, 2)]
+        if [self.embeddings.shape[:-1], self.mask.shape, self.times.shape] != expected:
             raise CorruptArtifact(
                 f"embeddings {self.embeddings.shape}, mask {self.mask.shape} and times "
-                f"{self.times.shape} do not belong together at N = {self.spec.grid_size}"
+                f"{self.times.shape} do not fit together at N = {self.spec.grid_size}"
             )
         if not self.mask.any():
-            raise CorruptArtifact(f"none of {self.mask.size} cells is real; a video has frames")
+            raise CorruptArtifact(
+                f"none of {self.mask.size} cells is real; a video has at least one frame"
+            )
 
     @property
     def super_images(self) -> Float16:
-        """Whole pictures [S, D]."""
+        """Embeddings of the super images [S, D]."""
         return self.embeddings[:, 0]
 
     @property
     def cells(self) -> Float16:
-        """Real cells [F, D] in order of time; a padded one is never among them."""
+        """Embeddings of the real cells [F, D] in order of time."""
         return self.embeddings[:, 1:][self.mask]
 
     @property
     def cell_positions(self) -> Int64:
-        """Where the real cells are: s * N*N + p, int [F]."""
+        """Positions s * N*N + p of the real cells, int [F]."""
         return np.flatnonzero(self.mask)
 
     @property
@@ -63,22 +68,22 @@ class VideoVectors:
         return self.times[self.mask]
 
     def rows(self, unit: IndexUnit) -> Float16:
-        """What an index over `unit` holds of this video."""
+        """The rows that an index over `unit` holds for this video."""
         return self.cells if unit == "cell" else self.super_images
 
 
 def to_float32(rows: Float16) -> Float32:
-    """Finite float16 [...] to float32 [...], the same values, in a sixth of numpy's time.
+    """Convert finite float16 [...] to float32 [...], six times as fast as numpy does.
 
-    numpy converts one by one. Shifted, the bits of a half are those of a float 2^112 times
-    too small, subnormals included, and both steps are vector instructions.
+    numpy converts value by value. Shifted, the bits of a half are those of a float 2^112 times
+    too small, subnormals included; the shift and the product are vector instructions.
 
     >>> to_float32(np.array([0.5, -3.0], np.float16)).tolist()
     [0.5, -3.0]
     """
     bits = rows.view(np.int16).astype(np.int32)
     bits <<= 13
-    # The sign was extended over the exponent on the way.
+    # The shift of a signed integer copied the sign over the exponent.
     bits &= HALF_BITS
     values: Float32 = bits.view(np.float32)
     values *= HALF_SCALE
@@ -86,7 +91,7 @@ def to_float32(rows: Float16) -> Float32:
 
 
 def write_vectors(video: VideoVectors, path: Path) -> None:
-    """Write the file whole; an existing one of the same name is replaced at once."""
+    """Write the vector file atomically, replacing an existing one."""
     with atomic_write(path) as file:
         np.savez(
             file,
@@ -104,9 +109,11 @@ def read_vectors(path: Path) -> VideoVectors:
         CorruptArtifact: the file is missing, cut short or holds something else.
     """
     try:
-        # The file is opened here: np.load leaves one it cannot read open.
+        # Opened here, because np.load does not close a file that it cannot read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             spec = EmbeddingSpec.model_validate_json(arrays["spec"].tobytes())
             return VideoVectors(spec, arrays["embeddings"], arrays["mask"], arrays["times"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptArtifact(f"{path} is no vector file: {error}; ingest again") from error
+        raise CorruptArtifact(
+            f"{path} is not a vector file: {error}; ingest the video again"
+        ) from error

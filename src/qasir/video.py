@@ -1,10 +1,9 @@
-"""Video files to sampled frames, in one pass and constant memory.
+"""Sample frames from video files, in one pass and constant memory.
 
-The k-th sampled frame stands for media time [k/fps, (k+1)/fps) and is the picture on
-screen at the middle of it. A last, shorter interval counts where the video reaches its
-middle; a video too short for even that still gives one frame. Times come from
-presentation timestamps, counted from the first frame, so variable frame rates and
-streams that start late are no special case.
+The k-th sampled frame stands for media time [k/fps, (k+1)/fps) and is the picture on screen
+at the middle of that interval. A shorter last interval counts if the video reaches its
+middle; a video too short for that still gives one frame. Times are presentation timestamps
+minus the first one, so variable frame rates and late starts need no special case.
 """
 
 from collections.abc import Iterator
@@ -36,13 +35,13 @@ except ModuleNotFoundError as error:
         "qasir.video needs the package av; run: pip install 'qasir[video]'"
     ) from error
 
-# Containers that play pictures or fetch other files have no business in an upload.
+# Containers that hold still pictures or make the reader open other files.
 REFUSED_FORMATS = frozenset({"hls", "concat", "image2", "png_pipe", "jpeg_pipe", "gif_pipe", "tty"})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a video may be: seconds of duration, pixels of one frame."""
+    """The longest duration in seconds and the largest frame in pixels that are accepted."""
 
     max_seconds: float = 6 * 3600.0
     max_pixels: int = 8192 * 4320
@@ -52,13 +51,13 @@ DEFAULT_LIMITS = Limits()
 
 
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
-    """What the container says, decoding one frame for the rotation.
+    """Read the container's header and decode one frame, which holds the rotation.
 
     Raises:
-        UnsupportedMedia: the bytes are no video container.
-        NoVideoStream: there is sound or data only.
-        NoFrames: not one frame decodes.
-        VideoTooLong, VideoTooLarge: over `limits`.
+        UnsupportedMedia: the file is not a video container.
+        NoVideoStream: the file holds only sound or data.
+        NoFrames: no frame decodes.
+        VideoTooLong, VideoTooLarge: the video exceeds `limits`.
     """
     with _open(path) as (container, stream):
         duration = _duration(container, stream)
@@ -74,31 +73,31 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
             codec=stream.codec_context.name,
             container=container.format.name,
             rotation=rotation,
-            has_audio=bool(container.streams.audio),
         )
 
 
 def sample_frames(path: Path, fps: float, limits: Limits = DEFAULT_LIMITS) -> Iterator[Frame]:
-    """Upright RGB frames, `fps` per second of video, in order of time.
+    """Yield upright RGB frames, `fps` per second of video, in order of time.
 
-    A truncated or damaged file gives the frames that decode.
+    A truncated or damaged file yields the frames that decode.
 
     Raises:
         InvalidInput: fps is not positive.
-        UnsupportedMedia, NoVideoStream, NoFrames, VideoTooLong, VideoTooLarge: as `probe`.
+        UnsupportedMedia, NoVideoStream, NoFrames, VideoTooLong, VideoTooLarge: see `probe`.
     """
     if not fps > 0:
         raise InvalidInput(f"fps {fps} must be greater than 0, for example 1.0")
     with _open(path) as (container, stream):
-        _check(_duration(container, stream), stream.width * stream.height, limits)
-        # Known in advance or not, no cell ends after the video does.
-        total = _duration(container, stream) or float("inf")
+        duration = _duration(container, stream)
+        _check(duration, stream.width * stream.height, limits)
+        # No interval ends after the video, if its duration is known.
+        total = duration or float("inf")
         number = 0
         shown: VideoFrame | None = None
         pixels: Uint8 | None = None
         end = 0.0
         for time, frame in chain(_decode(container, stream, path), [(None, None)]):
-            # The frame on screen so far covers every interval whose middle lies before this one.
+            # The previous frame is on screen at every interval middle before this frame.
             until = end if time is None else time
             while shown is not None and (number + 0.5) / fps < until:
                 _check(number / fps, shown.width * shown.height, limits)
@@ -116,30 +115,30 @@ def sample_frames(path: Path, fps: float, limits: Limits = DEFAULT_LIMITS) -> It
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        # Only the file itself: a playlist must not make us read other files or the network.
+        # No other protocol: a playlist must not make us read other files or the network.
         container = av.open(str(path), options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, ValueError) as error:
-        # Not str(error): it holds the path, which is no business of whoever sent the file.
+        # Not str(error), which would show our path to whoever sent the file.
         reason = getattr(error, "strerror", None) or "unreadable"
         raise UnsupportedMedia(
-            f"{path.name} is no video file this build can read ({reason}); "
+            f"{path.name} is not a video file that this build can read ({reason}); "
             "convert it to mp4, mkv, webm or avi"
         ) from error
     with container:
         if container.format.name in REFUSED_FORMATS:
             raise UnsupportedMedia(
-                f"{path.name} is of type {container.format.name}, which is no video file; "
+                f"{path.name} has type {container.format.name}, which is not accepted; "
                 "upload mp4, mkv, webm or avi"
             )
         streams = [s for s in container.streams.video if not _is_cover(s)]
         if not streams:
             raise NoVideoStream(
-                f"{path.name} has {len(container.streams)} stream(s) and no video; "
-                "upload a file with moving pictures"
+                f"{path.name} has {len(container.streams)} stream(s), none of them video; "
+                "upload a file with a video stream"
             )
         if streams[0].codec_context is None:
             raise UnsupportedMedia(
-                f"{path.name} is cut short or uses a video codec this build cannot decode; "
+                f"{path.name} is truncated or uses a video codec that this build cannot decode; "
                 "convert it to h264, vp9 or av1"
             )
         streams[0].thread_type = "AUTO"
@@ -147,7 +146,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    """Album art is a one-picture video stream."""
+    """Return whether a video stream is album art, a single picture."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
@@ -160,12 +159,12 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
 def _check(seconds: float, pixels: int, limits: Limits) -> None:
     if seconds > limits.max_seconds:
         raise VideoTooLong(
-            f"video of {seconds:.0f} s or more: the limit is {limits.max_seconds:.0f} s; "
+            f"the video has {seconds:.0f} s or more, the limit is {limits.max_seconds:.0f} s; "
             "split it or raise QASIR_MAX_VIDEO_SECONDS"
         )
     if pixels > limits.max_pixels:
         raise VideoTooLarge(
-            f"frames of {pixels} pixels: the limit is {limits.max_pixels}; "
+            f"a frame has {pixels} pixels, the limit is {limits.max_pixels}; "
             "scale the video down or raise QASIR_MAX_FRAME_PIXELS"
         )
 
@@ -173,18 +172,20 @@ def _check(seconds: float, pixels: int, limits: Limits) -> None:
 def _decode(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Frames with seconds since the first one; packets that do not decode are passed over."""
+    """Yield frames with their seconds since the first one, skipping packets that do not decode."""
     first: float | None = None
     latest = -1.0
     for count, frame in enumerate(_decodable(container, stream)):
-        # Old AVI files carry no timestamps at all: their frame rate is the clock.
+        # Old AVI files have no timestamps: count frames instead.
         time = frame.time if frame.time is not None else count / float(stream.average_rate or 25)
         first = time if first is None else first
         if time - first > latest:
             latest = time - first
             yield latest, frame
     if first is None:
-        raise NoFrames(f"{path.name} has a video stream and no frame of it decodes; repair it")
+        raise NoFrames(
+            f"no frame of the video stream in {path.name} decodes; repair or re-encode it"
+        )
 
 
 def _decodable(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -198,19 +199,18 @@ def _decodable(container: InputContainer, stream: VideoStream) -> Iterator[Video
         except av.error.InvalidDataError:
             continue
         except av.error.FFmpegError:
-            # The container itself broke off: what came before is what there is.
+            # The container is truncated here: use what was decoded before.
             return
         yield from frames
 
 
 def _frame_seconds(frame: VideoFrame, stream: VideoStream) -> float:
     if frame.duration and frame.time_base:
-        seconds: float = float(frame.duration) * float(frame.time_base)
-        return seconds
+        return float(frame.duration) * float(frame.time_base)
     return 1 / float(stream.average_rate or 25)
 
 
 def _upright(frame: VideoFrame) -> Uint8:
     pixels = frame.to_ndarray(format="rgb24")
-    # PyAV gives the display matrix's angle, counter-clockwise, as numpy turns.
+    # PyAV's angle and np.rot90 are both counter-clockwise.
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))

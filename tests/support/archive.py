@@ -80,7 +80,7 @@ class Archive:
         mine = self.catalogue.claim("me")
         assert mine is not None
         files = [self._write(video.id, one) for one in vectors]
-        info = VideoInfo(files[0].seconds, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
+        info = VideoInfo(files[0].seconds, 64, 48, 10.0, "h264", "mov,mp4", 0)
         assert self.catalogue.commit(mine, info, files)
         return video.id
 

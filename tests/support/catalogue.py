@@ -16,7 +16,7 @@ from service.storage.media import MediaStore
 
 SPEC = EmbeddingSpec(fingerprint="f" * 16, grid_size=2, resolution=64, fps=1.0)
 OTHER = SPEC.model_copy(update={"resolution": 96})
-INFO = VideoInfo(12.5, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
+INFO = VideoInfo(12.5, 64, 48, 10.0, "h264", "mov,mp4", 0)
 
 
 def video(name: str = "a", created: float = 1.0) -> Video:
@@ -73,8 +73,8 @@ def random_vectors(spec: EmbeddingSpec = SPEC, frames: int = 13) -> VideoVectors
     mask = (np.arange(count * cells) < frames).reshape(count, cells)
     starts = np.arange(count * cells, dtype=np.float64).reshape(count, cells)
     times = np.stack([starts, starts + 1], -1) * mask[..., None]
-    units = rng.standard_normal((count, 1 + cells, 8)).astype(np.float16)
-    return VideoVectors(spec, units, mask, times)
+    embeddings = rng.standard_normal((count, 1 + cells, 8)).astype(np.float16)
+    return VideoVectors(spec, embeddings, mask, times)
 
 
 def files(folder: Path) -> set[str]:

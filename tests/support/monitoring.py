@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from monitoring.serve import monitored
-from qasir.config import Hybrid
+from qasir.config import HybridParams
 from qasir.manifest import Profile, read_manifest, write_manifest
 from service.stack.control import processes
 from service.stack.processes import free_ports
@@ -75,7 +75,7 @@ def several_grid_sizes(export: Path, folder: Path) -> Path:
         grid_sizes=GRID_SIZES,
         fps=1.0,
         index_unit="super-image",
-        hybrid=Hybrid(grid_size=1, k=5),
+        hybrid=HybridParams(grid_size=1, k=5),
     )
     write_manifest(manifest.model_copy(update={"profile": profile}), folder)
     return folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qasir.manifest import ScoreFusion
-from qasir.scoring import score_direct
+from tests.support.reference_scores import score_direct
 from training.measures import UNANSWERED, measure, objective
 from training.parts import Part
 from training.pools import natural

@@ -7,9 +7,10 @@ import pytest
 
 from qasir.index import Index
 from qasir.manifest import ScoreFusion
-from qasir.scoring import Pooling, score_direct
+from qasir.scoring import Pooling
 from qasir.types import Float32
 from tests.support.datasets import DIM
+from tests.support.reference_scores import score_direct
 from training import scores
 from training.parts import Part
 from training.pools import Entry, lengthened, mixed, natural

@@ -5,8 +5,8 @@ import pytest
 
 from qasir.config import IndexUnit
 from qasir.manifest import ScoreFusion
-from qasir.scoring import score_direct
-from qasir.search import Recalled
+from qasir.search import RankedVideos
+from tests.support.reference_scores import score_direct
 from training.measures import UNANSWERED
 from training.parts import Part
 from training.pools import natural
@@ -52,6 +52,8 @@ def test_a_query_without_its_video_is_answered_nowhere(part: Part) -> None:
 
 
 def test_ties_count_against_a_video_within_its_kind_of_score() -> None:
-    ranking = Recalled(("a", "b", "c", "d", "e"), np.array([0.2, 0.2, 0.1, 0.9, 0.9], np.float32))
+    ranking = RankedVideos(
+        ("a", "b", "c", "d", "e"), np.array([0.2, 0.2, 0.1, 0.9, 0.9], np.float32)
+    )
     ranks = [pessimistic_rank(ranking, name, reranked=3) for name in "abcde"]
     assert ranks == [2, 2, 3, 5, 5]

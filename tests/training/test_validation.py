@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasir.modeling.retriever import untrained
-from qasir.scoring import score_direct
 from qasir.types import Float32, Int64
 from tests.support.planted import PlantedBackbone, finetune_params, planted, spec
+from tests.support.reference_scores import score_direct
 from training.apply import encode_queries, encode_units
 from training.intervals import gains
 from training.learner import Learner, fold

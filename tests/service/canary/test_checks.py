@@ -33,7 +33,7 @@ from tests.support.triton import RunningTriton
 from tests.support.windows import padded, pictures
 
 COUNT = 3
-INFO = VideoInfo(12.0, 64, 48, 1.0, "h264", "mov,mp4", 0, has_audio=False)
+INFO = VideoInfo(12.0, 64, 48, 1.0, "h264", "mov,mp4", 0)
 
 
 class Aviary:

@@ -15,7 +15,7 @@ from service.catalogue.videos import VectorFile, Video
 OLD = EmbeddingSpec(fingerprint="old", grid_size=2, resolution=64, fps=1.0)
 NEW = [EmbeddingSpec(fingerprint="new", grid_size=n, resolution=64, fps=1.0) for n in (1, 2)]
 LARGER = NEW[1].model_copy(update={"resolution": 96})
-INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
+INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0)
 DAMAGED = JobError("no_frames", "nothing decodes", retryable=False)
 
 

@@ -26,7 +26,7 @@ from service.storage.media import MediaStore
 from tests.support.videos import write_painted
 
 DIM = 4
-INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
+INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0)
 
 
 @dataclass

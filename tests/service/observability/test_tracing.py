@@ -192,7 +192,9 @@ def test_spans_whose_trace_triton_does_not_see_name_it_all_the_same(
     """One byte behind the header, as Triton finds it there by chance, makes it a wrong one."""
     headers = {"traceparent": f"{calling(trace)['traceparent']}-"}
     ones = np.ones((1, 16), np.int64)
-    with Triton(traced_stack.settings.triton_url, around=lambda _: nullcontext(headers)) as triton:
+    with Triton(
+        traced_stack.settings.triton_url, call_context=lambda _: nullcontext(headers)
+    ) as triton:
         triton.encode_text(1, Tokens(ones, ones))
     tree = traced_stack.tree(trace, count=3)
     assert tree == {

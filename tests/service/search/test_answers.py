@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from qasir.manifest import read_manifest
-from qasir.scoring import score_direct
 from qasir.vectors import read_vectors
+from tests.support.reference_scores import score_direct
 from tests.support.service import RunningService
 from tests.support.videos import painted_number, write_painted
 

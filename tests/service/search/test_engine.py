@@ -11,13 +11,13 @@ from PIL import Image
 
 from qasir.errors import InvalidInput, NotFound, UnsupportedGrid, UploadTooLarge
 from qasir.filters import Filter
-from qasir.scoring import score_direct
 from qasir.super_images import stack, tile
 from qasir.types import Float32, Frame, Uint8
 from qasir.vectors import VideoVectors
 from service.search.answers import GroupBy, Hit, Mode, Picture, SearchAnswer, Segment
 from service.search.deadline import Deadline
 from tests.support.archive import Archive, opened_archive
+from tests.support.reference_scores import score_direct
 from tests.support.triton import RunningTriton
 
 BLOCK = 10
@@ -196,7 +196,7 @@ def test_segment_finds_its_own_video_first(archive: Archive, mode: Mode, size: i
 def test_segments_that_are_not_there(archive: Archive) -> None:
     for example, error, says in [
         (Segment("vnone", 0, 1), NotFound, "vnone"),
-        (Segment("v00", 8, 9), NotFound, "indexed from 0 to 8 s"),
+        (Segment("v00", 8, 9), NotFound, "give a part of 0 to 8 s"),
         (Segment("v00", 3, 3), InvalidInput, "start < end"),
         (Segment("v00", -1, 3), InvalidInput, "start < end"),
     ]:

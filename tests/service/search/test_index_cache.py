@@ -18,7 +18,7 @@ from service.folders import StateFolders
 from service.search.index_cache import Library
 from service.storage.media import MediaStore
 
-INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0, has_audio=False)
+INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0)
 
 
 class Shop:
