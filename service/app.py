@@ -1,8 +1,9 @@
-"""Everything one service process shares, opened once: every transport stands on this."""
+"""The composition root: opens what a service process, the worker and the command line share."""
 
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -13,28 +14,27 @@ from service.canary.checks import Canary
 from service.canary.scheduler import CanaryScheduler
 from service.canary.windows import WindowStore
 from service.catalogue.catalogue import Catalogue
-from service.factories import (
-    find_active_model,
-    open_triton,
-    open_triton_control,
-    open_uploads,
-)
 from service.gauges import gauges
+from service.ingest.build import Builder
+from service.ingest.worker import IngestLoop
 from service.library.jobs import Jobs
 from service.library.uploads import Uploads
 from service.library.videos import Videos
-from service.models.active_model import FindActiveModel
+from service.models.deployment import FindActive
 from service.models.heartbeats import Heartbeats
 from service.models.reconciler import ModelReconciler
-from service.models.rollout import Generations
+from service.models.rollout import Rollout
 from service.models.store import ModelStore
-from service.observability import metrics
+from service.observability.metrics import SERVICE_METRICS, WORKER_METRICS
 from service.observability.telemetry import GaugeSample, Telemetry
+from service.observability.tracing import triton_call
 from service.search.engine import SearchEngine
 from service.search.index_cache import Library
-from service.settings import Settings
+from service.settings import Settings, TritonSettings
 from service.storage.media import MediaStore
+from service.storage.uploads import UploadStore
 
+TRITON_KEY_FILE = "triton.key"
 # A probe a second and process is what Triton sees, however many ask for readiness.
 READY_SECONDS = 1.0
 
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class AppState:
-    """The parts of a service process, without any transport."""
+    """What the transports of a service process share."""
 
     settings: Settings
     catalogue: Catalogue
@@ -51,21 +51,21 @@ class AppState:
     jobs: Jobs
     uploads: Uploads
     engine: SearchEngine
-    generations: Generations
-    follower: ModelReconciler
+    rollout: Rollout
+    reconciler: ModelReconciler
     triton: Triton
-    active_model: FindActiveModel
+    store: ModelStore
     telemetry: Telemetry
     readiness: "Readiness"
     canary: CanaryScheduler
 
     def gauges(self) -> Iterator[GaugeSample]:
         """The gauges of the metrics page, as of now."""
-        return gauges(self.settings, self.catalogue, self.active_model, self.generations)
+        return gauges(self.settings, self.catalogue, self.store.find_active, self.rollout)
 
     def close(self) -> None:
         """Give connections and file handles back."""
-        self.follower.close()
+        self.reconciler.close()
         self.canary.stop()
         self.triton.close()
         self.catalogue.close()
@@ -77,7 +77,7 @@ class Readiness:
     `withdrawn`: this process shall stop; nothing new should be sent to it.
     """
 
-    def __init__(self, engine: SearchEngine, triton: Triton, active: FindActiveModel) -> None:
+    def __init__(self, engine: SearchEngine, triton: Triton, active: FindActive) -> None:
         self._engine = engine
         self._triton = triton
         self._active = active
@@ -125,34 +125,104 @@ class Readiness:
 
 def open_service(settings: Settings) -> AppState:
     """Open the state folder for serving."""
-    folders = settings.folders
-    media = MediaStore(folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
-    catalogue = Catalogue(folders.catalogue)
-    telemetry = Telemetry(metrics.SERVICE_METRICS)
-    triton, active = open_triton(settings), find_active_model(settings)
+    folders, catalogue = settings.folders, Catalogue(settings.folders.catalogue)
+    media, store, triton = _media(settings), ModelStore(settings.state), open_triton(settings)
+    telemetry, find_active = Telemetry(SERVICE_METRICS), store.find_active
     library = Library(catalogue, media, settings.search_seconds)
-    engine = SearchEngine(settings, library, catalogue.encodings, media, triton, active, telemetry)
-    readiness = Readiness(engine, triton, active)
+    engine = SearchEngine(
+        settings, library, catalogue.encodings, media, triton, find_active, telemetry
+    )
+    readiness = Readiness(engine, triton, find_active)
     jobs = Jobs(settings, catalogue, stopping=lambda: readiness.withdrawn)
-    store = ModelStore(settings.state)
-    generations = Generations(settings, catalogue, media, store, triton)
-    presence = Heartbeats(folders.searching)
-    follower = ModelReconciler(store, engine, open_triton_control(settings), presence)
-    windows = WindowStore(folders, settings.disk_reserve_bytes)
-    canary = Canary(settings, catalogue, windows, library, engine, triton, active)
     videos = Videos(settings, catalogue, media, jobs)
+    control, heartbeats = _open_triton_control(settings), Heartbeats(folders.searching)
+    windows = WindowStore(folders, settings.disk_reserve_bytes)
+    canary = Canary(settings, catalogue, windows, library, engine, triton, find_active)
     return AppState(
         settings=settings,
         catalogue=catalogue,
         videos=videos,
         jobs=jobs,
-        uploads=Uploads(open_uploads(settings, media), videos, jobs),
+        uploads=Uploads(_upload_store(settings, media), videos, jobs),
         engine=engine,
-        generations=generations,
-        follower=follower,
+        rollout=Rollout(settings, catalogue.encodings, media, store, triton),
+        reconciler=ModelReconciler(store, engine.load_all, control, heartbeats),
         triton=triton,
-        active_model=active,
+        store=store,
         telemetry=telemetry,
         readiness=readiness,
         canary=CanaryScheduler(canary, folders.run, settings.canary_seconds),
+    )
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What the worker process runs."""
+
+    loop: IngestLoop
+    uploads: UploadStore
+    telemetry: Telemetry
+
+
+@contextmanager
+def open_worker(settings: Settings, stop: threading.Event) -> Iterator[WorkerState]:
+    """Open the state folder for ingestion; `stop` ends the loop."""
+    catalogue, media = Catalogue(settings.folders.catalogue), _media(settings)
+    store, telemetry = ModelStore(settings.state), Telemetry(WORKER_METRICS)
+    with open_triton(settings) as triton:
+        rollout = Rollout(settings, catalogue.encodings, media, store, triton)
+        builder = Builder(
+            settings, catalogue, media, triton, store, store.find_active, rollout, telemetry, stop
+        )
+        loop = IngestLoop(
+            settings, catalogue, media, triton, store.find_active, telemetry, stop, builder
+        )
+        yield WorkerState(loop, _upload_store(settings, media), telemetry)
+    catalogue.close()
+
+
+@dataclass(frozen=True)
+class AdminState:
+    """What commands about models work on; they need no running service."""
+
+    store: ModelStore
+    rollout: Rollout
+    triton: Triton
+
+
+@contextmanager
+def open_admin(settings: Settings) -> Iterator[AdminState]:
+    """Open the state folder for a command."""
+    catalogue, store = Catalogue(settings.folders.catalogue), ModelStore(settings.state)
+    try:
+        with open_triton(settings) as triton:
+            media = _media(settings)
+            rollout = Rollout(settings, catalogue.encodings, media, store, triton)
+            yield AdminState(store, rollout, triton)
+    finally:
+        catalogue.close()
+
+
+def open_triton(settings: TritonSettings) -> Triton:
+    """Open a client that calls models and may change none."""
+    return Triton(settings.triton_url, deadline=settings.triton_seconds, call_context=triton_call)
+
+
+def _open_triton_control(settings: TritonSettings) -> Triton:
+    key_file, key = settings.folders.run / TRITON_KEY_FILE, settings.triton_key
+    if key is None and key_file.is_file():
+        key = key_file.read_text().strip()
+    return Triton(settings.triton_url, key, deadline=settings.triton_seconds)
+
+
+def _media(settings: Settings) -> MediaStore:
+    return MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
+
+
+def _upload_store(settings: Settings, media: MediaStore) -> UploadStore:
+    return UploadStore(
+        settings.folders.uploads / "resumable",
+        media,
+        settings.max_unfinished_uploads,
+        settings.upload_expires_seconds,
     )

@@ -1,14 +1,16 @@
 """The gauges of the metrics page, read from the state folder and the evaluation when asked."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 
 from qasir import __version__
 from qasir.errors import QasirError
 from service.canary.scheduler import canary_readings
 from service.catalogue.catalogue import Catalogue, Totals
-from service.models.active_model import ActiveModel, FindActiveModel
-from service.models.rollout import Generations
+from service.models.deployment import FindActive, ModelVersion
+from service.models.rollout import Rollout
 from service.observability import metrics
 from service.observability.evaluation import read_recall
 from service.observability.telemetry import GaugeSample
@@ -18,24 +20,24 @@ from service.settings import Settings
 def gauges(
     settings: Settings,
     catalogue: Catalogue,
-    active_model: FindActiveModel,
-    generations: Generations,
+    find_active: FindActive,
+    rollout: Rollout,
 ) -> Iterator[GaugeSample]:
     """Every gauge of `SERVICE_METRICS`, as of now."""
-    model = _active(active_model)
+    model = _active(find_active)
     yield GaugeSample(metrics.BUILD_INFO, 1, {"version": __version__})
     yield GaugeSample(metrics.MODEL_VERSION, model.version if model else 0)
     yield from _library(catalogue.totals(model.manifest.specs if model else ()))
-    yield from _generations(generations)
-    fine = model.fine if model else None
-    waiting = catalogue.encodings.requested(fine.spec) if fine else 0
-    yield GaugeSample(metrics.FINE_REQUESTS, waiting)
+    yield from _models(rollout)
+    reranker = model.reranker if model else None
+    waiting = catalogue.encodings.requested(reranker.spec) if reranker else 0
+    yield GaugeSample(metrics.RERANKER_REQUESTS, waiting)
     yield from _disk(settings)
     yield from _recall(settings)
     yield from canary_readings(settings.folders.run)
 
 
-def _active(find: FindActiveModel) -> ActiveModel | None:
+def _active(find: FindActive) -> ModelVersion | None:
     try:
         return find()
     except QasirError:
@@ -52,10 +54,15 @@ def _library(totals: Totals) -> Iterator[GaugeSample]:
         yield GaugeSample(metrics.INDEX_SUPER_IMAGES, count, {"grid_size": str(grid_size)})
 
 
-def _generations(generations: Generations) -> Iterator[GaugeSample]:
-    for state, videos, count in generations.counts():
-        labels = {"generation": state, "videos": videos}
-        yield GaugeSample(metrics.GENERATION_VIDEOS, count, labels)
+def _models(rollout: Rollout) -> Iterator[GaugeSample]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for state, coverage in rollout.counts():
+        counts[state, "embedded"] += coverage.done
+        counts[state, "waiting"] += coverage.waiting
+        counts[state, "failed"] += coverage.failed
+    for key in product(*metrics.MODEL_VIDEOS.labels.values()):
+        labels = dict(zip(metrics.MODEL_VIDEOS.labels, key, strict=True))
+        yield GaugeSample(metrics.MODEL_VIDEOS, counts[key], labels)
 
 
 def _disk(settings: Settings) -> Iterator[GaugeSample]:

@@ -25,74 +25,131 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class Settings(BaseSettings):
-    """Every setting of triton, service and worker; the field `x` is read from `QASIR_X`."""
+class StateSettings(BaseSettings):
+    """Where the state folder is, and what its disk must keep free."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = "127.0.0.1"
-    http_port: Port = 3000
-    grpc_port: Port = 50051
-    worker_host: str = "127.0.0.1"
-    worker_metrics_port: Port = 3001
+    state: Path = Path("state")
+    disk_reserve_bytes: int = Field(default=1 << 30, ge=0)
+
+    @cached_property
+    def folders(self) -> StateFolders:
+        """The folders under `QASIR_STATE`."""
+        return StateFolders(self.state.absolute())
+
+
+class TritonSettings(StateSettings):
+    """Where Triton listens and how it is called."""
+
     triton_host: str = "127.0.0.1"
     triton_http_port: Port = 8000
     triton_grpc_port: Port = 8001
     triton_metrics_port: Port = 8002
-    prometheus_port: Port = 9090
-    node_exporter_port: Port = 9100
     triton_home: Path = Path(".triton")
     triton_key: str | None = None
-    state: Path = Path("state")
-    workers: Count = 2
-    # Beside the code: the checkout's, or the copy that a Bento carries.
-    evaluation: Path = ROOT / "results" / "metrics.json"
+    triton_seconds: Seconds = 30.0
 
-    max_upload_bytes: Count = 8 << 30
-    disk_reserve_bytes: int = Field(default=1 << 30, ge=0)
-    max_metadata_bytes: Count = 16 << 10
-    max_title_chars: Count = 300
-    max_video_seconds: Seconds = 6 * 3600.0
-    max_frame_pixels: Count = 8192 * 4320
+    @property
+    def triton_url(self) -> str:
+        """host:port of Triton's gRPC endpoint."""
+        return f"{self.triton_host}:{self.triton_grpc_port}"
+
+
+class ModelSettings(StateSettings):
+    """How many model versions are retained, and how an activation waits."""
+
+    max_model_versions: Count = 3
+    switch_seconds: Seconds = 60.0
+
+
+class SearchSettings(StateSettings):
+    """Limits of a search and what it remembers."""
+
+    search_seconds: Seconds = 5.0
     max_query_chars: Count = 500
     max_top_k: Count = 100
     max_offset: int = Field(default=1000, ge=0)
     max_context_seconds: Seconds = 600.0
     max_picture_bytes: Count = 3 << 20
     max_picture_pixels: Count = 50_000_000
-    max_page: Count = 200
-
-    max_requests: Count = 256
-    parallel_searches: Count = 4
-    waiting_searches: int = Field(default=64, ge=0)
-    parallel_uploads: Count = 8
-    max_unfinished_uploads: Count = 100
-    max_queued_jobs: Count = 1000
-    job_streams: Count = 64
     text_cache: Count = 4096
     candidates: Count = 50
     candidate_embeddings: Count = 4
+    max_reranker_requests: Count = 1000
 
-    max_generations: Count = 3
-    max_fine_requests: Count = 1000
 
-    search_seconds: Seconds = 5.0
-    switch_seconds: Seconds = 60.0
-    upload_seconds: Seconds = 3600.0
+class UploadSettings(StateSettings):
+    """Limits of an upload and of what waits to be ingested."""
+
+    max_upload_bytes: Count = 8 << 30
+    max_metadata_bytes: Count = 16 << 10
+    max_title_chars: Count = 300
+    max_unfinished_uploads: Count = 100
+    max_queued_jobs: Count = 1000
     upload_expires_seconds: Seconds = 24 * 3600.0
-    withdraw_seconds: float = Field(default=1.0, ge=0)
-    drain_seconds: Seconds = 10.0
-    request_stall_seconds: Seconds = 60.0
-    triton_seconds: Seconds = 30.0
+
+
+class IngestSettings(StateSettings):
+    """Limits of decoding and encoding one video."""
+
+    max_video_seconds: Seconds = 6 * 3600.0
+    max_frame_pixels: Count = 8192 * 4320
     triton_patience_seconds: Seconds = 120.0
     decode_stall_seconds: Seconds = 60.0
     decode_memory_bytes: Count = 8 << 30
     job_attempts: Count = 3
     orphan_days: int = Field(default=7, ge=0)
     poll_seconds: Seconds = 0.5
-    trace_endpoint: str | None = None
+
+
+class CanarySettings(StateSettings):
+    """How often the canary runs, and the operator's golden queries."""
+
     canary_seconds: float = Field(default=60.0, ge=0)
     canary_file: Path | None = None
+
+    @property
+    def canary_path(self) -> Path:
+        """The golden queries: `canary.yaml` in the state folder unless set."""
+        return self.canary_file or self.folders.root / "canary.yaml"
+
+
+class Settings(
+    TritonSettings,
+    ModelSettings,
+    SearchSettings,
+    UploadSettings,
+    IngestSettings,
+    CanarySettings,
+):
+    """Every setting of triton, service and worker; the field `x` is read from `QASIR_X`.
+
+    A class that needs some of them takes the group that has them.
+    """
+
+    host: str = "127.0.0.1"
+    http_port: Port = 3000
+    grpc_port: Port = 50051
+    worker_host: str = "127.0.0.1"
+    worker_metrics_port: Port = 3001
+    prometheus_port: Port = 9090
+    node_exporter_port: Port = 9100
+    workers: Count = 2
+    # Beside the code: the checkout's, or the copy that a Bento carries.
+    evaluation: Path = ROOT / "results" / "metrics.json"
+
+    max_page: Count = 200
+    max_requests: Count = 256
+    parallel_searches: Count = 4
+    waiting_searches: int = Field(default=64, ge=0)
+    parallel_uploads: Count = 8
+    job_streams: Count = 64
+    upload_seconds: Seconds = 3600.0
+    withdraw_seconds: float = Field(default=1.0, ge=0)
+    drain_seconds: Seconds = 10.0
+    request_stall_seconds: Seconds = 60.0
+    trace_endpoint: str | None = None
 
     @field_validator("trace_endpoint")
     @classmethod
@@ -100,21 +157,6 @@ class Settings(BaseSettings):
         if said not in (None, CONSOLE):
             traces_url(said)
         return said
-
-    @cached_property
-    def folders(self) -> StateFolders:
-        """The folders under `QASIR_STATE`."""
-        return StateFolders(self.state.absolute())
-
-    @property
-    def canary_path(self) -> Path:
-        """The operator's known pairs: `canary.yaml` in the state folder if nothing else is said."""
-        return self.canary_file or self.folders.root / "canary.yaml"
-
-    @property
-    def triton_url(self) -> str:
-        """host:port of Triton's gRPC endpoint."""
-        return f"{self.triton_host}:{self.triton_grpc_port}"
 
 
 def load_settings() -> Settings:

@@ -1,4 +1,4 @@
-"""What is searched: the index, its changes, and the generation of the model that made it."""
+"""What is searched: the index, its changes, and the model version that made it."""
 
 from monitoring.dashboards.board import (
     COUNT,
@@ -50,8 +50,8 @@ INDEX = Row(
         ),
     ),
 )
-GENERATIONS = Row(
-    "Generations",
+MODELS = Row(
+    "Models",
     (
         Panel(
             "Active model",
@@ -60,23 +60,26 @@ GENERATIONS = Row(
             (Query(f"max(qasir_model_version{{{WHERE}}})", "version"),),
         ),
         Panel(
-            "Videos of a generation",
-            "Videos that each kept generation has vectors of, lacks as yet, or could not take: "
-            "one that is built beside the active one is complete when nothing waits.",
+            "Videos of a model version",
+            "Videos of the active and the retained model versions: embedded, waiting to be, or "
+            "failed. A version that is being built is complete when nothing waits.",
             COUNT,
             (
                 Query(
-                    f"max by (generation, videos) (qasir_generation_videos{{{WHERE}}})",
-                    "{{generation}} {{videos}}",
+                    f"max by (state, videos) (qasir_model_videos{{{WHERE}}})",
+                    "{{state}} {{videos}}",
                 ),
             ),
         ),
         Panel(
-            "Building",
-            "Videos encoded beside ingestion in a second, for a generation that lacked them, by "
-            "how it ended.",
+            "Backfill",
+            "Videos per second that are encoded for a model version that lacked them, by result.",
             PER_SECOND,
-            (Query("sum by (result) (rate(qasir_builds_total[$__rate_interval]))", "{{result}}"),),
+            (
+                Query(
+                    "sum by (result) (rate(qasir_backfills_total[$__rate_interval]))", "{{result}}"
+                ),
+            ),
         ),
         Panel(
             "Canary",
@@ -99,8 +102,8 @@ GENERATIONS = Row(
 )
 BOARD = Board(
     "qasir-library",
-    "qasir: index and generations",
+    "qasir: index and models",
     "Videos and vectors that are searched, how they change, and which model made them.",
     (INSTANCE, INDEXED_GRID_SIZE),
-    (INDEX, GENERATIONS),
+    (INDEX, MODELS),
 )

@@ -157,10 +157,10 @@ HYBRID = Row(
             ),
         ),
         Panel(
-            "Waiting for the fine model",
-            "Videos that hybrid searches have asked for and the worker has still to encode.",
+            "Waiting for the reranker",
+            "Videos that hybrid searches have requested and the worker has still to encode.",
             COUNT,
-            (Query(f"max(qasir_fine_requests{{{WHERE}}})", "videos"),),
+            (Query(f"max(qasir_reranker_requests{{{WHERE}}})", "videos"),),
         ),
     ),
 )

@@ -21,7 +21,7 @@ from qasir.vectors import VideoVectors, to_float32
 from service.canary.golden_queries import GoldenQuery, read_known_pairs
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
-from service.models.active_model import ActiveModel, FindActiveModel
+from service.models.deployment import FindActive, ModelVersion
 from service.search.answers import SearchRequest
 from service.search.engine import SearchEngine
 from service.search.index_cache import Library
@@ -69,7 +69,7 @@ class Canary:
         library: Library,
         engine: SearchEngine,
         triton: Triton,
-        active_model: FindActiveModel,
+        active_model: FindActive,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
@@ -122,7 +122,7 @@ class Canary:
         videos = len({probe.video_id for probe in probes})
         return f"{len(probes)} super images of {videos} videos found themselves first"
 
-    def _probes(self, model: ActiveModel) -> Iterator[Probe]:
+    def _probes(self, model: ModelVersion) -> Iterator[Probe]:
         """Ten super images, spread over as many windows as one call's worth of encoding allows."""
         chosen = self._chosen(model)
         for place, (spec, name, window) in enumerate(chosen):
@@ -134,7 +134,7 @@ class Canary:
                 number = window.first + row - window.keep.start
                 yield Probe(name.video_id, spec, number, embeddings[row])
 
-    def _chosen(self, model: ActiveModel) -> list[tuple[EmbeddingSpec, WindowName, StoredWindow]]:
+    def _chosen(self, model: ModelVersion) -> list[tuple[EmbeddingSpec, WindowName, StoredWindow]]:
         manifest = model.manifest
         chosen: list[tuple[EmbeddingSpec, WindowName, StoredWindow]] = []
         budget = manifest.window
@@ -155,7 +155,7 @@ class Canary:
         files = self._catalogue.vector_files(video_id)
         return spec in [file.spec for file in files]
 
-    def _compare(self, model: ActiveModel, spec: EmbeddingSpec, probes: Sequence[Probe]) -> None:
+    def _compare(self, model: ModelVersion, spec: EmbeddingSpec, probes: Sequence[Probe]) -> None:
         ids = [probe.video_id for probe in probes]
         queries = np.stack([_query(probe, model) for probe in probes])
         nearest = self._library.nearest(model.manifest, spec, queries, ids)
@@ -203,7 +203,7 @@ def _finding(check: Check, look: Callable[[], str | None]) -> Finding | None:
     return None if detail is None else Finding(check, passed=True, detail=detail)
 
 
-def _query(probe: Probe, model: ActiveModel) -> Float32:
+def _query(probe: Probe, model: ModelVersion) -> Float32:
     """What an index over this unit is asked: the whole picture, or its first cell: a real one."""
     row = 1 if model.manifest.profile.index_unit == "cell" else 0
     query: Float32 = probe.embeddings[row]

@@ -58,7 +58,7 @@ class Qasir:
         configure_tracing(settings.trace_endpoint, "service")
         core = open_service(settings)
         core.readiness.load()
-        core.follower.start()
+        core.reconciler.start()
         self._context = open_context(core)
         set_context(app, self._context)
         core.canary.start()

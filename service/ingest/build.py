@@ -19,9 +19,8 @@ from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import JobError
 from service.ingest.encode import Encoding, VideoEncoder, write_files
 from service.ingest.progress import JobLost, ProgressReporter, Stopping
-from service.models.active_model import ActiveModel, FindActiveModel
-from service.models.deployment import Serving
-from service.models.rollout import Activation, Generations
+from service.models.deployment import Deployment, FindActive, ModelVersion
+from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability import metrics
 from service.observability.telemetry import Telemetry
@@ -48,7 +47,7 @@ class Build:
     """One video to encode with one model, under some of its specs."""
 
     video_id: str
-    model: ActiveModel
+    model: ModelVersion
     specs: Sequence[EmbeddingSpec]
 
 
@@ -62,8 +61,8 @@ class Builder:
         media: MediaStore,
         triton: BuildEncoder,
         store: ModelStore,
-        active_model: FindActiveModel,
-        generations: Generations,
+        active_model: FindActive,
+        rollout: Rollout,
         telemetry: Telemetry,
         stop: threading.Event,
     ) -> None:
@@ -74,10 +73,10 @@ class Builder:
         self._triton = triton
         self._store = store
         self._active_model = active_model
-        self._generations = generations
+        self._rollout = rollout
         self._telemetry = telemetry
         self._stop = stop
-        self._seen: tuple[Serving, int] | None = None
+        self._seen: tuple[Deployment, int] | None = None
         self._rest_until = 0.0
 
     def step(self) -> bool:
@@ -90,7 +89,7 @@ class Builder:
         if (build := self._requested(active)) is not None:
             self._run(build)
             return True
-        now = self._store.serving(), self._catalogue.change_number()
+        now = self._store.deployment(), self._catalogue.change_number()
         if now == self._seen and time.monotonic() < self._rest_until:
             return False
         build = next(self._builds(now[0]), None)
@@ -100,19 +99,19 @@ class Builder:
         self._seen, self._rest_until = now, time.monotonic() + REST_SECONDS
         return self._complete(now[0])
 
-    def _requested(self, active: ActiveModel) -> Build | None:
-        if active.fine is None:
+    def _requested(self, active: ModelVersion) -> Build | None:
+        if active.reranker is None:
             return None
-        spec = active.fine.spec
+        spec = active.reranker.spec
         video_id = self._encodings.next_requested(spec)
-        if video_id is None or not self._triton.ready(active.fine.model.version):
+        if video_id is None or not self._triton.ready(active.reranker.model.version):
             return None
-        return Build(video_id, active.fine.model, [spec])
+        return Build(video_id, active.reranker.model, [spec])
 
-    def _builds(self, serving: Serving) -> Iterator[Build]:
-        first = (serving.active, *([serving.then] if serving.then else []))
+    def _builds(self, deployment: Deployment) -> Iterator[Build]:
+        first = (deployment.active, *([deployment.pending] if deployment.pending else []))
         known = {model.version: model for model in self._store.list()}
-        for version in dict.fromkeys([*first, *serving.kept]):
+        for version in dict.fromkeys([*first, *deployment.indexed]):
             if (model := known.get(version)) is None:
                 continue
             wanted = model.manifest.specs
@@ -129,7 +128,7 @@ class Builder:
         with job_span("build", None) as span:
             outcome = self._outcome(build)
             span.tell(outcome=outcome, video_id=build.video_id)
-            self._telemetry.count(metrics.BUILDS, result=outcome)
+            self._telemetry.count(metrics.BACKFILLS, result=outcome)
             log.info(
                 "job",
                 operation="build",
@@ -197,17 +196,17 @@ class Builder:
         self._media.tidy(build.video_id, lambda: self._catalogue.vector_files(build.video_id))
         return "failed"
 
-    def _complete(self, serving: Serving) -> bool:
+    def _complete(self, deployment: Deployment) -> bool:
         """Activate the generation that was to follow once it is complete; whether it was."""
-        if serving.then is None:
+        if (version := deployment.pending) is None:
             return False
-        wanted = self._store.get(serving.then).manifest.specs
+        wanted = self._store.get(version).manifest.specs
         if self._encodings.coverage(wanted).missing:
             return False
         try:
-            self._generations.activate(Activation(serving.then))
+            self._rollout.activate(version)
         except QasirError as error:
-            log.info("not activated", version=serving.then, code=error.code, detail=str(error))
+            log.info("not activated", version=version, code=error.code, detail=str(error))
             return False
-        log.info("activated", version=serving.then)
+        log.info("activated", version=version)
         return True

@@ -29,7 +29,7 @@ from service.ingest.decode import (
 )
 from service.ingest.decode_process import Decoder
 from service.ingest.progress import ProgressReporter
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
 from service.observability.tracing import past_span
@@ -90,7 +90,7 @@ class Encoding:
         settings: Settings,
         media: MediaStore,
         triton: VideoEncoder,
-        model: ActiveModel,
+        model: ModelVersion,
         specs: Sequence[EmbeddingSpec],
         telemetry: Telemetry,
         stop: threading.Event,

@@ -7,19 +7,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from qasir.errors import InvalidConfig
-from service.catalogue.catalogue import Catalogue
-from service.factories import find_active_model, open_triton, open_uploads
-from service.ingest.build import Builder
-from service.ingest.worker import IngestLoop
+from service.app import open_worker
 from service.lock import only_one
-from service.models.rollout import Generations
-from service.models.store import ModelStore
 from service.observability.logs import configure_logs
-from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import CONTENT_TYPE, Telemetry
 from service.observability.tracing import close_tracing, configure_tracing
 from service.settings import Settings, load_settings
-from service.storage.media import MediaStore
 
 
 def run_worker() -> None:
@@ -35,22 +28,15 @@ def run_worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    telemetry = Telemetry(WORKER_METRICS)
-    media = MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
-    with only_one(settings.folders.run / "worker.lock", "worker"):
-        catalogue = Catalogue(settings.folders.catalogue)
-        triton, store = open_triton(settings), ModelStore(settings.state)
-        generations = Generations(settings, catalogue, media, store, triton)
-        active = find_active_model(settings)
-        builder = Builder(
-            settings, catalogue, media, triton, store, active, generations, telemetry, stop
-        )
-        loop = IngestLoop(settings, catalogue, media, triton, active, telemetry, stop, builder)
+    with (
+        only_one(settings.folders.run / "worker.lock", "worker"),
+        open_worker(settings, stop) as worker,
+    ):
         # Before the page, so that whoever waits for the page finds everything recovered.
-        loop.recover()
-        open_uploads(settings, media).sweep()
-        with metrics_page(settings, telemetry):
-            loop.run()
+        worker.loop.recover()
+        worker.uploads.sweep()
+        with metrics_page(settings, worker.telemetry):
+            worker.loop.run()
     close_tracing()
 
 

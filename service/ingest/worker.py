@@ -14,7 +14,7 @@ from service.catalogue.jobs import Claim, JobError
 from service.ingest.build import Builder
 from service.ingest.encode import EncodedVideo, Encoding, VideoEncoder, write_files
 from service.ingest.progress import JobLost, ProgressReporter, Stopping
-from service.models.active_model import FindActiveModel
+from service.models.deployment import FindActive
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
 from service.observability.tracing import job_span
@@ -41,7 +41,7 @@ class IngestLoop:
         catalogue: Catalogue,
         media: MediaStore,
         triton: VideoEncoder,
-        active_model: FindActiveModel,
+        active_model: FindActive,
         telemetry: Telemetry,
         stop: threading.Event,
         builder: Builder,

@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,29 +11,15 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from qasir.cli.terminal import print_json
+from qasir.contract.models import ActivateModelRequest, Model, Reranker
 from qasir.errors import QasirError
-from qasir.triton import Triton
-from service.catalogue.catalogue import Catalogue
-from service.factories import open_triton
+from service.app import AdminState, open_admin
 from service.http.schemas.models import GenerationOut
-from service.models.deployment import Reranker
-from service.models.rollout import Activation, Generation, Generations
-from service.models.store import ModelStore
-from service.settings import Settings, load_settings
-from service.storage.media import MediaStore
+from service.settings import load_settings
 
 Words = TypeVar("Words", str, Table)
 
 UNBROKEN = ("state", "videos", "name", "fingerprint")
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What the commands work on; they need no running service."""
-
-    store: ModelStore
-    generations: Generations
-    triton: Triton
 
 
 @dataclass(frozen=True)
@@ -45,82 +30,70 @@ class Answer(Generic[Words]):
     plain: Any
 
 
-@contextmanager
-def open_tools(settings: Settings) -> Iterator[Tools]:
-    """Open the state folder for a command."""
-    media = MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
-    catalogue, store = Catalogue(settings.folders.catalogue), ModelStore(settings.state)
-    try:
-        with open_triton(settings) as triton:
-            generations = Generations(settings, catalogue, media, store, triton)
-            yield Tools(store, generations, triton)
-    finally:
-        catalogue.close()
-
-
-def add(tools: Tools, export: Path) -> Answer[str]:
+def add(tools: AdminState, export: Path) -> Answer[str]:
     """Add an export; says which version it is."""
-    made = tools.generations.get(tools.store.add(export))
-    name, fingerprint = made.manifest.name, made.manifest.fingerprint
-    return Answer(f"version {made.id} is '{name}', fingerprint {fingerprint}", _plain(made))
+    made = tools.rollout.get(tools.store.add(export))
+    words = f"version {made.version} is '{made.name}', fingerprint {made.fingerprint}"
+    return Answer(words, _plain(made))
 
 
-def build(tools: Tools, version: int, *, activate: bool) -> Answer[str]:
+def build(tools: AdminState, version: int, *, activate: bool) -> Answer[str]:
     """Let the worker encode every video with a version; says how many are left."""
-    made = tools.generations.build(version, activate=activate)
-    words = f"version {made.id} is {made.state}: {_progress(made)}; see `qasir models list`"
+    made = tools.rollout.build(version, activate=activate)
+    words = f"version {made.version} is {made.state}: {_progress(made)}; see `qasir models list`"
     return Answer(words, _plain(made))
 
 
-def activate(tools: Tools, wanted: Activation) -> Answer[str]:
+def activate(tools: AdminState, version: int, request: ActivateModelRequest) -> Answer[str]:
     """Make a version active; says from when on."""
-    made = tools.generations.activate(wanted)
+    made = tools.rollout.activate(version, request)
     when = "from now on" if tools.triton.ready() else "from the next start on"
-    words = f"version {made.id} is active {when}: fingerprint {made.manifest.fingerprint}"
+    words = f"version {made.version} is active {when}: fingerprint {made.fingerprint}"
     return Answer(words, _plain(made))
 
 
-def retire(tools: Tools, version: int) -> Answer[str]:
+def retire(tools: AdminState, version: int) -> Answer[str]:
     """Remove a version's vectors; its models stay in the store."""
-    tools.generations.retire(version)
+    tools.rollout.retire(version)
     words = f"version {version} is kept no longer; `qasir models build {version}` begins again"
     return Answer(words, {"retired": version})
 
 
-def listed(tools: Tools) -> Answer[Table] | Answer[str]:
+def listed(tools: AdminState) -> Answer[Table] | Answer[str]:
     """Every version with its generation."""
-    found = tools.generations.list()
+    found = tools.rollout.list()
     if not found:
         return Answer("no model yet; `dvc repro` exports one and `qasir up` adds it", [])
     return Answer(table(found), [_plain(one) for one in found])
 
 
-def table(found: Sequence[Generation]) -> Table:
+def table(found: Sequence[Model]) -> Table:
     """Generations, a row each."""
     names = ("version", "state", "videos", "name", "backbone", "variant", "N", "fingerprint")
     result = Table(*(Column(name, no_wrap=name in UNBROKEN) for name in names))
     for one in found:
-        manifest = one.manifest
+        held = one.coverage
         result.add_row(
-            str(one.id),
+            str(one.version),
             one.state,
-            "" if one.state == "stored" else f"{one.videos.done}/{one.videos.total}",
-            manifest.name,
-            manifest.backbone,
-            manifest.variant,
-            " ".join(map(str, manifest.profile.grid_sizes)),
-            manifest.fingerprint,
+            "" if one.state == "stored" else f"{held.embedded_count}/{held.video_count}",
+            one.name,
+            one.backbone,
+            one.variant,
+            " ".join(map(str, one.grid_sizes)),
+            one.fingerprint,
         )
     return result
 
 
-def _plain(one: Generation) -> dict[str, Any]:
+def _plain(one: Model) -> dict[str, Any]:
     return GenerationOut.of(one).model_dump(mode="json")
 
 
-def _progress(one: Generation) -> str:
-    failed = f", {one.videos.failed} failed" if one.videos.failed else ""
-    return f"{one.videos.done} of {one.videos.total} videos{failed}"
+def _progress(one: Model) -> str:
+    held = one.coverage
+    failed = f", {held.failed_count} failed" if held.failed_count else ""
+    return f"{held.embedded_count} of {held.video_count} videos{failed}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -145,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(given: argparse.Namespace, tools: Tools) -> Answer[str] | Answer[Table]:
+def run(given: argparse.Namespace, tools: AdminState) -> Answer[str] | Answer[Table]:
     """One command's answer."""
     match given.command:
         case "add":
@@ -153,7 +126,8 @@ def run(given: argparse.Namespace, tools: Tools) -> Answer[str] | Answer[Table]:
         case "build":
             return build(tools, given.version, activate=given.activate)
         case "activate":
-            return activate(tools, Activation(given.version, given.max_missing, _fine(given)))
+            request = ActivateModelRequest(max_missing=given.max_missing, reranker=_fine(given))
+            return activate(tools, given.version, request)
         case "retire":
             return retire(tools, given.version)
         case _:
@@ -172,7 +146,7 @@ def main() -> None:
     try:
         settings = load_settings()
         settings.folders.create()
-        with open_tools(settings) as tools:
+        with open_admin(settings) as tools:
             answer = run(given, tools)
     except QasirError as error:
         sys.exit(f"models {given.command}: {error}")

@@ -1,60 +1,81 @@
-"""Which model sets are served, in which part: the one file that all processes follow."""
+"""Which model versions are deployed, and in which role: the one file that all processes follow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from qasir.config import Strict
+from qasir.contract.models import Reranker
+from qasir.manifest import EmbeddingSpec, Manifest
 
-SERVING_NAME = "serving.json"
+DEPLOYMENT_NAME = "deployment.json"
 
 
-class Reranker(Strict):
-    """A model set that scores the `k` best of mode hybrid again, at a grid size of its own."""
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version in the store: its manifest, the folder of its tokenizer, and what reranks for
+    it in mode hybrid."""
 
     version: int
-    grid_size: int
+    manifest: Manifest
+    tokenizer: Path
+    reranker: "RerankerModel | None" = None
+
+
+@dataclass(frozen=True)
+class RerankerModel:
+    """A model version at one grid size; it scores the `k` best videos of a search again."""
+
+    model: ModelVersion
+    spec: EmbeddingSpec
     k: int
 
 
-class Serving(Strict):
-    """What is served: replaced as a whole, so that everybody sees a change at one moment.
+# Called before every search and every job, so that an activation counts at once.
+FindActive = Callable[[], ModelVersion]
 
-    active: searches are answered by it; previous: was active before, to go back to; beside: kept
-    complete, too, `previous` among them; fine: for mode hybrid, where the active profile does not
-    name itself; then: becomes active once it is complete; next: about to become active, so that
-    every process reads its vectors beforehand.
+
+class Deployment(Strict):
+    """The role of each deployed version; replaced as a whole, so that all see a change at once.
+
+    active: answers searches; previous: was active before; retained: the other versions that every
+    video is encoded with, `previous` among them; reranker: for mode hybrid, where the active
+    manifest does not name its own; pending: becomes active once no video is missing; candidate:
+    becomes active next, so every process loads its embeddings beforehand.
     """
 
     active: int
     previous: int | None = None
-    beside: tuple[int, ...] = ()
-    fine: Reranker | None = None
-    then: int | None = None
-    next: int | None = None
+    retained: tuple[int, ...] = ()
+    reranker: Reranker | None = None
+    pending: int | None = None
+    candidate: int | None = None
 
     @property
-    def kept(self) -> tuple[int, ...]:
-        """The versions that every video has vectors of, or will have."""
-        return (self.active, *self.beside)
+    def indexed(self) -> tuple[int, ...]:
+        """The active version and the retained ones: every video has their embeddings, or will."""
+        return (self.active, *self.retained)
 
     @property
-    def versions(self) -> tuple[int, ...]:
+    def loaded(self) -> tuple[int, ...]:
         """The versions that Triton loads."""
-        fine = [self.fine.version] if self.fine else []
-        return tuple(sorted({*self.kept, *fine}))
+        reranker = [self.reranker.version] if self.reranker else []
+        return tuple(sorted({*self.indexed, *reranker}))
 
-    def activated(self, version: int, fine: Reranker | None = None) -> "Serving":
-        """This version active, and the one that was active beside it."""
+    def activate(self, version: int, reranker: Reranker | None = None) -> "Deployment":
+        """Return this deployment with another active version; the one before is retained."""
         changed = version != self.active
-        beside = {*self.kept} - {version}
-        return Serving(
+        return Deployment(
             active=version,
             previous=self.active if changed else self.previous,
-            beside=tuple(sorted(beside)),
-            fine=fine,
-            then=None if self.then == version else self.then,
+            retained=tuple(sorted({*self.indexed} - {version})),
+            reranker=reranker,
+            pending=None if self.pending == version else self.pending,
         )
 
-    def without(self, version: int) -> "Serving":
-        """This version, which is not active, kept no longer."""
-        update = {"beside": tuple(v for v in self.beside if v != version)}
-        names = ("previous", "then", "next")
-        cleared = {name: None for name in names if getattr(self, name) == version}
-        return self.model_copy(update={**update, **cleared})
+    def retire(self, version: int) -> "Deployment":
+        """Return this deployment without a version that is not active."""
+        roles = ("previous", "pending", "candidate")
+        cleared = {role: None for role in roles if getattr(self, role) == version}
+        retained = tuple(v for v in self.retained if v != version)
+        return self.model_copy(update={"retained": retained, **cleared})

@@ -1,7 +1,7 @@
-"""Which processes search, and which model versions' vectors each of them has in memory.
+"""Which processes search, and which model versions' embeddings each of them has in memory.
 
-Every process holds a lock on a file of its own for as long as it lives, whatever ends it. What
-it has read is written in the file; so an activation can wait until all have read the new index.
+Every process holds a lock on a file of its own for as long as it lives, whatever ends it. The
+file lists what it has loaded, so an activation can wait until all have loaded the new index.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Heartbeats:
-    """This process's file."""
+    """The file of this process."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,21 +24,21 @@ class Heartbeats:
         # Seen only once it is locked, or it would be taken for a dead process's.
         unseen.rename(self._path)
 
-    def say(self, versions: Iterable[int]) -> None:
-        """These versions' vectors are in memory."""
+    def publish(self, versions: Iterable[int]) -> None:
+        """Write which versions' embeddings are in memory."""
         text = json.dumps(sorted(versions)).encode()
         # In place, because the lock belongs to this file; a reader that sees half of it waits.
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, text, 0)
 
     def close(self) -> None:
-        """This process searches no more."""
+        """Remove the file: this process searches no more."""
         self._path.unlink(missing_ok=True)
         os.close(self._handle)
 
 
 def missing(folder: Path, version: int) -> int:
-    """How many living processes do not have this version's vectors in memory."""
+    """Count the living processes without this version's embeddings in memory."""
     return sum(version not in versions for versions in _living(folder))
 
 

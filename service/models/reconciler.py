@@ -1,88 +1,147 @@
-"""What a service process does beside its requests: it follows the serving file.
+"""What a service process does beside its requests: it follows the deployment.
 
-serving file -> vectors of the active and the next generation in memory
-             -> Triton serves all kept versions (one process at a time sees to that)
+deployment -> embeddings of the active and the candidate version in memory, in every process
+           -> Triton serves all deployed versions; one process at a time sees to that
+
+The deployment is the desired state. A process compares it with Triton and does what is left, so
+it does not matter who wrote it, or whether an earlier run was cut short.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
 from qasir.errors import Conflict, QasirError
-from qasir.triton import Triton
-from service.models import loading
-from service.models.active_model import ActiveModel
-from service.models.deployment import Serving
+from qasir.triton import ENSEMBLES, MODELS, Triton, ensemble_name
+from service.lock import only_one
+from service.models.deployment import Deployment, ModelVersion
 from service.models.heartbeats import Heartbeats
-from service.models.store import ModelStore
-from service.search.engine import SearchEngine
+from service.models.store import ModelStore, triton_names
 
-FOLLOW_SECONDS = 0.25
+TICK_SECONDS = 0.25
 # Triton is looked at this often where nothing has changed: it may have been started again.
 LOOK_TICKS = 20
+
+LoadIndexes = Callable[[Sequence[ModelVersion]], object]
 
 log = structlog.get_logger()
 
 
 class ModelReconciler:
-    """A thread that follows until it is closed."""
+    """A thread that reconciles until it is closed."""
 
     def __init__(
-        self, store: ModelStore, engine: SearchEngine, control: Triton, presence: Heartbeats
+        self,
+        store: ModelStore,
+        load_indexes: LoadIndexes,
+        control: Triton,
+        heartbeats: Heartbeats,
     ) -> None:
         self._store = store
-        self._engine = engine
+        self._load_indexes = load_indexes
         self._control = control
-        self._presence = presence
+        self._heartbeats = heartbeats
         self._stop = threading.Event()
-        self._models: list[ActiveModel] = []
-        self._read_for: Serving | None = None
-        self._seen: Serving | None = None
+        self._models: list[ModelVersion] = []
+        self._models_of: Deployment | None = None
+        self._reconciled: Deployment | None = None
         self._ticks = 0
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Follow from now on."""
+        """Begin to reconcile."""
         self._thread.start()
 
     def close(self) -> None:
-        """Follow no more."""
+        """End the thread and give back what it holds."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._presence.close()
+        self._heartbeats.close()
         self._control.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(FOLLOW_SECONDS):
-            self._try(self._read)
+        while not self._stop.wait(TICK_SECONDS):
+            self._try(self._index)
             self._try(self._load)
 
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()
         except QasirError as error:
-            log.info("not followed", code=error.code, detail=str(error))
-        except Exception:  # whatever it is, the next tick may find it mended
+            log.info("not reconciled", code=error.code, detail=str(error))
+        except Exception:  # the next tick tries again
             log.exception("bug")
 
-    def _read(self) -> None:
-        serving = self._store.serving()
-        if serving != self._read_for:
-            wanted = [serving.active, *([serving.next] if serving.next else [])]
-            self._models, self._read_for = [self._store.get(v) for v in wanted], serving
-        self._engine.hold(self._models)
-        self._presence.say(model.version for model in self._models)
+    def _index(self) -> None:
+        deployment = self._store.deployment()
+        if deployment != self._models_of:
+            versions = [v for v in (deployment.active, deployment.candidate) if v is not None]
+            self._models = [self._store.get(version) for version in versions]
+            self._models_of = deployment
+        self._load_indexes(self._models)
+        self._heartbeats.publish(model.version for model in self._models)
 
     def _load(self) -> None:
-        serving = self._store.serving()
+        deployment = self._store.deployment()
         self._ticks += 1
-        if serving == self._seen and self._ticks % LOOK_TICKS:
+        if deployment == self._reconciled and self._ticks % LOOK_TICKS:
             return
+        # What another process does, or leaves undone, is looked at again later.
         with suppress(Conflict):
-            # What another process is at, or leaves undone, is seen to at the next look.
-            self._seen = serving
-            if not loading.follow(self._store, self._control):
-                self._seen = None
+            self._reconciled = deployment
+            if not reconcile(self._store, self._control):
+                self._reconciled = None
+
+
+def reconcile(store: ModelStore, triton: Triton) -> bool:
+    """Load what is missing and unload what is not deployed; whether Triton serves all of it now.
+
+    Raises:
+        NotFound: no model has been activated.
+        Conflict: another process does this at the moment.
+        ModelUnavailable, InvalidConfig: Triton is not there, or the key is not its own.
+    """
+    with only_one(store.loading_lock, "process"):
+        deployment = store.deployment()
+        if not triton.ready():
+            return False
+        loaded = [_load(version, store, triton) for version in deployment.loaded]
+        if triton.versions("rank") != [deployment.active]:
+            # For people who call Triton directly: qasir itself names the version it calls.
+            for name in ENSEMBLES:
+                triton.load(name)
+        _unload(deployment, triton)
+        return all(loaded)
+
+
+def _load(version: int, store: ModelStore, triton: Triton) -> bool:
+    if triton.ready(version):
+        store.set_load_error(version, None)
+        return True
+    log.info("loading models", version=version)
+    try:
+        for name in triton_names(version):
+            triton.load(name)
+    except QasirError as error:
+        store.set_load_error(version, f"Triton does not load version {version}: {error}")
+        log.warning("models not loaded", version=version, detail=str(error))
+        return False
+    store.set_load_error(version, None)
+    return True
+
+
+def _unload(deployment: Deployment, triton: Triton) -> None:
+    surplus = set(triton.versions(MODELS[0])) - set(deployment.loaded)
+    if not surplus:
+        return
+    log.info("unloading models", versions=sorted(surplus))
+    for version in surplus:
+        for name in ENSEMBLES:
+            with suppress(QasirError):
+                triton.unload(ensemble_name(name, version))
+    # The configs no longer name these versions; the others are served without a pause.
+    for name in MODELS:
+        triton.load(name)

@@ -1,11 +1,11 @@
-"""Exported models as numbered sets in Triton's repository, and which of them is active.
+"""The model versions in Triton's repository, and which of them are deployed.
 
-A set is the four models and the ensembles of one export under one version number. It is
-there when its manifest is, which is written last; what a crash leaves behind before that
-is removed by the next `add`.
+A version is the four models and the ensembles of one export under one number. It exists once its
+manifest does, which is written last; the next `add` removes what a crash left before that.
 """
 
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,12 @@ from pathlib import Path
 import structlog
 
 from qasir.artifacts import atomic_write, sync_folder
-from qasir.errors import CorruptArtifact, NotFound
+from qasir.errors import CorruptArtifact, ModelUnavailable, NotFound
 from qasir.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
 from service.folders import StateFolders
 from service.lock import locked
-from service.models.active_model import ActiveModel, RerankerModel
-from service.models.deployment import SERVING_NAME, Serving
+from service.models.deployment import DEPLOYMENT_NAME, Deployment, ModelVersion, RerankerModel
 from service.models.triton_config import write_configs
 
 GRAPH_NAME = "model.onnx"
@@ -28,30 +27,37 @@ log = structlog.get_logger()
 
 
 def triton_names(version: int) -> list[str]:
-    """The Triton models that one set needs, in the order in which they load."""
+    """List the Triton models of one version, in the order in which they load."""
     return [*MODELS, *(ensemble_name(name, version) for name in ENSEMBLES)]
 
 
 class ModelStore:
-    """The folder `models/` under the state folder; several processes may use it at once."""
+    """The folder `models/` under the state folder; safe to share by threads and processes."""
 
     def __init__(self, state: Path) -> None:
         self.root = StateFolders(state.absolute()).models
         self._manifests = self.root / "manifests"
+        self._lock = threading.Lock()
+        self._active: tuple[tuple[int, int], ModelVersion] | None = None
+
+    @property
+    def loading_lock(self) -> Path:
+        """The lock of the process that loads and unloads models."""
+        return self.root / "loading.lock"
 
     def add(self, export: Path) -> int:
-        """Copy a verified export; the version of its set, an old one if it is there already.
+        """Copy a verified export and return its version, the old one if it is there already.
 
         Raises:
             CorruptArtifact: a file is missing or does not match the export's manifest.
         """
         manifest = read_manifest(export)
         with locked(self.root / "lock"):
-            known = [model.version for model in self.list() if model.manifest == manifest]
-            return known[0] if known else self._add(export, manifest)
+            same = [model.version for model in self.list() if model.manifest == manifest]
+            return same[0] if same else self._add(export, manifest)
 
-    def get(self, version: int) -> ActiveModel:
-        """The set of this version.
+    def get(self, version: int) -> ModelVersion:
+        """Read one version.
 
         Raises:
             NotFound: there is none.
@@ -59,17 +65,31 @@ class ModelStore:
         folder = self._manifests / str(version)
         if not folder.is_dir():
             raise NotFound(f"no model version {version} in {self.root}; see `qasir models list`")
-        return ActiveModel(version, read_manifest(folder), folder)
+        return ModelVersion(version, read_manifest(folder), folder)
 
-    def serving(self) -> Serving:
-        """What Triton is to load.
+    def list(self) -> list[ModelVersion]:
+        """Read every complete version, oldest first.
+
+        A version whose manifest another qasir wrote cannot be served and does not keep the others
+        from being served: it is left out.
+        """
+        models = []
+        for version in self._versions():
+            try:
+                models.append(self.get(version))
+            except CorruptArtifact as error:
+                log.warning("model unreadable", version=version, detail=str(error))
+        return models
+
+    def deployment(self) -> Deployment:
+        """Read which versions are deployed.
 
         Raises:
             NotFound: no model has been activated.
         """
-        path = self.root / SERVING_NAME
+        path = self.root / DEPLOYMENT_NAME
         try:
-            return Serving.model_validate_json(path.read_bytes())
+            return Deployment.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise NotFound(
                 f"no active model in {self.root}; run `dvc pull` or `dvc repro`, "
@@ -78,104 +98,105 @@ class ModelStore:
         except ValueError as error:
             raise CorruptArtifact(f"{path}: {error}; run `qasir models activate`") from error
 
-    def active(self) -> ActiveModel:
-        """The active set, with what scores beside it in mode hybrid.
+    def active(self) -> ModelVersion:
+        """Read the active version with its reranker.
 
         Raises:
             NotFound: no model has been activated.
         """
-        serving = self.serving()
-        model = self.get(serving.active)
-        return replace(model, fine=self._fine(serving, model))
+        deployment = self.deployment()
+        model = self.get(deployment.active)
+        return replace(model, reranker=self._reranker(deployment, model))
 
-    def startup(self) -> list[str]:
-        """The Triton models to load at start, configs freshly written.
-
-        Raises:
-            NotFound: no model has been activated.
-        """
-        serving = self.change(lambda before: before)
-        names = [name for version in serving.versions for name in triton_names(version)]
-        return [*dict.fromkeys(names), *ENSEMBLES]
-
-    def serve(self, serving: Serving) -> Serving:
-        """Say what is served from now on, whatever was before."""
-        with locked(self.root / "lock"):
-            return self._serve(serving)
-
-    def change(self, make: Callable[[Serving], Serving]) -> Serving:
-        """Say what is served from now on, made from what was served before, and by nobody else
-        in between.
-
-        A running Triton changes nothing until it is told to; see `service.models.loading`.
+    def find_active(self) -> ModelVersion:
+        """Return the active version, read again only after the deployment has changed.
 
         Raises:
-            NotFound: no model has been activated.
+            ModelUnavailable: no model is active yet.
         """
-        with locked(self.root / "lock"):
-            return self._serve(make(self.serving()))
+        try:
+            status = (self.root / DEPLOYMENT_NAME).stat()
+            # The file is replaced, never rewritten, so these two identify its content.
+            key = (status.st_ino, status.st_mtime_ns)
+            with self._lock:
+                if self._active is None or self._active[0] != key:
+                    self._active = key, self.active()
+                return self._active[1]
+        except (FileNotFoundError, NotFound) as error:
+            raise ModelUnavailable(
+                "no model is active; run `qasir models add <export>` and `qasir models activate 1`"
+            ) from error
 
-    def activate(self, version: int) -> Serving:
-        """Make a version active at once, whatever it lacks; see `Generations.activate`."""
+    def activate(self, version: int) -> Deployment:
+        """Make a version active whatever it lacks; `Rollout.activate` is for a running service.
+
+        Raises:
+            NotFound: there is no such version.
+        """
         self.get(version)
         with locked(self.root / "lock"):
             try:
-                before = self.serving()
+                before = self.deployment()
             except (NotFound, CorruptArtifact):
-                before = Serving(active=version)
-            return self._serve(before.activated(version))
+                before = Deployment(active=version)
+            return self._deploy(before.activate(version))
+
+    def change(self, make: Callable[[Deployment], Deployment]) -> Deployment:
+        """Replace the deployment by one made from it; no other change comes in between.
+
+        A running Triton changes nothing until a service process reconciles it.
+
+        Raises:
+            NotFound: no model has been activated.
+        """
+        with locked(self.root / "lock"):
+            return self._deploy(make(self.deployment()))
+
+    def startup(self) -> Sequence[str]:
+        """Write Triton's configs and list the Triton models to load at its start.
+
+        Raises:
+            NotFound: no model has been activated.
+        """
+        deployment = self.change(lambda before: before)
+        names = [name for version in deployment.loaded for name in triton_names(version)]
+        return [*dict.fromkeys(names), *ENSEMBLES]
 
     def load_error(self, version: int) -> str | None:
-        """Why Triton does not serve this version, if it was told to and could not."""
-        path = self._trouble(version)
+        """Read why Triton could not load this version, if it was told to."""
+        path = self._error_path(version)
         return path.read_text() if path.is_file() else None
 
-    def set_trouble(self, version: int, text: str | None) -> None:
-        """Keep why Triton does not serve this version; None: it does."""
+    def set_load_error(self, version: int, text: str | None) -> None:
+        """Store why Triton could not load this version; None: it has."""
         if text is None:
-            self._trouble(version).unlink(missing_ok=True)
+            self._error_path(version).unlink(missing_ok=True)
         else:
-            with atomic_write(self._trouble(version)) as file:
+            with atomic_write(self._error_path(version)) as file:
                 file.write(text.encode())
 
-    def list(self) -> list[ActiveModel]:
-        """Every complete set, oldest first.
-
-        One whose manifest another version of qasir wrote cannot be served, and is no reason
-        not to serve the others: it is left out.
-        """
-        found = []
-        for version in self._versions():
-            try:
-                found.append(self.get(version))
-            except CorruptArtifact as error:
-                log.warning("model unreadable", version=version, detail=str(error))
-        return found
-
-    def _fine(self, serving: Serving, active: ActiveModel) -> RerankerModel | None:
-        if serving.fine is not None:
-            model = self.get(serving.fine.version)
-            spec = model.manifest.spec(serving.fine.grid_size)
-            return RerankerModel(model, spec, serving.fine.k)
-        hybrid = active.manifest.profile.hybrid
-        if hybrid is None:
+    def _reranker(self, deployment: Deployment, active: ModelVersion) -> RerankerModel | None:
+        if (named := deployment.reranker) is not None:
+            model = self.get(named.version)
+            return RerankerModel(model, model.manifest.spec(named.grid_size), named.k)
+        if (hybrid := active.manifest.profile.hybrid) is None:
             return None
         return RerankerModel(active, active.manifest.spec(hybrid.grid_size), hybrid.k)
 
-    def _serve(self, serving: Serving) -> Serving:
-        # What another version of qasir wrote can be kept no longer; see `list`.
-        known = {model.version for model in self.list()} | {serving.active}
-        beside = tuple(version for version in serving.beside if version in known)
-        serving = serving.model_copy(update={"beside": beside})
-        models = [self.get(version) for version in serving.versions]
-        # Configs first: who sees the new version in the file may load it at once.
-        write_configs(self.root, serving.active, models)
-        with atomic_write(self.root / SERVING_NAME) as file:
-            file.write(serving.model_dump_json(indent=2).encode() + b"\n")
-        return serving
+    def _deploy(self, deployment: Deployment) -> Deployment:
+        # What another version of qasir wrote can no longer be served; see `list`.
+        readable = {model.version for model in self.list()} | {deployment.active}
+        retained = tuple(version for version in deployment.retained if version in readable)
+        deployment = deployment.model_copy(update={"retained": retained})
+        models = [self.get(version) for version in deployment.loaded]
+        # Configs first: a process that sees the new deployment may load it at once.
+        write_configs(self.root, deployment.active, models)
+        with atomic_write(self.root / DEPLOYMENT_NAME) as file:
+            file.write(deployment.model_dump_json(indent=2).encode() + b"\n")
+        return deployment
 
-    def _trouble(self, version: int) -> Path:
-        return self.root / f"trouble-{version}.txt"
+    def _error_path(self, version: int) -> Path:
+        return self.root / f"load-error-{version}.txt"
 
     def _versions(self) -> Sequence[int]:
         return sorted(int(path.name) for path in self._manifests.glob("[0-9]*"))
@@ -192,11 +213,11 @@ class ModelStore:
         verify_files(manifest, staging)
         version = max(self._versions(), default=0) + 1
         for model in MODELS:
-            place = self.root / model / str(version)
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            (staging / f"{model}.onnx").rename(place / GRAPH_NAME)
-            sync_folder(place)
+            folder = self.root / model / str(version)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (staging / f"{model}.onnx").rename(folder / GRAPH_NAME)
+            sync_folder(folder)
         self._manifests.mkdir(exist_ok=True)
         staging.rename(self._manifests / str(version))
         sync_folder(self._manifests)

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 from qasir.artifacts import atomic_write
 from qasir.manifest import Manifest
 from qasir.triton import ENSEMBLES, MODELS, ensemble_name
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 CONFIG_NAME = "config.pbtxt"
@@ -24,7 +24,7 @@ WHEEL_NAME = "configs/wheel.pbtxt"
 PROGRAM = "onnx_model.py"
 
 
-def write_configs(root: Path, active: int, models: Sequence[ActiveModel]) -> None:
+def write_configs(root: Path, active: int, models: Sequence[ModelVersion]) -> None:
     """Write everything that Triton reads, except the graphs, for these model sets."""
     versions = [model.version for model in models]
     for name in MODELS:

@@ -108,10 +108,10 @@ JOB_FAILURES = Metric(
     from_zero=True,
     unit="jobs",
 )
-BUILDS = Metric(
-    "qasir_builds_total",
+BACKFILLS = Metric(
+    "qasir_backfills_total",
     "counter",
-    "Videos encoded beside ingestion, for a generation that lacked them, by how it ended.",
+    "Videos encoded for a model version that lacked them, by how it ended.",
     {"result": ("built", "failed", "lost", "put off")},
     from_zero=True,
     unit="videos",
@@ -123,19 +123,19 @@ HYBRID_VIDEOS = Metric(
     {"result": ("scored", "missing")},
     unit="videos",
 )
-FINE_REQUESTS = Metric(
-    "qasir_fine_requests",
+RERANKER_REQUESTS = Metric(
+    "qasir_reranker_requests",
     "gauge",
-    "Videos that hybrid searches have asked for and the worker has still to encode.",
+    "Videos that hybrid searches have requested and the worker has still to encode.",
     unit="videos",
 )
-GENERATION_VIDEOS = Metric(
-    "qasir_generation_videos",
+MODEL_VIDEOS = Metric(
+    "qasir_model_videos",
     "gauge",
-    "Videos that kept generations hold (done), lack as yet (waiting), could not take (failed).",
+    "Videos of active and retained model versions: embedded, waiting to be, or failed.",
     {
-        "generation": ("active", "previous", "ready", "building"),
-        "videos": ("done", "waiting", "failed"),
+        "state": ("active", "previous", "ready", "building"),
+        "videos": ("embedded", "waiting", "failed"),
     },
     unit="videos",
 )
@@ -244,12 +244,12 @@ SERVICE_METRICS = (
     STATE_FREE_BYTES,
     STATE_SIZE_BYTES,
     STATE_RESERVE_BYTES,
-    GENERATION_VIDEOS,
+    MODEL_VIDEOS,
     CANARY_SUCCESS,
     CANARY_LAST_RUN,
     CANARY_SECONDS,
     HYBRID_VIDEOS,
-    FINE_REQUESTS,
+    RERANKER_REQUESTS,
     BUILD_INFO,
 )
 WORKER_METRICS = (
@@ -260,7 +260,7 @@ WORKER_METRICS = (
     WINDOWS,
     JOB_WAIT_SECONDS,
     JOB_FAILURES,
-    BUILDS,
+    BACKFILLS,
 )
 # What one page may become at most, every label at every value: a scrape stays cheap.
 SERVICE_SERIES = 3500

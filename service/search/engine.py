@@ -13,7 +13,7 @@ from qasir.examples import normalised
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Float32
 from service.catalogue.encodings import Encodings
-from service.models.active_model import ActiveModel, FindActiveModel
+from service.models.deployment import FindActive, ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
 from service.search.answers import Embeddings, Hit, Mode, SearchAnswer, SearchRequest
@@ -46,7 +46,7 @@ class SearchEngine:
         encodings: Encodings,
         media: MediaStore,
         triton: SearchModels,
-        active_model: FindActiveModel,
+        active_model: FindActive,
         telemetry: Telemetry,
     ) -> None:
         self._settings = settings
@@ -142,9 +142,9 @@ class SearchEngine:
 
     def load(self) -> int:
         """Read the library of the active model into memory; how many videos there are."""
-        return self.hold([self._active_model()])
+        return self.load_all([self._active_model()])
 
-    def hold(self, models: Sequence[ActiveModel]) -> int:
+    def load_all(self, models: Sequence[ModelVersion]) -> int:
         """Have these models' vectors in memory, and in the end no others'; how many videos."""
         count = 0
         for model in models:
@@ -172,7 +172,7 @@ class SearchEngine:
         self,
         text: str | None,
         request: SearchRequest,
-        model: ActiveModel,
+        model: ModelVersion,
         spec: EmbeddingSpec,
         watch: Stopwatch,
         deadline: Deadline,
@@ -190,7 +190,7 @@ class SearchEngine:
     def _answer(
         self,
         request: SearchRequest,
-        model: ActiveModel,
+        model: ModelVersion,
         spec: EmbeddingSpec,
         view: RecallResult,
         order: Ranking,
@@ -219,7 +219,9 @@ class SearchEngine:
         )
 
 
-def _generation(spec: EmbeddingSpec, model: ActiveModel, view: RecallResult, order: Ranking) -> str:
+def _generation(
+    spec: EmbeddingSpec, model: ModelVersion, view: RecallResult, order: Ranking
+) -> str:
     known = f"{spec.fingerprint}.{model.version}.{view.change_number}"
     if order.fine is None:
         return known
@@ -227,13 +229,13 @@ def _generation(spec: EmbeddingSpec, model: ActiveModel, view: RecallResult, ord
     return f"{known}.{order.fine.spec.fingerprint}.{order.fine.scored}"
 
 
-def _check_profile(model: ActiveModel, profile: str | None) -> None:
+def _check_profile(model: ModelVersion, profile: str | None) -> None:
     served = model.manifest.name
     if profile is not None and profile != served:
         raise UnsupportedProfile(f"profile '{profile[:100]}' is not served; served is '{served}'")
 
 
-def _spec(model: ActiveModel, grid_size: int | None) -> EmbeddingSpec:
+def _spec(model: ModelVersion, grid_size: int | None) -> EmbeddingSpec:
     served = model.manifest.profile.grid_sizes
     if grid_size is not None and grid_size not in served:
         raise UnsupportedGrid(

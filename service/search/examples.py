@@ -12,7 +12,7 @@ from qasir.examples import (
 )
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Bool, Float32, Uint8
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
 from service.search.answers import Example, Picture, Segment
 from service.search.deadline import Deadline
 from service.search.index_cache import Library
@@ -37,7 +37,7 @@ class Examples:
         self._settings = settings
 
     def vector(
-        self, example: Example, model: ActiveModel, spec: EmbeddingSpec, deadline: Deadline
+        self, example: Example, model: ModelVersion, spec: EmbeddingSpec, deadline: Deadline
     ) -> Float32:
         """A unit vector float32 [D] in the space of the model.
 
@@ -51,7 +51,7 @@ class Examples:
         return self._of_segment(example, model, spec)
 
     def _of_picture(
-        self, picture: Picture, model: ActiveModel, spec: EmbeddingSpec, deadline: Deadline
+        self, picture: Picture, model: ModelVersion, spec: EmbeddingSpec, deadline: Deadline
     ) -> Float32:
         limit = self._settings.max_picture_bytes
         if len(picture.content) > limit:
@@ -65,7 +65,7 @@ class Examples:
         )
         return picture_query(embeddings[0], _share(model, spec))
 
-    def _of_segment(self, segment: Segment, model: ActiveModel, spec: EmbeddingSpec) -> Float32:
+    def _of_segment(self, segment: Segment, model: ModelVersion, spec: EmbeddingSpec) -> Float32:
         if not 0 <= segment.start < segment.end:
             raise InvalidInput(
                 f"segment [{segment.start:g}, {segment.end:g}) s: need 0 <= start < end"
@@ -74,6 +74,6 @@ class Examples:
         return segment_query(video, segment.start, segment.end, _share(model, spec))
 
 
-def _share(model: ActiveModel, spec: EmbeddingSpec) -> float:
+def _share(model: ModelVersion, spec: EmbeddingSpec) -> float:
     branches = model.manifest.branches[spec.grid_size]
     return super_image_share(branches, model.manifest.profile.index_unit)

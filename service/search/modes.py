@@ -10,7 +10,7 @@ from typing import Protocol
 
 from qasir.search import RankedVideos, ScorerInput, rerank, scorer_input
 from qasir.types import Float32
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
 from service.search.answers import Example, FineScored
 from service.search.deadline import Deadline
 from service.search.index_cache import RecallResult
@@ -53,10 +53,10 @@ class Ranking:
     fine: FineScored | None = None
 
 
-RunMode = Callable[[RecallResult, EncodedQuery, ActiveModel], Ranking]
+RunMode = Callable[[RecallResult, EncodedQuery, ModelVersion], Ranking]
 
 
-def fast(view: RecallResult, question: EncodedQuery, model: ActiveModel) -> Ranking:  # noqa: ARG001 - a RunMode
+def fast(view: RecallResult, question: EncodedQuery, model: ModelVersion) -> Ranking:  # noqa: ARG001 - a RunMode
     """The order of recall."""
     return Ranking(view.recalled)
 
@@ -68,7 +68,7 @@ class Accurate:
         self._scorer = scorer
         self._settings = settings
 
-    def __call__(self, view: RecallResult, question: EncodedQuery, model: ActiveModel) -> Ranking:
+    def __call__(self, view: RecallResult, question: EncodedQuery, model: ModelVersion) -> Ranking:
         """Ask the scorer once.
 
         Raises:

@@ -11,7 +11,7 @@ import numpy as np
 from qasir.errors import InvalidInput, QueryTooLong
 from qasir.text import Tokenizer, Tokens
 from qasir.types import Float32
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
 from service.search.deadline import Deadline
@@ -55,7 +55,7 @@ class Texts:
         return cleaned
 
     def vectors(
-        self, texts: Sequence[str], model: ActiveModel, watch: Stopwatch, deadline: Deadline
+        self, texts: Sequence[str], model: ModelVersion, watch: Stopwatch, deadline: Deadline
     ) -> Float32:
         """Unit vectors float32 [Q, D] of cleaned texts, from memory where they are there."""
         keys = [(model.version, text) for text in texts]
@@ -72,7 +72,7 @@ class Texts:
             self._remember(missing, encoded)
         return np.stack([found[key] for key in keys])
 
-    def load(self, model: ActiveModel) -> None:
+    def load(self, model: ModelVersion) -> None:
         """Read the model's tokenizer now, so that the first search need not."""
         self._tokenizer(model)
 
@@ -88,7 +88,7 @@ class Texts:
             while len(self._vectors) > self._settings.text_cache:
                 self._vectors.popitem(last=False)
 
-    def _tokenizer(self, model: ActiveModel) -> Tokenizer:
+    def _tokenizer(self, model: ModelVersion) -> Tokenizer:
         if model.version not in self._tokenizers:
             loaded = Tokenizer.load(model.tokenizer, model.manifest.tokenizer)
             self._tokenizers[model.version] = loaded

@@ -19,7 +19,7 @@ from qasir.search import rerank_subset, scorer_input
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
 from service.catalogue.encodings import Encodings
-from service.models.active_model import ActiveModel, RerankerModel
+from service.models.deployment import ModelVersion, RerankerModel
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
 from service.search.answers import FineScored
@@ -53,7 +53,7 @@ class HybridMode:
         self._vectors = vectors
         self._telemetry = telemetry
 
-    def __call__(self, view: RecallResult, question: EncodedQuery, model: ActiveModel) -> Ranking:
+    def __call__(self, view: RecallResult, question: EncodedQuery, model: ModelVersion) -> Ranking:
         """Rank by the reranker if the k best videos have its embeddings, else by the cheap model.
 
         Raises:
@@ -85,7 +85,7 @@ class HybridMode:
         failed = self._encodings.failed(missing, reranker.spec)
         buildable = [video_id for video_id in missing if video_id not in failed]
         if buildable:
-            limit = self._settings.max_fine_requests
+            limit = self._settings.max_reranker_requests
             self._encodings.request(buildable, reranker.spec, limit)
         return bool(buildable)
 
@@ -94,7 +94,7 @@ class HybridMode:
         question: EncodedQuery,
         vectors: Mapping[str, VideoVectors],
         reranker: RerankerModel,
-        model: ActiveModel,
+        model: ModelVersion,
     ) -> dict[str, float]:
         if not vectors:
             return {}
@@ -113,7 +113,7 @@ class HybridMode:
         return FineScored(reranker.spec, count, candidates)
 
     def _query(
-        self, question: EncodedQuery, reranker: RerankerModel, model: ActiveModel
+        self, question: EncodedQuery, reranker: RerankerModel, model: ModelVersion
     ) -> Float32:
         if question.text is None or _same_space(reranker, model):
             return question.vector
@@ -122,16 +122,16 @@ class HybridMode:
         return query
 
 
-def _reranker(model: ActiveModel) -> RerankerModel:
-    if model.fine is None:
+def _reranker(model: ModelVersion) -> RerankerModel:
+    if model.reranker is None:
         raise InvalidInput(
             f"model '{model.manifest.name}' has no mode hybrid; use mode accurate, export it with "
-            f"serve.hybrid in params.yaml, or activate it with a fine generation"
+            f"serve.hybrid in params.yaml, or activate it with a reranker"
         )
-    return model.fine
+    return model.reranker
 
 
-def _check_readable(question: EncodedQuery, reranker: RerankerModel, model: ActiveModel) -> None:
+def _check_readable(question: EncodedQuery, reranker: RerankerModel, model: ModelVersion) -> None:
     if _same_space(reranker, model) or (question.text and question.example is None):
         return
     raise InvalidInput(
@@ -140,5 +140,5 @@ def _check_readable(question: EncodedQuery, reranker: RerankerModel, model: Acti
     )
 
 
-def _same_space(reranker: RerankerModel, model: ActiveModel) -> bool:
+def _same_space(reranker: RerankerModel, model: ModelVersion) -> bool:
     return reranker.spec.fingerprint == model.manifest.fingerprint

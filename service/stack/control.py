@@ -18,8 +18,9 @@ from qasir.cli.terminal import complaints, print_json
 from qasir.errors import NotFound, QasirError
 from qasir.manifest import MANIFEST_NAME
 from qasir.triton_home import TritonHome, libpython_folder
+from service.app import open_admin
 from service.lock import locked
-from service.models.admin import build, open_tools
+from service.models.admin import build
 from service.settings import PREFIX, Settings, load_settings
 from service.stack.processes import Port, Process, ProcessStatus, python, refuse_taken
 
@@ -104,7 +105,7 @@ def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
     Raises:
         NotFound: there is neither an export nor an active model.
     """
-    with open_tools(settings) as tools:
+    with open_admin(settings) as tools:
         if (export / MANIFEST_NAME).is_file():
             before = [model.version for model in tools.store.list()]
             version = tools.store.add(export)

@@ -23,7 +23,7 @@ from qasir.cli.tables import clock
 from qasir.client import Client
 from qasir.client.results import SearchResults, Upload
 from qasir.errors import NotFound, QasirError
-from service.models.admin import open_tools
+from service.app import open_admin
 from service.settings import Settings, load_settings
 from service.stack import control as stack
 
@@ -67,10 +67,10 @@ def upload(client: Client, files: list[Path]) -> None:
 
 def follow(settings: Settings) -> None:
     """Wait until a new model, if there is one, answers: with every video, or not at all."""
-    with open_tools(settings) as tools:
-        while (version := tools.store.serving().then) is not None:
-            one = tools.generations.get(version)
-            if not one.videos.waiting and one.videos.failed:
+    with open_admin(settings) as tools:
+        while (version := tools.store.deployment().pending) is not None:
+            one = tools.rollout.get(version)
+            if one.state != "building" and one.coverage.failed_count:
                 console.print(f"the old model answers on: {one.error}")
                 return
             time.sleep(POLL_SECONDS)

@@ -9,8 +9,8 @@ from qasir.errors import ModelUnavailable
 from qasir.triton import Triton
 from service.catalogue.catalogue import Catalogue
 from service.gauges import gauges
-from service.models.active_model import ActiveModel
-from service.models.rollout import Generations
+from service.models.deployment import ModelVersion
+from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability import metrics
 from service.observability.metrics import SERVICE_METRICS
@@ -27,22 +27,22 @@ def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
 
 
 @pytest.fixture
-def generations(catalogue: Catalogue, tmp_path: Path) -> Iterator[Generations]:
+def rollout(catalogue: Catalogue, tmp_path: Path) -> Iterator[Rollout]:
     settings = Settings(state=tmp_path)
     media = MediaStore(settings.folders, 1, 0)
     with Triton("127.0.0.1:1") as triton:
-        yield Generations(settings, catalogue, media, ModelStore(tmp_path), triton)
+        yield Rollout(settings, catalogue.encodings, media, ModelStore(tmp_path), triton)
 
 
-def nothing_active() -> ActiveModel:
+def nothing_active() -> ModelVersion:
     raise ModelUnavailable("none")
 
 
 def test_without_a_model_the_page_still_tells_the_rest(
-    catalogue: Catalogue, generations: Generations, tmp_path: Path
+    catalogue: Catalogue, rollout: Rollout, tmp_path: Path
 ) -> None:
     settings = Settings(state=tmp_path, disk_reserve_bytes=5)
-    found: list[GaugeSample] = list(gauges(settings, catalogue, nothing_active, generations))
+    found: list[GaugeSample] = list(gauges(settings, catalogue, nothing_active, rollout))
     values = {reading.metric.name: reading.value for reading in found}
     assert values[metrics.MODEL_VERSION.name] == 0
     assert values[metrics.INDEX_VIDEOS.name] == 0
@@ -54,9 +54,9 @@ def test_without_a_model_the_page_still_tells_the_rest(
 
 
 def test_only_what_is_empty_has_no_reading(
-    catalogue: Catalogue, generations: Generations, tmp_path: Path
+    catalogue: Catalogue, rollout: Rollout, tmp_path: Path
 ) -> None:
-    found = gauges(Settings(state=tmp_path), catalogue, nothing_active, generations)
+    found = gauges(Settings(state=tmp_path), catalogue, nothing_active, rollout)
     declared = {metric.name for metric in SERVICE_METRICS if metric.at_scrape}
     empty = {metrics.INDEX_SUPER_IMAGES.name}
     canary = {metric.name for metric in SERVICE_METRICS if "_canary_" in metric.name}

@@ -14,8 +14,8 @@ from qasir.types import Float32, VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.videos import VectorFile, Video
-from service.factories import find_active_model
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
+from service.models.store import ModelStore
 from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
 from service.search.answers import SearchAnswer, SearchRequest
@@ -36,7 +36,7 @@ class Archive:
         self.triton = triton
         self.catalogue = Catalogue(settings.folders.catalogue)
         self.media = MediaStore(settings.folders, 1 << 20, 0)
-        self.model = self._both_grids(find_active_model(settings)())
+        self.model = self._both_grids(ModelStore(settings.state).find_active())
         self.engine = self.another_engine()
         self.rng = np.random.default_rng(0)
 
@@ -102,7 +102,7 @@ class Archive:
         seconds = float(vectors.times[vectors.mask].max())
         return VectorFile(video_id, *facts, len(vectors.cells), len(vectors.embeddings), seconds)
 
-    def _both_grids(self, model: ActiveModel) -> ActiveModel:
+    def _both_grids(self, model: ModelVersion) -> ModelVersion:
         profile = model.manifest.profile.model_copy(update={"grid_sizes": (2, 1)})
         return replace(model, manifest=model.manifest.model_copy(update={"profile": profile}))
 

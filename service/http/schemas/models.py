@@ -4,9 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from service.http.schemas.shared import Strict, Truth, Whole, time_of
-from service.models.deployment import Reranker
-from service.models.rollout import Activation, Generation, State
+from qasir.contract.models import ActivateModelRequest, Model, Reranker
+from service.http.schemas.shared import Strict, Truth, Whole
 
 
 class BuildIn(Strict):
@@ -34,8 +33,9 @@ class ActivateIn(Strict):
     max_missing: Whole = Field(default=0, ge=0)
     fine: FineIn | None = None
 
-    def activation(self, version: int) -> Activation:
-        return Activation(version, self.max_missing, self.fine.value if self.fine else None)
+    def request(self) -> ActivateModelRequest:
+        reranker = self.fine.value if self.fine else None
+        return ActivateModelRequest(max_missing=self.max_missing, reranker=reranker)
 
 
 class HeldOut(BaseModel):
@@ -54,7 +54,7 @@ class GenerationOut(BaseModel):
     """
 
     id: int
-    state: State
+    state: str
     model: str
     backbone: str
     variant: str
@@ -66,20 +66,16 @@ class GenerationOut(BaseModel):
     error: str | None
 
     @classmethod
-    def of(cls, generation: Generation) -> "GenerationOut":
-        manifest, videos = generation.manifest, generation.videos
+    def of(cls, model: Model) -> "GenerationOut":
+        coverage = model.coverage
+        fields = model.model_dump(exclude={"version", "name", "coverage", "created_at"})
+        held = HeldOut(
+            total=coverage.video_count,
+            done=coverage.embedded_count,
+            failed=coverage.failed_count,
+        )
         return cls(
-            id=generation.id,
-            state=generation.state,
-            model=manifest.name,
-            backbone=manifest.backbone,
-            variant=manifest.variant,
-            fingerprint=manifest.fingerprint,
-            grid_sizes=list(manifest.profile.grid_sizes),
-            fps=manifest.profile.fps,
-            videos=HeldOut(total=videos.total, done=videos.done, failed=videos.failed),
-            created=time_of(generation.created),
-            error=generation.error,
+            id=model.version, model=model.name, videos=held, created=model.created_at, **fields
         )
 
 

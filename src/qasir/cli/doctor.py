@@ -174,7 +174,7 @@ def check_models(machine: Machine) -> Iterator[Finding]:
     fix = "" if versions else "run `make repro`, which exports one, then `qasir up`"
     yield Finding("models in the store", str(len(versions)), fix)
     if versions:
-        active = (machine.state / "models" / "serving.json").is_file()
+        active = (machine.state / "models" / "deployment.json").is_file()
         fix = "" if active else "run `qasir models activate 1`"
         yield Finding("active model", "chosen" if active else "none", fix)
     key = machine.state / "run" / "triton.key"

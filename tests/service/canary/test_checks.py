@@ -21,7 +21,7 @@ from service.canary.checks import Canary, Finding
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.videos import VectorFile, Video
-from service.models.active_model import ActiveModel
+from service.models.deployment import ModelVersion
 from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
 from service.search.engine import SearchEngine
@@ -45,7 +45,7 @@ class Aviary:
         self.settings = Settings(state=state)
         self.folders = self.settings.folders
         self.triton = triton
-        self.model = ActiveModel(version, manifest, export)
+        self.model = ModelVersion(version, manifest, export)
         self.media = MediaStore(self.folders, 1 << 30, 0)
         self.catalogue = Catalogue(self.folders.catalogue)
         self.windows = WindowStore(self.folders, 0)

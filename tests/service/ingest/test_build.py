@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qasir.contract.models import Reranker
 from qasir.errors import DecoderCrashed, ModelUnavailable
 from qasir.manifest import read_manifest
 from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8, VideoInfo
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.videos import VectorFile, Video
-from service.factories import find_active_model
 from service.ingest.build import Builder
-from service.models.deployment import Reranker
-from service.models.rollout import Generations
+from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import Telemetry
@@ -57,12 +56,12 @@ class Workshop:
         self.store = ModelStore(self.settings.state)
         self.old, self.new = self.store.add(old), self.store.add(new)
         self.triton = Triton("127.0.0.1:1")
-        self.generations = Generations(
-            self.settings, self.catalogue, self.media, self.store, self.triton
+        self.rollout = Rollout(
+            self.settings, self.catalogue.encodings, self.media, self.store, self.triton
         )
         self.telemetry = Telemetry(WORKER_METRICS)
         self.stop = threading.Event()
-        self.generations.build(self.old)
+        self.rollout.build(self.old)
 
     def add(self, number: int) -> str:
         """A video that is ready with the old model."""
@@ -95,8 +94,8 @@ class Workshop:
             self.media,
             encoder,
             self.store,
-            find_active_model(self.settings),
-            self.generations,
+            ModelStore(self.settings.state).find_active,
+            self.rollout,
             self.telemetry,
             self.stop,
         )
@@ -120,7 +119,7 @@ def test_steps_take_the_oldest_and_end_when_nothing_is_missing(workshop: Worksho
     first, second = workshop.add(1), workshop.add(2)
     builder = workshop.builder(encoder := Encoder({1, 2}))
     assert not builder.step()
-    workshop.generations.build(workshop.new)
+    workshop.rollout.build(workshop.new)
     assert builder.step()
     assert workshop.done() == {first}
     # Another worker begins where this one was, because nothing but the vectors says how far.
@@ -128,41 +127,41 @@ def test_steps_take_the_oldest_and_end_when_nothing_is_missing(workshop: Worksho
     assert workshop.done() == {first, second}
     assert not workshop.builder(encoder).step()
     assert encoder.asked == [2, 2]
-    assert workshop.generations.get(workshop.new).state == "ready"
+    assert workshop.rollout.get(workshop.new).state == "ready"
 
 
 def test_what_triton_does_not_serve_waits(workshop: Workshop) -> None:
     workshop.add(1)
-    workshop.generations.build(workshop.new)
+    workshop.rollout.build(workshop.new)
     assert not workshop.builder(Encoder({1})).step()
     assert workshop.builder(Encoder({1, 2})).step()
 
 
 def test_a_complete_generation_follows_if_it_was_told_to(workshop: Workshop) -> None:
     workshop.add(1)
-    assert workshop.generations.build(workshop.new, activate=True).state == "building"
+    assert workshop.rollout.build(workshop.new, activate=True).state == "building"
     builder = workshop.builder(Encoder({1, 2}))
     assert builder.step()
     assert workshop.store.active().version == workshop.old
     assert builder.step()
     assert workshop.store.active().version == workshop.new
-    assert workshop.store.serving().then is None
-    assert workshop.generations.get(workshop.old).state == "previous"
+    assert workshop.store.deployment().pending is None
+    assert workshop.rollout.get(workshop.old).state == "previous"
 
 
 def test_failures_are_kept_and_keep_it_from_being_activated(workshop: Workshop) -> None:
     bad, good = workshop.add(1), workshop.add(2)
     workshop.media.original(bad).write_bytes(b"no video any more")
-    workshop.generations.build(workshop.new, activate=True)
+    workshop.rollout.build(workshop.new, activate=True)
     builder = workshop.builder(Encoder({1, 2}))
     while builder.step():
         pass
-    one = workshop.generations.get(workshop.new)
+    one = workshop.rollout.get(workshop.new)
     assert workshop.done() == {good}
-    assert (one.state, one.videos.failed, one.videos.waiting) == ("ready", 1, 0)
+    assert (one.state, one.coverage.failed_count, one.coverage.embedded_count) == ("ready", 1, 1)
     assert f"video {bad}: unsupported_media" in str(one.error)
     assert workshop.store.active().version == workshop.old
-    assert b'qasir_builds_total{result="failed"} 1.0' in workshop.telemetry.page()
+    assert b'qasir_backfills_total{result="failed"} 1.0' in workshop.telemetry.page()
 
 
 def test_an_outage_or_a_stop_is_no_failure(workshop: Workshop) -> None:
@@ -172,7 +171,7 @@ def test_an_outage_or_a_stop_is_no_failure(workshop: Workshop) -> None:
     def gone() -> None:
         raise ModelUnavailable("gone")
 
-    workshop.generations.build(workshop.new)
+    workshop.rollout.build(workshop.new)
     for _ in range(4):
         assert workshop.builder(Encoder({1, 2}, gone)).step()
     assert workshop.builder(Encoder({1, 2}, workshop.stop.set)).step()
@@ -187,7 +186,7 @@ def test_a_video_deleted_meanwhile_leaves_nothing(workshop: Workshop) -> None:
     def delete() -> None:
         workshop.media.delete(video_id, lambda: workshop.catalogue.delete(video_id))
 
-    workshop.generations.build(workshop.new)
+    workshop.rollout.build(workshop.new)
     workshop.builder(Encoder({1, 2}, delete)).step()
     assert workshop.done() == set()
     assert not (workshop.settings.folders.vectors / video_id).exists()
@@ -198,7 +197,7 @@ def test_what_hybrid_searches_ask_for_comes_first(workshop: Workshop) -> None:
     first, second = workshop.add(1), workshop.add(2)
     manifest = read_manifest(workshop.store.get(workshop.new).tokenizer)
     fine = Reranker(version=workshop.new, grid_size=1, k=5)
-    workshop.store.change(lambda serving: serving.activated(workshop.old, fine))
+    workshop.store.change(lambda before: before.activate(workshop.old, fine))
     spec, encodings = manifest.spec(1), workshop.catalogue.encodings
     encodings.request([second, first, "gone"], spec, limit=1)
     assert encodings.requested(spec) == 1
@@ -214,7 +213,7 @@ def test_a_request_that_failed_is_no_request_any_more(workshop: Workshop) -> Non
     bad = workshop.add(1)
     workshop.media.original(bad).write_bytes(b"no video any more")
     fine = Reranker(version=workshop.new, grid_size=1, k=5)
-    workshop.store.change(lambda serving: serving.activated(workshop.old, fine))
+    workshop.store.change(lambda before: before.activate(workshop.old, fine))
     spec = workshop.store.get(workshop.new).manifest.spec(1)
     encodings = workshop.catalogue.encodings
     for _ in range(2):

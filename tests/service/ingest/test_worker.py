@@ -17,11 +17,10 @@ from qasir.video import sample_frames
 from service.catalogue.catalogue import Accepted, Catalogue
 from service.catalogue.jobs import Job
 from service.catalogue.videos import Video
-from service.factories import find_active_model
 from service.ingest.build import Builder
 from service.ingest.worker import IngestLoop
-from service.models.active_model import ActiveModel
-from service.models.rollout import Generations
+from service.models.deployment import ModelVersion
+from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import Telemetry
@@ -66,7 +65,7 @@ class Workshop:
         self.settings = settings
         self.catalogue = Catalogue(settings.folders.catalogue)
         self.media = MediaStore(settings.folders, 1 << 30, 0)
-        self.model = ActiveModel(1, manifest, Path())
+        self.model = ModelVersion(1, manifest, Path())
         self.telemetry = Telemetry(WORKER_METRICS)
         self.stop = threading.Event()
 
@@ -95,14 +94,14 @@ class Workshop:
     def builder(self, encoder: Encoder) -> Builder:
         store = ModelStore(self.settings.state)
         triton = Triton("127.0.0.1:1")
-        generations = Generations(self.settings, self.catalogue, self.media, store, triton)
+        generations = Rollout(self.settings, self.catalogue.encodings, self.media, store, triton)
         return Builder(
             self.settings,
             self.catalogue,
             self.media,
             encoder,
             store,
-            find_active_model(self.settings),
+            ModelStore(self.settings.state).find_active,
             generations,
             self.telemetry,
             self.stop,
@@ -309,7 +308,7 @@ def test_an_activation_in_the_middle_begins_the_job_again(
     accepted = workshop.add(painted_video(seconds=20))
     profile = Profile(grid_sizes=(2,), fps=1.0, index_unit="super-image")
     manifest = workshop.model.manifest.model_copy(update={"profile": profile})
-    other = ActiveModel(1, manifest, Path())
+    other = ModelVersion(1, manifest, Path())
 
     def activate() -> None:
         workshop.model = other

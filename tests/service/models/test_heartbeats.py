@@ -11,7 +11,7 @@ HOLD = """
 import sys, time, pathlib
 from service.models.heartbeats import Heartbeats
 presence = Heartbeats(pathlib.Path(sys.argv[1]))
-presence.say([1])
+presence.publish([1])
 print("here", flush=True)
 time.sleep(60)
 """
@@ -20,11 +20,11 @@ time.sleep(60)
 def test_who_lacks_a_version_is_counted(tmp_path: Path) -> None:
     assert missing(tmp_path, 1) == 0
     first, second = Heartbeats(tmp_path), Heartbeats(tmp_path)
-    first.say([1])
+    first.publish([1])
     assert (missing(tmp_path, 1), missing(tmp_path, 2)) == (1, 2)
-    second.say([1, 2])
+    second.publish([1, 2])
     assert (missing(tmp_path, 1), missing(tmp_path, 2)) == (0, 1)
-    first.say([])
+    first.publish([])
     assert missing(tmp_path, 1) == 1
     for presence in (first, second):
         presence.close()

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,19 @@ from typing import Any
 import httpx
 import pytest
 
+from qasir.contract.models import ActivateModelRequest
+from qasir.errors import Conflict
 from qasir.manifest import read_manifest
 from qasir.triton import Triton
-from service.models.deployment import Serving
+from service.catalogue.catalogue import Catalogue
+from service.lock import locked
+from service.models.deployment import Deployment
+from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.settings import Settings
-from tests.support.service import RunningService, wait_for
+from service.storage.media import MediaStore
+from tests.support.deployments import deploy, reconciled
+from tests.support.service import RunningService, service_settings, wait_for
 from tests.support.triton import RunningTriton
 
 VIDEOS = 6
@@ -123,7 +131,7 @@ def shelf(
     try:
         yield shelf
     finally:
-        store.serve(Serving(active=shelf.old))
+        deploy(store, Deployment(active=shelf.old))
         assert running_service.http.delete(f"/v1/generations/{shelf.new}").status_code == 204
         with Triton(triton_server.url, triton_server.key) as triton:
             wait_for(lambda: triton.versions("text_encoder") == [shelf.old], 60)
@@ -229,3 +237,38 @@ def test_what_cannot_be_activated_or_retired_says_why(shelf: Shelf) -> None:
     one = shelf.generation(shelf.old)
     assert one["fingerprint"] == manifest.fingerprint
     assert (one["model"], one["variant"], one["grid_sizes"]) == ("tiny", "zero-shot", [2])
+
+
+def test_a_retired_version_is_refused_while_triton_still_answers_for_it(
+    triton_server: RunningTriton, triton: Triton, tuned_export: Path, tmp_path: Path
+) -> None:
+    """Searches would get 503 from the moment that a service process unloads it."""
+    store, settings = (
+        ModelStore(triton_server.state),
+        service_settings(triton_server, tmp_path / "s"),
+    )
+    old, new = triton_server.version, store.add(tuned_export)
+    anything = ActivateModelRequest(max_missing=1000)
+    catalogue, media = Catalogue(settings.folders.catalogue), MediaStore(settings.folders, 1, 0)
+    rollout = Rollout(settings, catalogue.encodings, media, store, triton)
+    try:
+        rollout.build(new)
+        reconciled(store, triton)
+        rollout.retire(new)
+        with pytest.raises(Conflict, match=f"version {new} is not retained; build it first"):
+            rollout.activate(new, anything)
+        assert store.deployment().active == old
+        # Retained again, while a process may still unload it.
+        rollout.build(new)
+        reconciled(store, triton)
+        with ThreadPoolExecutor(1) as pool:
+            with locked(store.loading_lock):
+                activation = pool.submit(rollout.activate, new, anything)
+                with pytest.raises(TimeoutError):
+                    activation.result(0.3)
+                assert store.deployment().active == old
+            assert activation.result(90).state == "active"
+    finally:
+        deploy(store, Deployment(active=old))
+        reconciled(store, triton)
+        catalogue.close()

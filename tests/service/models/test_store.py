@@ -6,13 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qasir.errors import Conflict, CorruptArtifact, ModelUnavailable, NotFound
+from qasir.errors import CorruptArtifact, ModelUnavailable, NotFound
 from qasir.manifest import MANIFEST_NAME, Profile, ScoreFusion, read_manifest
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.export import export_model
@@ -20,11 +19,10 @@ from qasir.modeling.retriever import zero_shot
 from qasir.text import Tokenizer
 from qasir.triton import ENSEMBLES, MODELS, Triton
 from service.models import admin as command
-from service.models import loading
-from service.models.deployment import SERVING_NAME, Serving
+from service.models.deployment import DEPLOYMENT_NAME, Deployment
 from service.models.store import ModelStore
 from service.models.triton_config import CONFIG_NAME, WHEEL_NAME, read_config
-from tests.support.service import wait_for
+from tests.support.deployments import deploy, reconciled
 from tests.support.triton import RunningTriton
 from tests.support.windows import padded, pictures
 
@@ -149,8 +147,8 @@ def test_a_set_of_another_program_is_left_out_and_keeps_its_number(
 
 def test_a_broken_pointer_is_named(store: ModelStore, tiny_export: Path) -> None:
     store.add(tiny_export)
-    (store.root / SERVING_NAME).write_text("{}")
-    with pytest.raises(CorruptArtifact, match=SERVING_NAME):
+    (store.root / DEPLOYMENT_NAME).write_text("{}")
+    with pytest.raises(CorruptArtifact, match=DEPLOYMENT_NAME):
         store.active()
 
 
@@ -160,7 +158,7 @@ def test_configs_serve_the_versions_that_are_asked_for(
 ) -> None:
     store.add(tiny_export)
     store.add(other_export)
-    store.serve(Serving(active=2, beside=(1,)))
+    deploy(store, Deployment(active=2, retained=(1,)))
     for name in MODELS:
         config = read_config(store.root / name / variant)
         assert list(config.version_policy.specific.versions) == [1, 2]
@@ -186,30 +184,19 @@ def test_versions_of_different_sizes_are_not_warmed_up(
     (wider / "manifest.json").write_text(manifest.model_dump_json())
     store.add(tiny_export)
     store.add(wider)
-    store.serve(Serving(active=1, beside=(2,)))
+    deploy(store, Deployment(active=1, retained=(2,)))
     assert not read_config(store.root / "attention_scorer" / WHEEL_NAME).model_warmup
-    store.serve(Serving(active=2))
+    deploy(store, Deployment(active=2))
     (sample,) = read_config(store.root / "attention_scorer" / WHEEL_NAME).model_warmup
     assert list(sample.inputs["query"].dims) == [64]
-
-
-def followed(store: ModelStore, triton: Triton) -> None:
-    """Wait until Triton serves what the store says; a service beside may be at it, too."""
-
-    def follow() -> bool:
-        with suppress(Conflict):
-            return loading.follow(store, triton)
-        return False
-
-    wait_for(follow)
 
 
 @pytest.fixture
 def first_again(triton_server: RunningTriton, triton: Triton) -> Iterator[None]:
     """The session's Triton as other tests know it, whatever this one does to it."""
     yield
-    ModelStore(triton_server.state).serve(Serving(active=triton_server.version))
-    followed(ModelStore(triton_server.state), triton)
+    deploy(ModelStore(triton_server.state), Deployment(active=triton_server.version))
+    reconciled(ModelStore(triton_server.state), triton)
 
 
 def test_an_activation_under_load_fails_nobody(
@@ -236,10 +223,10 @@ def test_an_activation_under_load_fails_nobody(
 
     with ThreadPoolExecutor(2) as pool:
         searches = [pool.submit(search) for _ in range(2)]
-        store.change(lambda serving: serving.model_copy(update={"beside": (new,)}))
-        followed(store, triton)
+        store.change(lambda before: before.model_copy(update={"retained": (new,)}))
+        reconciled(store, triton)
         store.activate(new)
-        followed(store, triton)
+        reconciled(store, triton)
         for _ in range(20):
             triton.match(new, pixels, mask, tokens)
         done.set()
@@ -251,8 +238,8 @@ def test_an_activation_under_load_fails_nobody(
     assert triton.versions("rank") == [new]
     assert triton.versions("text_encoder") == [old, new]
     # Back again, and the one that nobody wants any longer goes, under load as well.
-    store.serve(Serving(active=old))
-    followed(store, triton)
+    deploy(store, Deployment(active=old))
+    reconciled(store, triton)
     assert triton.versions("text_encoder") == triton.versions("rank") == [old]
     assert not triton.ready(new)
 

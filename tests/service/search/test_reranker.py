@@ -14,11 +14,11 @@ from qasir.text import Tokenizer
 from qasir.triton import Triton
 from qasir.video import sample_frames
 from service.catalogue.jobs import JobError
-from service.models.active_model import RerankerModel
-from service.models.deployment import Serving
+from service.models.deployment import Deployment, RerankerModel
 from service.models.store import ModelStore
 from service.search.answers import SearchAnswer
 from tests.support.archive import Archive, opened_archive
+from tests.support.deployments import deploy
 from tests.support.service import RunningService, wait_for
 from tests.support.triton import RunningTriton
 from tests.support.vectors import random_video
@@ -39,7 +39,7 @@ def hybrid(running_service: RunningService, triton_server: RunningTriton) -> Ite
     version = triton_server.version
     activate(running_service, version, id=version, grid_size=1, k=K)
     yield version
-    ModelStore(triton_server.state).serve(Serving(active=version))
+    deploy(ModelStore(triton_server.state), Deployment(active=version))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def archive(triton_server: RunningTriton, tmp_path: Path) -> Iterator[Archive]:
     """A library without a worker; the active model at N = 1 is the reranker."""
     with opened_archive(triton_server, tmp_path) as opened:
         model = opened.model
-        opened.model = replace(model, fine=RerankerModel(model, model.manifest.spec(1), K))
+        opened.model = replace(model, reranker=RerankerModel(model, model.manifest.spec(1), K))
         yield opened
 
 
@@ -206,6 +206,6 @@ def test_another_model_set_may_be_the_fine_one(
             wanted = matched(running_service, triton, fine, result["video"]["id"])
             assert result["score"] == pytest.approx(wanted, abs=2e-3)
     finally:
-        store.serve(Serving(active=hybrid))
+        deploy(store, Deployment(active=hybrid))
         assert running_service.http.delete(f"/v1/generations/{fine}").status_code == 204
         wait_for(lambda: triton.versions("text_encoder") == [hybrid], 60)
