@@ -259,7 +259,7 @@ def test_siglip_cells_are_the_head_over_their_own_patches(
 
 def test_a_model_that_is_no_dual_encoder_is_refused(tiny_clip: Path) -> None:
     vision: Callable[..., Any] = AutoModel.from_pretrained(tiny_clip).vision_model
-    with pytest.raises(InvalidConfig, match="CLIPVisionModel is no dual encoder"):
+    with pytest.raises(InvalidConfig, match="CLIPVisionModel is not a dual encoder"):
         reader_of(vision)
 
 

@@ -239,7 +239,7 @@ def test_changed_file_is_refused(tiny_export: Path, tmp_path: Path) -> None:
 
 
 def test_resolution_the_tower_cannot_read(tiny_backbone: Backbone, lite_backbone: Backbone) -> None:
-    with pytest.raises(InvalidInput, match="reads 64 only"):
+    with pytest.raises(InvalidInput, match="accepts only 64"):
         tiny_backbone.check_resolution(96)
     with pytest.raises(InvalidInput, match="'lite'; use 224 or 256"):
         lite_backbone.check_resolution(225)

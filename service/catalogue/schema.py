@@ -1,6 +1,6 @@
 """The catalogue's tables."""
 
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -15,9 +15,7 @@ from sqlalchemy import (
     Table,
 )
 
-SCHEMA_VERSION = 3
-
-ChangeKind = Literal["indexed", "built", "edited", "deleted"]
+SCHEMA_VERSION = 2
 
 tables = MetaData()
 
@@ -36,8 +34,8 @@ videos = Table(
     Column("codec", String, nullable=False, default=""),
     Column("container", String, nullable=False, default=""),
     Column("state", String, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Index("videos_by_time", "created_at", "id"),
+    Column("created", Float, nullable=False),
+    Index("videos_by_time", "created", "id"),
 )
 
 
@@ -59,15 +57,15 @@ jobs = Table(
     Column("eta_seconds", Float),
     Column("attempts", Integer, nullable=False, default=0),
     Column("owner", String),
-    Column("heartbeat_at", Float),
+    Column("heartbeat", Float),
     Column("not_before", Float, nullable=False, default=0.0),
     Column("error_code", String),
     Column("error_detail", String),
     Column("error_retryable", Boolean),
     Column("traceparent", String),
-    Column("created_at", Float, nullable=False),
-    Column("started_at", Float),
-    Column("finished_at", Float),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("finished", Float),
     sqlite_autoincrement=True,
 )
 

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable
 
-from qasir.contract.jobs import Stage
-from service.catalogue.queue import Progress
+from service.catalogue.jobs import Progress, Stage
 
 TELL_SECONDS = 0.5
 # Decoding and encoding overlap; of the whole, encoding is the larger part.

@@ -1,6 +1,5 @@
-"""`python -m service.models`, which `qasir models` runs."""
+"""`python -m service.models`."""
 
-from qasir.cli.terminal import run
-from service.models.admin import app
+from service.models.admin import main
 
-run(app, "qasir models")
+main()

@@ -1,6 +1,5 @@
-"""`python -m service.stack`, which `qasir up` and `qasir down` run."""
+"""`python -m service.stack`."""
 
-from qasir.cli.terminal import run
-from service.stack.control import app
+from service.stack.control import main
 
-run(app, "python -m service.stack")
+main()

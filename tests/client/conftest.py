@@ -1,5 +1,5 @@
 """Fixtures of the clients' tests."""
 
-from tests.support.scripted import server
+from tests.support.answers import answers
 
-__all__ = ["server"]
+__all__ = ["answers"]

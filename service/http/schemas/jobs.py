@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from qasir.contract.jobs import JobState, Stage
-from service.catalogue.jobs import Job
+from service.catalogue.jobs import Job, JobState, Stage
 from service.http.schemas.shared import PageIn, time_of
 
 

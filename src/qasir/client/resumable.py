@@ -1,7 +1,7 @@
-"""Uploads a large file by tus 1.0.0: what has arrived is not sent again.
+"""Sending a large file by tus 1.0.0: what has arrived is not sent again.
 
-A small file remembers the URL of an unfinished upload, so that another run of the program
-resumes it, too.
+Where an unfinished upload lies is remembered in a small file, so that another run of the
+program goes on with it too.
 """
 
 import base64
@@ -13,26 +13,21 @@ from pathlib import Path
 
 import httpx
 
-from qasir.client.operations import OnBytes
+from qasir.client.http import Transport
 from qasir.errors import Conflict, ModelUnavailable, NotFound, QasirError
 
-TUS_VERSION = {"Tus-Resumable": "1.0.0"}
+SPEAK = {"Tus-Resumable": "1.0.0"}
 BODY_TYPE = "application/offset+octet-stream"
 PIECE_BYTES = 1 << 20
-# Attempts in a row that bring no new byte before the upload fails.
+# Tries in a row that bring nothing further, before it is given up.
 TRIES = 6
 LONGEST_PAUSE_SECONDS = 10.0
 # With the last byte the service reads the whole file once before it answers.
 ANSWER_SECONDS = 600.0
-# Headers of the answer to the last byte.
-VIDEO_ID, JOB_ID = "qasir-video-id", "qasir-job-id"
-
-# Sends an HTTP request (method, path, options of httpx) and raises the error of its answer.
-Send = Callable[..., httpx.Response]
 
 
-class UploadMemory:
-    """Remembers the URL of a file's unfinished upload to a service; without a folder, nothing."""
+class Memory:
+    """Where unfinished uploads lie, by service and file; without a folder, nothing is kept."""
 
     def __init__(self, folder: Path | None, service: str, path: Path) -> None:
         stat = path.stat()
@@ -40,48 +35,52 @@ class UploadMemory:
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         self._file = None if folder is None else folder / digest
 
-    def load(self) -> str | None:
-        """Return the upload's URL, if there is one."""
+    def recall(self) -> str | None:
+        """The upload's place, if there is one."""
         if self._file is None or not self._file.is_file():
             return None
         return self._file.read_text()
 
-    def store(self, url: str) -> None:
-        """Remember the upload's URL."""
+    def keep(self, place: str) -> None:
+        """Remember it."""
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(url)
+            self._file.write_text(place)
 
-    def delete(self) -> None:
-        """Forget an upload that is finished, or that the service no longer knows."""
+    def forget(self) -> None:
+        """It is finished, or gone."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
 
 def send_file(
-    send: Send, path: Path, fields: Mapping[str, str], on_bytes: OnBytes, memory: UploadMemory
-) -> httpx.Response:
-    """Send a file, resuming after interruptions; return the answer to its last byte.
+    transport: Transport,
+    path: Path,
+    fields: Mapping[str, str],
+    on_bytes: Callable[[int], None],
+    memory: Memory,
+) -> tuple[str, str]:
+    """Send a file, going on where it was interrupted; the ids of its video and job.
 
-    `on_bytes` gets the size of each piece, and a negative number where it has to go back.
+    `on_bytes` hears of every piece; of a negative number where it has to go back.
 
     Raises:
-        QasirError: the service refuses it, or several attempts in a row brought no new byte.
+        QasirError: the service refuses it, or tries in a row brought nothing further.
     """
-    upload = _Upload(send, path, on_bytes, memory)
+    upload = _Upload(transport, path, on_bytes, memory)
     failures = 0
     while True:
-        before, error = upload.offset, None
+        before, error = upload.arrived, None
         try:
-            if (answer := upload.resume(fields)) is not None:
-                memory.delete()
-                return answer
+            if (ids := upload.go_on(fields)) is not None:
+                memory.forget()
+                return ids
         except QasirError as caught:
             # NotFound: expired, or of another state folder. Conflict: another request has it.
             if not (caught.retryable or isinstance(caught, NotFound | Conflict)):
                 raise
             error = caught
-        failures = 0 if upload.offset > before else failures + 1
+        failures = 0 if upload.arrived > before else failures + 1
         if failures == TRIES:
             raise error or ModelUnavailable(f"the upload of {path} makes no progress")
         if error is not None:
@@ -89,70 +88,79 @@ def send_file(
 
 
 class _Upload:
-    """One file on its way; `offset` is how many of its bytes have arrived."""
-
-    def __init__(self, send: Send, path: Path, on_bytes: OnBytes, memory: UploadMemory) -> None:
-        self._send = send
+    def __init__(
+        self,
+        transport: Transport,
+        path: Path,
+        on_bytes: Callable[[int], None],
+        memory: Memory,
+    ) -> None:
+        self._transport = transport
         self._path = path
         self._size = path.stat().st_size
         self._on_bytes = on_bytes
         self._memory = memory
-        self._url = memory.load()
-        self._reported = 0
-        self.offset = 0
+        self._place = memory.recall()
+        self._told = 0
+        self.arrived = 0
 
-    def resume(self, fields: Mapping[str, str]) -> httpx.Response | None:
-        """Send what has not arrived; return the last answer once all has."""
-        self._url = self._url or self._create(fields)
+    def go_on(self, fields: Mapping[str, str]) -> tuple[str, str] | None:
+        """Send what has not arrived; the ids once all has."""
+        self._place = self._place or self._begin(fields)
         try:
-            return self._continue(self._url)
+            return self._send(self._place)
         except NotFound:
-            self._memory.delete()
-            self._url = None
+            self._memory.forget()
+            self._place = None
             raise
 
-    def _create(self, fields: Mapping[str, str]) -> str:
-        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()}
+    def _begin(self, fields: Mapping[str, str]) -> str:
+        said = {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()}
         headers = {
-            **TUS_VERSION,
+            **SPEAK,
             "Upload-Length": str(self._size),
-            "Upload-Metadata": ",".join(f"{key} {value}" for key, value in encoded.items()),
+            "Upload-Metadata": ",".join(f"{key} {value}" for key, value in said.items()),
         }
-        answer = self._send("POST", "/v1/uploads", headers=headers)
-        url = str(answer.headers["location"])
-        self._memory.store(url)
-        return url
+        answer = self._transport.send("POST", "/v1/uploads", headers=headers)
+        place = str(answer.headers["location"])
+        self._memory.keep(place)
+        return place
 
-    def _continue(self, url: str) -> httpx.Response | None:
-        head = self._send("HEAD", url, headers=TUS_VERSION, timeout=ANSWER_SECONDS)
-        self._report(int(head.headers["upload-offset"]))
-        if _is_complete(head):
-            return head
+    def _send(self, place: str) -> tuple[str, str] | None:
+        head = self._transport.send("HEAD", place, headers=SPEAK, timeout=ANSWER_SECONDS)
+        self._tell(int(head.headers["upload-offset"]))
+        if (ids := _ids(head)) is not None:
+            return ids
         headers = {
-            **TUS_VERSION,
-            "Upload-Offset": str(self.offset),
+            **SPEAK,
+            "Upload-Offset": str(self.arrived),
             "Content-Type": BODY_TYPE,
-            "Content-Length": str(self._size - self.offset),
+            "Content-Length": str(self._size - self.arrived),
         }
         timeout = httpx.Timeout(30.0, read=ANSWER_SECONDS)
-        answer = self._send("PATCH", url, content=self._pieces(), headers=headers, timeout=timeout)
-        self._report(int(answer.headers["upload-offset"]))
-        return answer if _is_complete(answer) else None
+        answer = self._transport.send(
+            "PATCH", place, content=self._pieces(), headers=headers, timeout=timeout
+        )
+        self._tell(int(answer.headers["upload-offset"]))
+        return _ids(answer)
 
     def _pieces(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:
-            file.seek(self.offset)
+            file.seek(self.arrived)
             while piece := file.read(PIECE_BYTES):
                 yield piece
-                self._reported += len(piece)
+                self._told += len(piece)
                 self._on_bytes(len(piece))
 
-    def _report(self, offset: int) -> None:
-        self.offset = offset
-        if offset != self._reported:
-            self._on_bytes(offset - self._reported)
-            self._reported = offset
+    def _tell(self, arrived: int) -> None:
+        self.arrived = arrived
+        if arrived != self._told:
+            self._on_bytes(arrived - self._told)
+            self._told = arrived
 
 
-def _is_complete(answer: httpx.Response) -> bool:
-    return VIDEO_ID in answer.headers
+def _ids(answer: httpx.Response) -> tuple[str, str] | None:
+    headers = answer.headers
+    if "qasir-video-id" not in headers:
+        return None
+    return headers["qasir-video-id"], headers["qasir-job-id"]

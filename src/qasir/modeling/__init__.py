@@ -1,1 +1,1 @@
-"""Everything that needs torch: backbones, the temporal encoder, the scorer, their export."""
+"""Code that needs torch: backbones, the temporal encoder, the scorer and their export."""

@@ -1,15 +1,15 @@
-"""What is learned on either tower: a linear adapter per grid size, and one for captions.
+"""Linear adapters on both towers: one for each grid size, and one for captions.
 
-Units and queries carry the zero-shot half and the learned half side by side. Both halves of a
-unit weigh the same; a query says how much of each it wants:
+Embeddings and queries hold a zero-shot half and a learned half side by side. Both halves of an
+embedding have the same weight; the query decides how much of each counts:
 
-    unit  = sqrt(1/2) [ zero-shot,    learned ]
-    query = normalise [ r zero-shot, (1 - r) learned ]
+    embedding = sqrt(1/2) [ zero-shot,    learned ]
+    query     = normalise [ r zero-shot, (1 - r) learned ]
 
-so q.u goes with r x zero-shot similarity + (1 - r) x learned similarity, and an index does not
-depend on r. A constant r (WiSE-FT, arXiv 2109.01903; CLIP-Adapter, arXiv 2110.04544) either
-forgets or learns little; here r grows to 1, zero-shot alone, where a query looks like nothing
-in the training captions.
+Their product is proportional to r x zero-shot similarity + (1 - r) x learned similarity, and
+an index does not depend on r. A constant r (WiSE-FT, arXiv 2109.01903; CLIP-Adapter,
+arXiv 2110.04544) either forgets or learns little. Here r grows to 1, zero-shot alone, for
+queries unlike the training captions.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ SMALLEST_LENGTH = 1e-6
 
 
 class GridAdapter(nn.Module):
-    """Features to D1 by a linear map of their own for super images and for cells at every N.
+    """Map features to D1 with one linear map for each grid size and kind (super image or cell).
 
-    This is how the grid size is embedded: not a vector that is added, a map that is chosen.
+    So the grid size is not embedded as an added vector: it selects the map.
     """
 
     rows: Tensor
@@ -34,7 +34,7 @@ class GridAdapter(nn.Module):
     def __init__(
         self, feature_dim: int, dim: int, grid_sizes: Sequence[int], *, shared: bool
     ) -> None:
-        """`shared`: one map for all grid sizes, still two kinds; for comparison."""
+        """Create the maps; with `shared`, all grid sizes share one of each kind, for ablations."""
         super().__init__()
         self.shared = shared
         rows = torch.zeros(MAX_GRID_SIZE + 1, dtype=torch.int64)
@@ -47,7 +47,7 @@ class GridAdapter(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """float32 [B, S, 1+P, F'], bool [B, S, N, N] -> float32 [B, S, 1+P, D1]."""
-        # The length of a range is a shape turned into an index that a trace follows.
+        # N read as the length of a range, so that a traced graph follows the shape.
         row = self.rows[torch.arange(mask.shape[-1] + 1, device=mask.device)[-1:]]
         weight, bias = self.weight[row].squeeze(0), self.bias[row].squeeze(0)
         whole = features[:, :, :1] @ weight[0] + bias[0]
@@ -56,17 +56,17 @@ class GridAdapter(nn.Module):
 
     @torch.no_grad()
     def set(self, grid_size: int, kind: int, weight: Tensor, bias: Tensor) -> None:
-        """Write one map: kind 0 super images, 1 cells; weight [F', D1], bias [D1]."""
+        """Set one map: kind 0 super images, 1 cells; weight [F', D1], bias [D1]."""
         row = int(self.rows[grid_size])
         self.weight[row, kind].copy_(weight)
         self.bias[row, kind].copy_(bias)
 
 
 class OutOfDistributionGate(nn.Module):
-    """How far a query lies outside what the training captions span, from 0 to 1.
+    """Score from 0 to 1 how far a query lies outside the span of the training captions.
 
-    0 up to edge `low` of the share of the query that no direction of the captions holds, 1 from
-    `high` on.
+    The share of the query outside the captions' directions is scaled so that `low` becomes 0 and
+    `high` becomes 1.
     """
 
     mean: Tensor
@@ -77,11 +77,11 @@ class OutOfDistributionGate(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("directions", torch.zeros(dim, directions))
-        # Before it is fitted nothing is strange.
+        # Until the edges are fitted, no query is out of distribution.
         self.register_buffer("edges", torch.tensor([1.0, 2.0]))
 
     def ood_score(self, queries: Tensor) -> Tensor:
-        """The share of unit vectors [Q, D0] that lies outside the captions' directions: [Q, 1]."""
+        """Return the share of unit vectors [Q, D0] outside the captions' directions, [Q, 1]."""
         offset = queries - self.mean
         outside = offset - (offset @ self.directions) @ self.directions.T
         length = offset.norm(dim=-1, keepdim=True).clamp(min=SMALLEST_LENGTH)
@@ -89,18 +89,18 @@ class OutOfDistributionGate(nn.Module):
         return share
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Unit vectors float32 [Q, D0] -> float32 [Q, 1], 0 familiar to 1 strange."""
+        """Unit vectors float32 [Q, D0] -> float32 [Q, 1], from 0 in to 1 out of distribution."""
         low, high = self.edges[0], self.edges[1]
         return ((self.ood_score(queries) - low) / (high - low)).clamp(0.0, 1.0)
 
 
 class TextAdapter(nn.Module):
-    """Zero-shot query vectors to queries of both halves."""
+    """Extend zero-shot query vectors by their learned half."""
 
     residual_ratio: Tensor
 
     def __init__(self, dim: int, outputs: int, *, adapts: bool, dropout: float) -> None:
-        """`dim` D0, `outputs` D1; `adapts` False leaves the learned half in zero-shot space."""
+        """Map D0 = `dim` to D1 = `outputs`; without `adapts` both halves are the zero-shot one."""
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(dim, outputs) if adapts else nn.Identity()
@@ -109,8 +109,8 @@ class TextAdapter(nn.Module):
 
     def forward(self, query: Tensor) -> Tensor:
         """Unit vectors float32 [Q, D0] -> unit vectors float32 [Q, D0 + D1]."""
-        kept = self.residual_ratio
-        ratio = kept + (1 - kept) * self.familiarity(query)
+        minimum = self.residual_ratio
+        ratio = minimum + (1 - minimum) * self.familiarity(query)
         halves = torch.cat([ratio * query, (1 - ratio) * self.learned(query)], dim=-1)
         return nn.functional.normalize(halves, dim=-1)
 

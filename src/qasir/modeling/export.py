@@ -1,6 +1,6 @@
-"""A backbone and its retriever to ONNX graphs with a manifest: the one way a model leaves torch.
+"""Export a backbone and its retriever as ONNX graphs with a manifest.
 
-N and R are axes of the graphs, not constants in them: one export serves every grid size.
+N and R are dynamic axes of the graphs, so one export serves every grid size.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ from qasir.text import TOKENIZER_NAME
 
 
 class WindowEncoder(nn.Module):
-    """The video side of a retriever for one window, as one item of what the scorer reads.
+    """The video side of a retriever for one window, with outputs that the scorer reads.
 
-    The leading 1 of every output turns a batch of pictures into one video; log weights and
-    grid size go to the scorer as they are, so that an ensemble needs no step between.
+    The leading 1 of each output turns a batch of super images into one video. Log weights and
+    grid size go straight to the scorer, so an ensemble needs no step between the two.
     """
 
     def __init__(self, video: nn.Module) -> None:
@@ -35,13 +35,13 @@ class WindowEncoder(nn.Module):
         self.video = video
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """float32 [S, 1+P, F'], bool [S, N, N] -> units float32 [1, S, 1+P, D], super images
-        float16 [1, S, D], cells float16 [1, S*P, D], log weights float32 [1, 1, S] and
+        """float32 [S, 1+P, F'], bool [S, N, N] -> embeddings float32 [1, S, 1+P, D], super
+        images float16 [1, S, D], cells float16 [1, S*P, D], log weights float32 [1, 1, S] and
         [1, 1, S*P], grid size int64 [1, 1]."""
         embeddings = self.video(features.unsqueeze(0), mask.unsqueeze(0))[0]
         rounded = embeddings.to(torch.float16)
         cells = mask.flatten(1)
-        # The sum of a row of ones is a shape turned into a number that a trace follows.
+        # N as the sum of a row of ones, so that a traced graph follows the shape.
         grid_size = torch.ones_like(mask[0, 0], dtype=torch.int64).sum().view(1, 1)
         return (
             embeddings.unsqueeze(0),
@@ -73,7 +73,7 @@ class QueryEncoder(nn.Module):
 
 
 def example_mask() -> Tensor:
-    """bool [3, 2, 2], the last super image padded: what the graphs are traced with."""
+    """Return bool [3, 2, 2] with padding in the last super image, for tracing."""
     mask = torch.ones(3, 2, 2, dtype=torch.bool)
     mask[2, 1] = False
     return mask
@@ -92,7 +92,7 @@ def image_graph(backbone: Backbone, resolution: int) -> Graph:
 
 
 def temporal_graph(backbone: Backbone, retriever: Retriever) -> Graph:
-    """features, mask -> what WindowEncoder says, by its tensors' names."""
+    """features, mask -> the outputs of WindowEncoder, under Triton's tensor names."""
     inputs = {"features": torch.randn(3, 5, backbone.feature_dim), "mask": example_mask()}
     outputs = {
         "embeddings": ("1", "S", "1+P", "d"),
@@ -110,8 +110,8 @@ def temporal_graph(backbone: Backbone, retriever: Retriever) -> Graph:
 def text_graph(backbone: Backbone, retriever: Retriever) -> Graph:
     """input_ids, attention_mask int64 [Q, T] -> query float32 [Q, D].
 
-    The example is a padded batch: traced without padding, a text tower takes its mask-free
-    path and is silently wrong on padded texts ever after.
+    The example is a padded batch: traced without padding, a text tower takes its mask-free path
+    and the graph is silently wrong on padded texts.
     """
     ids = torch.full((2, backbone.tokenizer_spec.buckets[0]), backbone.tokenizer_spec.pad_id)
     mask = torch.ones_like(ids)
@@ -123,7 +123,7 @@ def text_graph(backbone: Backbone, retriever: Retriever) -> Graph:
 
 
 def scorer_graph(dim: int, branches: Mapping[int, ScoreFusion]) -> Graph:
-    """query, units, log_weights, cells, cell_log_weights, grid_size -> scores and attention."""
+    """query, embeddings and log weights of both branches, grid_size -> scores and attention."""
     inputs = {
         "query": torch.randn(2, dim),
         "super_image_embeddings": torch.randn(2, 5, dim).to(torch.float16),
@@ -148,9 +148,9 @@ def scorer_graph(dim: int, branches: Mapping[int, ScoreFusion]) -> Graph:
 
 
 def model_digest(backbone: Backbone, retriever: Retriever) -> str:
-    """Hex SHA-256 over everything that decides a unit or a query: backbone and learned tensors.
+    """Return the hex SHA-256 of all that changes a vector: backbone and learned tensors.
 
-    A zero-shot model's is its backbone's. Branches decide scores alone: they stay outside.
+    A zero-shot model has the digest of its backbone. Branches change only scores: left out.
     """
     weights = weights_digest(backbone)
     if retriever.params is None:
@@ -175,11 +175,11 @@ def export_model(
 ) -> Manifest:
     """Write four graphs, `tokenizer.json` and `manifest.json`; return the manifest.
 
-    `grids` are R by N.
+    grids: R by N.
 
     Raises:
-        InvalidInput: the backbone does not read one of the resolutions in `grids`, or the
-            retriever has no branches for one of its grid sizes.
+        InvalidInput: the backbone does not accept a resolution of `grids`, or the retriever has
+            no branches for one of its grid sizes.
     """
     _check_grids(backbone, retriever, grids)
     branches = {n: retriever.branches[n] for n in grids}
@@ -220,6 +220,6 @@ def _check_grids(backbone: Backbone, retriever: Retriever, grids: Mapping[int, i
         backbone.check_resolution(resolution)
     if missing := sorted(grids.keys() - retriever.branches.keys()):
         raise InvalidInput(
-            f"grid sizes {missing} have no branches, the retriever's are for "
+            f"grid sizes {missing} have no branches, the retriever has them for "
             f"{sorted(retriever.branches)}; run `dvc repro evaluate` with the same grids"
         )

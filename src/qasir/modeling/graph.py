@@ -1,4 +1,4 @@
-"""One module traced to an ONNX graph, with its axes named."""
+"""Trace a module to an ONNX graph with named axes."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph: its module, named example inputs, outputs and the letters of all axes.
+    """One ONNX graph: its module, named example inputs, outputs and axis letters.
 
-    A letter in capitals (S, 1+P) is a dynamic axis; a small one is constant in the graph.
+    Axes in upper case (S, 1+P) are dynamic, axes in lower case are constant in the graph.
     """
 
     name: str
@@ -25,13 +25,13 @@ class Graph:
     axes: Mapping[str, tuple[str, ...]]
 
     def write(self, folder: Path) -> None:
-        """Trace and write `<name>.onnx`."""
+        """Trace the module and write `<name>.onnx`."""
         dynamic = {
             tensor: {i: letter for i, letter in enumerate(letters) if letter.isupper()}
             for tensor, letters in self.axes.items()
         }
         with warnings.catch_warnings():
-            # The tracer warns of every Python branch; parity tests are what we go by.
+            # The tracer warns of every Python branch; the parity tests are what counts.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 self.module.eval(),

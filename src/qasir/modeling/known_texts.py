@@ -1,4 +1,4 @@
-"""Five fixed sentences and what torch makes of them, by which a served model is recognised."""
+"""Five fixed sentences with their torch vectors, by which the canary checks a served model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import Retriever
 from qasir.text import Tokenizer
 
-# Short and long, so that padding to each bucket that they reach is part of the check.
+# Short and long, so that the check covers several padding buckets.
 SENTENCES = (
     "snow",
     "a dog runs on the beach",
@@ -18,19 +18,19 @@ SENTENCES = (
     "a child opens a present while the family sits around the table, sings and laughs, and an "
     "old man in a blue chair by the window takes a photo of all of them",
 )
-# Far finer than any check, and coarse enough that two machines write the same manifest.
+# Finer than any check, and coarse enough that two machines write the same manifest.
 DECIMALS = 4
 
 
 @torch.inference_mode()
 def known_texts(backbone: Backbone, retriever: Retriever, tokenizer: Path) -> tuple[KnownText, ...]:
-    """The sentences with their unit vectors, each encoded alone; `tokenizer` is its folder."""
+    """Encode each sentence on its own; `tokenizer` is the folder of `tokenizer.json`."""
     reader = Tokenizer.load(tokenizer, backbone.tokenizer_spec)
     text_tower, text = backbone.text_tower.eval(), retriever.text.eval()
-    known = []
+    pairs = []
     for sentence in SENTENCES:
         tokens = reader.encode([sentence])
         ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
         vector = text(text_tower(ids, mask))[0].tolist()
-        known.append(KnownText(text=sentence, vector=tuple(round(x, DECIMALS) for x in vector)))
-    return tuple(known)
+        pairs.append(KnownText(text=sentence, vector=tuple(round(x, DECIMALS) for x in vector)))
+    return tuple(pairs)

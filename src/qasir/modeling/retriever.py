@@ -1,6 +1,6 @@
-"""Everything between the towers of a backbone and a score, zero-shot or fine-tuned.
+"""The retriever: from the towers of a backbone to a score, zero-shot or fine-tuned.
 
-The numpy twin of the scorer is `qasir.scoring`, the reference; parity is tested.
+`qasir.scoring` is the numpy reference of the scorer; parity is tested.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ from qasir.modeling.temporal_encoder import (
 
 WEIGHTS_NAME = "model.safetensors"
 RETRIEVER_NAME = "retriever.json"
-# Belongs to the backbone, which is saved elsewhere or not at all.
+# The bridge belongs to the backbone, which is saved elsewhere or not at all.
 BRIDGE_PREFIX = "video.bridge."
 
 
 class Retriever(nn.Module):
-    """What turns features and zero-shot query vectors into units and queries that meet.
+    """Turn features and zero-shot query vectors into embeddings and queries of one space.
 
-    video: features [B, S, 1+P, F'], mask [B, S, N, N] -> units [B, S, 1+P, D];
-    text: q0 [Q, D0] -> queries [Q, D]; branches: how a score is made, per grid size.
+    video: features [B, S, 1+P, F'], mask [B, S, N, N] -> embeddings [B, S, 1+P, D];
+    text: q0 [Q, D0] -> queries [Q, D]; branches: how a score is made, by grid size.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class Retriever(nn.Module):
 
     @property
     def residual_ratio(self) -> float:
-        """What a familiar query keeps of zero-shot; all of it where nothing is learned."""
+        """The zero-shot weight of an in-distribution query; 1 if nothing is learned."""
         if not isinstance(self.text, TextAdapter):
             return 1.0
-        # The tensor is float32; what was set had few digits.
+        # The tensor is float32; rounding restores the few digits that were set.
         return round(self.text.residual_ratio.item(), 6)
 
     def set_residual_ratio(self, residual_ratio: float) -> None:
-        """Set the residual ratio of familiar queries.
+        """Set the zero-shot weight of in-distribution queries.
 
         Raises:
-            InvalidInput: the ratio is outside [0, 1], or nothing here is learned.
+            InvalidInput: the ratio is outside [0, 1], or nothing is learned.
         """
         if not 0 <= residual_ratio <= 1:
             raise InvalidInput(f"residual ratio {residual_ratio} must be between 0 and 1")
@@ -74,7 +74,7 @@ class Retriever(nn.Module):
 
 
 class RetrieverCard(Strict):
-    """What `retriever.json` says: of which backbone, which parts, how it is scored."""
+    """The contents of `retriever.json`: backbone, trained parts, score fusion."""
 
     backbone: str
     feature_dim: int
@@ -84,12 +84,12 @@ class RetrieverCard(Strict):
 
 
 def zero_shot(backbone: Backbone, branches: Mapping[int, ScoreFusion]) -> Retriever:
-    """The backbone as it is."""
+    """Return a retriever that uses the backbone as it is."""
     return Retriever(ZeroShot(backbone.bridge), nn.Identity(), backbone.dim, branches).eval()
 
 
 def untrained(backbone: Backbone, params: RetrieverParams, grid_sizes: Sequence[int]) -> Retriever:
-    """The parts that `params` asks for, freshly drawn from torch's generator; no branches yet."""
+    """Build the parts that `params` asks for, with random weights and no branches yet."""
     video = TemporalEncoder(backbone.bridge, backbone.feature_dim, backbone.dim, params, grid_sizes)
     outputs = learned_dim(backbone.dim, params)
     text = TextAdapter(backbone.dim, outputs, adapts=params.text_adapter, dropout=params.dropout)
@@ -97,19 +97,21 @@ def untrained(backbone: Backbone, params: RetrieverParams, grid_sizes: Sequence[
 
 
 def learned_state(retriever: Retriever) -> dict[str, Tensor]:
-    """Every learned tensor by name, the backbone's bridge left out."""
+    """Return every learned tensor by name, without the backbone's bridge."""
     state = retriever.state_dict()
     return {name: value for name, value in state.items() if not name.startswith(BRIDGE_PREFIX)}
 
 
 def save_retriever(retriever: Retriever, backbone: Backbone, folder: Path) -> None:
-    """Write `model.safetensors` and `retriever.json`, each whole.
+    """Write `model.safetensors` and `retriever.json`, each atomically.
 
     Raises:
-        InvalidInput: the retriever is zero-shot: there is nothing to save.
+        InvalidInput: the retriever is zero-shot and has nothing to save.
     """
     if retriever.params is None or not isinstance(retriever.video, TemporalEncoder):
-        raise InvalidInput("a zero-shot retriever holds nothing learned; make it by zero_shot()")
+        raise InvalidInput(
+            "a zero-shot retriever has no weights to save; rebuild it with zero_shot()"
+        )
     card = RetrieverCard(
         backbone=backbone.name,
         feature_dim=backbone.feature_dim,
@@ -125,10 +127,10 @@ def save_retriever(retriever: Retriever, backbone: Backbone, folder: Path) -> No
 
 
 def load_retriever(backbone: Backbone, folder: Path) -> Retriever:
-    """Read what `save_retriever` wrote, for the backbone that it was trained on.
+    """Load a saved retriever for the backbone on which it was trained.
 
     Raises:
-        CorruptArtifact: a file is missing, cut short or holds something else.
+        CorruptArtifact: a file is missing, truncated or not a retriever.
         FingerprintMismatch: it was trained on another backbone.
     """
     card = _read_card(folder / RETRIEVER_NAME)
@@ -153,24 +155,25 @@ def _read_card(path: Path) -> RetrieverCard:
 
 def _read_weights(retriever: Retriever, path: Path) -> None:
     try:
-        found = retriever.load_state_dict(load_file(path), strict=False)
+        keys = retriever.load_state_dict(load_file(path), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CorruptArtifact(f"{path}: {error}; run `dvc repro finetune`") from error
-    missing = [name for name in found.missing_keys if not name.startswith(BRIDGE_PREFIX)]
-    if missing or found.unexpected_keys:
+    missing = [name for name in keys.missing_keys if not name.startswith(BRIDGE_PREFIX)]
+    if missing or keys.unexpected_keys:
         raise CorruptArtifact(
-            f"{path} lacks {missing} and has {found.unexpected_keys}; run `dvc repro finetune`"
+            f"{path} lacks {missing} and has unknown {keys.unexpected_keys}; "
+            "run `dvc repro finetune`"
         )
 
 
 class AttentionScorer(nn.Module):
     """Query attention (QASIR) in two branches, super images and cells.
 
-        a = softmax_m(u_m.q / tau + w_m);  A = cos(q, sum_m a_m u_m)
+        a = softmax_m(x_m.q / tau + w_m);  A = cos(q, sum_m a_m x_m)
         score = w_N A(super images; tau_s) + (1 - w_N) A(cells; tau_c)
 
-    Units of several videos share one axis, and log_weights say which video c a unit belongs
-    to: 0 = yes, MASKED_LOG_WEIGHT = no, anything else = the prior of an aggregate of units.
+    Embeddings of several videos share one axis. log_weights say which of them belong to video c:
+    0 = yes, MASKED_LOG_WEIGHT = no, anything else = the prior of one that stands for several.
     """
 
     super_image_weight: Tensor
@@ -180,7 +183,7 @@ class AttentionScorer(nn.Module):
     def __init__(self, branches: Mapping[int, ScoreFusion]) -> None:
         super().__init__()
         for name in ("super_image_weight", "super_image_tau", "cell_tau"):
-            # A grid size that was never chosen for scores NaN, which no measure accepts.
+            # An unknown grid size scores NaN, which every measure rejects.
             table = torch.full((MAX_GRID_SIZE + 1,), torch.nan)
             for grid_size, branch in branches.items():
                 table[grid_size] = getattr(branch, name)
@@ -207,7 +210,7 @@ class AttentionScorer(nn.Module):
 def attend(
     query: Tensor, embeddings: Tensor, log_weights: Tensor, tau: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One branch: [B, D], [B, M, D], [B, C, M], tau [B, 1] -> scores [B, C], attention [B, C, M]"""
+    """[B, D], [B, M, D], [B, C, M], tau [B, 1] -> scores [B, C], attention [B, C, M]."""
     vectors = embeddings.to(torch.float32)
     similarities = torch.matmul(vectors, query.unsqueeze(-1)).squeeze(-1)
     attention = ((similarities / tau).unsqueeze(1) + log_weights).softmax(-1)

@@ -1,12 +1,12 @@
-"""Features of one window of super images to units, the vectors that a query meets.
+"""Turn the features of one window of super images into embeddings that a query is compared with.
 
-A unit is a whole super image (row 0) or one of its cells (row 1 + p, row-major).
+Row 0 of a super image is the whole picture, row 1 + p its cell p (row-major).
 
-    zero-shot    unit = bridge(features)
-    fine-tuned   unit = sqrt(1/2) [bridge(features), learned(features, window, N)]
+    zero-shot    embedding = bridge(features)
+    fine-tuned   embedding = sqrt(1/2) [bridge(features), learned(features, window, N)]
 
-How much each half counts is for the query to say, see `qasir.modeling.adapters`. N and S are
-read from the shapes, so one graph serves every grid size and window.
+The query decides how much each half counts, see `qasir.modeling.adapters`. N and S are read
+from the shapes, so one graph serves every grid size and window.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from qasir.modeling.window_context import WindowContext, real_rows
 
 
 class ZeroShot(nn.Module):
-    """The bridge alone: what the backbone knows, and nothing learned."""
+    """The bridge of the backbone alone, without trained parts."""
 
     def __init__(self, bridge: nn.Module) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class ZeroShot(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """float32 [B, S, 1+P, F'], bool [B, S, N, N] -> float32 [B, S, 1+P, D0], zero where padded.
 
-        An item of the batch is a window; a super image without a real cell is padding.
+        Each item of the batch is a window; a super image without a real cell is padding.
         """
         embeddings: Tensor = self.bridge(features) * real_rows(mask).unsqueeze(-1)
         return embeddings
 
 
 class TemporalEncoder(nn.Module):
-    """The zero-shot half beside the learned half of every unit."""
+    """Zero-shot and learned half of every embedding, side by side."""
 
     def __init__(
         self,
@@ -46,23 +46,23 @@ class TemporalEncoder(nn.Module):
         params: RetrieverParams,
         grid_sizes: Sequence[int],
     ) -> None:
-        """`dim` is D0; `params` says how large the learned half is and what is in it."""
+        """Build the learned half as `params` says, for a backbone with D0 = `dim`."""
         super().__init__()
         self.bridge = bridge
         self.learned = LearnedEmbeddings(feature_dim, dim, params, grid_sizes)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """float32 [B, S, 1+P, F'], bool [B, S, N, N] -> float32 [B, S, 1+P, D0 + D1]."""
-        known = self.bridge(features)
-        return self.join(known, self.learned(features, known, mask), mask)
+        zero_shot = self.bridge(features)
+        return self.join(zero_shot, self.learned(features, zero_shot, mask), mask)
 
-    def join(self, known: Tensor, learned: Tensor, mask: Tensor) -> Tensor:
-        """Both halves side by side, [.., D0] and [.., D1] -> [.., D0 + D1], zero where padded."""
-        return HALF * torch.cat([known, learned], dim=-1) * real_rows(mask).unsqueeze(-1)
+    def join(self, zero_shot: Tensor, learned: Tensor, mask: Tensor) -> Tensor:
+        """Join halves [.., D0] and [.., D1] to [.., D0 + D1], zero where padded."""
+        return HALF * torch.cat([zero_shot, learned], dim=-1) * real_rows(mask).unsqueeze(-1)
 
 
 class LearnedEmbeddings(nn.Module):
-    """Adapter of this grid size, then what the window around a unit adds to it."""
+    """The learned half: the adapter of this grid size, then context from the window."""
 
     def __init__(
         self, feature_dim: int, dim: int, params: RetrieverParams, grid_sizes: Sequence[int]
@@ -77,10 +77,10 @@ class LearnedEmbeddings(nn.Module):
         )
         self.context = WindowContext(outputs, params) if params.temporal_encoder else None
 
-    def forward(self, features: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, features: Tensor, zero_shot: Tensor, mask: Tensor) -> Tensor:
         """float32 [B, S, 1+P, F'], [B, S, 1+P, D0], bool [B, S, N, N] -> unit vectors
         [B, S, 1+P, D1]."""
-        x = known if self.adapter is None else self.adapter(self.dropout(features), mask)
+        x = zero_shot if self.adapter is None else self.adapter(self.dropout(features), mask)
         x = nn.functional.normalize(x, dim=-1)
         if self.context is not None:
             x = nn.functional.normalize(self.context(x, mask), dim=-1)
@@ -88,5 +88,5 @@ class LearnedEmbeddings(nn.Module):
 
 
 def learned_dim(dim: int, params: RetrieverParams) -> int:
-    """D1: a side without adapter stays in the space of the towers, and the other joins it."""
+    """Return D1; if one side has no adapter, both halves stay in the space of the towers."""
     return params.dim if params.image_adapter and params.text_adapter else dim

@@ -1,7 +1,7 @@
-"""A small transformer over every super image and cell of a window, added through a gate.
+"""A small transformer over all super images and cells of a window, added through a gate.
 
-Attention is written out rather than `nn.MultiheadAttention`, whose fast paths bake shapes
-and masks into a traced graph.
+Attention is written out because the fast paths of `nn.MultiheadAttention` turn shapes and masks
+into constants of a traced graph.
 """
 
 import math
@@ -17,16 +17,16 @@ LONGEST_PERIOD = 2.0**16
 
 
 def real_rows(mask: Tensor) -> Tensor:
-    """Which rows are real, bool [..., S, 1+P], of a mask [..., S, N, N].
+    """Return which rows are real, bool [..., S, 1+P], from a mask [..., S, N, N].
 
-    Row 0, the whole super image, is real if any of its cells is.
+    Row 0, the super image, is real if any of its cells is.
     """
     cells = mask.flatten(-2)
     return torch.cat([cells.any(-1, keepdim=True), cells], dim=-1)
 
 
 class WindowContext(nn.Module):
-    """x + gate * transformer(x + time): the gate starts at zero, so training starts without."""
+    """x + gate * transformer(x + time); the gate starts at 0, so training starts without it."""
 
     def __init__(self, width: int, params: RetrieverParams) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class WindowContext(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """float32 [B, S, 1+P, H], bool [B, S, N, N] -> float32 [B, S, 1+P, H]."""
         rows = (x + time_position(mask, x.shape[-1])).flatten(1, 2)
-        # Added, not filled with -inf: a window of padding alone then has no NaN.
+        # Added instead of -inf, which would give NaN in a window of padding only.
         hidden = (1.0 - real_rows(mask).flatten(1).to(x.dtype)) * MASKED
         for layer in self.layers:
             rows = layer(rows, hidden)
@@ -63,13 +63,13 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """float32 [B, T, H] and what is added to the logits of each key [B, T]."""
+        """Rows float32 [B, T, H]; `hidden` [B, T] is added to the logits of each key."""
         x = x + self.dropout(self.attend(self.before_attention(x), hidden))
         rows: Tensor = x + self.dropout(self.mlp(self.before_mlp(x)))
         return rows
 
     def attend(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Attention alone, of rows [B, T, H] that are normed already."""
+        """Apply self-attention to normalised rows [B, T, H]."""
         queries, keys, values = self._split(self.inputs(x))
         logits = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
         weights = (logits + hidden[:, None, None]).softmax(-1)
@@ -77,14 +77,14 @@ class Layer(nn.Module):
         return attended
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, 3H] -> three of [B, heads, T, H / heads]."""
+        """[B, T, 3H] -> queries, keys and values, each [B, heads, T, H / heads]."""
         parts = x.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         return parts[0], parts[1], parts[2]
 
 
 def time_position(mask: Tensor, width: int) -> Tensor:
-    """Sinusoids [S, 1+P, width] of the frame index in the window; a super image stands at the
-    middle of its frames, which is between two frames where P is even."""
+    """Return sinusoids [S, 1+P, width] of the frame index in the window; a super image has the
+    mean index of its frames."""
     cells = mask.shape[-1] * mask.shape[-2]
     frames = torch.arange(cells, device=mask.device, dtype=torch.float32)
     within = torch.cat([frames.mean(0, keepdim=True), frames])

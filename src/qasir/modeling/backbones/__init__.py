@@ -1,6 +1,6 @@
-"""Dual encoders behind one small protocol; adding one is one file and one line here.
+"""Dual encoders behind one small protocol; a new one takes one file and one line here.
 
-`lite` and `lite2` work from packages alone; `hf:<name or folder>` is a CLIP or SigLIP of
+`lite` and `lite2` need only Python packages; `hf:<name or folder>` loads a CLIP or SigLIP with
 `transformers`.
 """
 
@@ -15,7 +15,7 @@ from transformers.utils import logging
 from qasir.errors import InvalidConfig, MissingExtra
 from qasir.manifest import TokenizerSpec
 
-# Its load reports and bars are for people who debug weights, not for a stage's output.
+# Load reports and progress bars of transformers would clutter the output of every stage.
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
@@ -23,7 +23,7 @@ OFFLINE = ("lite", "lite2")
 
 
 class Backbone(Protocol):
-    """An image tower and a text tower that meet, by way of a bridge, in one space.
+    """An image tower and a text tower that share one space through a bridge.
 
     image_tower: super images uint8 [S, R, R, 3] RGB, mask bool [S, N, N] -> features float32
     [S, 1+P, F']: row 0 the whole picture, row 1+p its cell p, zeros where padded; pixel
@@ -41,20 +41,20 @@ class Backbone(Protocol):
     tokenizer_spec: TokenizerSpec
 
     def check_resolution(self, resolution: int) -> None:
-        """Raise InvalidInput unless the image tower reads R = `resolution`."""
+        """Raise InvalidInput unless the image tower accepts R = `resolution`."""
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write `tokenizer.json` for `qasir.text.Tokenizer`."""
 
 
 def weights_digest(backbone: Backbone) -> str:
-    """Hex SHA-256 over the parameters and buffers of towers and bridge, names included."""
+    """Return the hex SHA-256 over parameters and buffers of towers and bridge, with names."""
     parts = (backbone.image_tower, backbone.bridge, backbone.text_tower)
     return tensors_digest(*(part.state_dict() for part in parts))
 
 
 def tensors_digest(*states: Mapping[str, Tensor]) -> str:
-    """Hex SHA-256 over named tensors: names, shapes, types and values."""
+    """Return the hex SHA-256 over names, shapes, types and values of tensors."""
     digest = hashlib.sha256()
     for state in states:
         for name, tensor in sorted(state.items()):
@@ -64,11 +64,11 @@ def tensors_digest(*states: Mapping[str, Tensor]) -> str:
 
 
 def load_backbone(name: str) -> Backbone:
-    """The backbone of a name: `lite`, `lite2`, or `hf:<hub name or local folder>`.
+    """Load the backbone `lite`, `lite2`, or `hf:<hub name or local folder>`.
 
     Raises:
-        InvalidConfig: no such backbone, or its folder holds none.
-        MissingExtra: a package with its weights is not installed.
+        InvalidConfig: the name is unknown, or the folder holds no backbone.
+        MissingExtra: the package with its weights is not installed.
     """
     prefix, _, rest = name.partition(":")
     if name in OFFLINE:

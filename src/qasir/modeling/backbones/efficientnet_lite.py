@@ -1,7 +1,7 @@
 """EfficientNet-Lite (Tan & Le, arXiv 1905.11946, Lite variant: ReLU6, no squeeze-excite).
 
-Parameter names follow the published checkpoints, so `load_state_dict` is strict once the
-classifier, which is not part of the network here, is taken out.
+Parameter names follow the published checkpoints, so `load_state_dict` is strict. The
+classifier is not part of the network.
 """
 
 import torch
@@ -23,8 +23,8 @@ STAGES = (
 
 
 def same_padding(kernel: int, stride: int) -> nn.Module:
-    """The checkpoints were trained with TensorFlow's SAME padding: at stride 2 and an even
-    side the odd pixel goes right and below. Symmetric padding costs a quarter of R@5."""
+    """Pad as TensorFlow's SAME, with which the checkpoints were trained: at stride 2 and an even
+    side, the odd pixel goes right and below. Symmetric padding costs a quarter of R@5."""
     if stride == 1:
         return nn.ZeroPad2d(kernel // 2)
     before = (kernel - stride) // 2
@@ -37,7 +37,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Block(nn.Module):
-    """Inverted residual: expand, depthwise, project; the input is added where shapes allow."""
+    """Inverted residual: expand, depthwise, project; adds the input if the shapes match."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Feature maps [S, 1280, R/32, R/32].
+    """The network without its classifier.
 
-    `width` and `depth` scale channels and repeats (Lite0: 1, 1; Lite2: 1.1, 1.2).
+    width, depth: factors for channels and repeats (Lite0: 1, 1; Lite2: 1.1, 1.2).
     """
 
     def __init__(self, width: float = 1.0, depth: float = 1.0) -> None:
@@ -79,7 +79,7 @@ class EfficientNetLite(nn.Module):
         self._bn1 = batch_norm(FEATURES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """float32 [S, 3, R, R], already normalised -> feature map [S, 1280, R/32, R/32]."""
+        """float32 [S, 3, R, R], normalised -> feature maps [S, 1280, R/32, R/32]."""
         x = nn.functional.relu6(self._bn0(self._conv_stem(self.pad(images))))
         for block in self._blocks:
             x = block(x)
@@ -88,7 +88,7 @@ class EfficientNetLite(nn.Module):
 
 
 def round_channels(channels: float) -> int:
-    """To the nearest multiple of 8, never below 90 % of what was asked for."""
+    """Round to the nearest multiple of 8, but never below 90 % of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -98,7 +98,7 @@ def _last_channels(width: float) -> int:
 
 
 def _blocks(width: float, depth: float) -> list[Block]:
-    """The first and last stage keep their depth in the Lite family."""
+    """Build the stages; in the Lite family the first and last one keep their depth."""
     blocks, inputs = [], 32
     for number, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
         outputs = round_channels(channels * width)

@@ -1,4 +1,4 @@
-"""`hf:<name or folder>`: CLIP, SigLIP and their like, by transformers."""
+"""`hf:<name or folder>`: CLIP, SigLIP and similar models of transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from qasir.text import TOKENIZER_NAME
 
 
 def pooled(output: Any) -> Tensor:
-    """transformers 5 wraps features in an output object, 4 returned the tensor itself."""
+    """Return the features of an output object (transformers 5) or of a plain tensor (4)."""
     result: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return result
 
 
 class ImageTower(nn.Module):
-    """Pixel normalisation, and the model's image features of pictures and their cells."""
+    """Pixel normalisation, and the model's image features of super images and their cells."""
 
     mean: Tensor
     std: Tensor
@@ -40,7 +40,7 @@ class ImageTower(nn.Module):
 
 
 class Normalise(nn.Module):
-    """The bridge of a model whose image features are in text space already."""
+    """The bridge of a model whose image features already are in text space."""
 
     def forward(self, features: Tensor) -> Tensor:
         """float32 [..., D0] -> float32 [..., D0], L2-normalised; zeros stay zeros."""
@@ -77,10 +77,10 @@ class HuggingFace:
         self.dim = self.feature_dim = _dim(self.text_tower, self.tokenizer_spec)
 
     def check_resolution(self, resolution: int) -> None:
-        """A vision transformer has position embeddings for exactly one R."""
+        """Raise InvalidInput for any R but the one that has position embeddings."""
         if resolution != self._resolution:
             raise InvalidInput(
-                f"resolution {resolution}: backbone '{self.name}' reads {self._resolution} only; "
+                f"resolution {resolution}: backbone '{self.name}' accepts only {self._resolution}; "
                 f"set grids.'<N>'.resolution to {self._resolution}"
             )
 
@@ -93,14 +93,14 @@ def _load(kind: Any, source: str, **options: Any) -> Any:
         return kind.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidConfig(
-            f"backbone 'hf:{source}' could not be loaded: {error}; give a folder made by "
-            "save_pretrained, or a hub name where the hub can be reached"
+            f"backbone 'hf:{source}' could not be loaded: {error}; give a folder that "
+            "save_pretrained wrote, or a hub name if this machine can reach the hub"
         ) from error
 
 
 def _tokenizer_spec(tokenizer: Any, config: Any) -> TokenizerSpec:
     longest = int(config.text_config.max_position_embeddings)
-    # SigLIP was trained on texts padded to full length and has no other mode.
+    # SigLIP was trained on texts padded to full length and supports no other.
     fixed = config.model_type.startswith("siglip")
     buckets = (longest,) if fixed else (*(b for b in (16, 32, 64) if b < longest), longest)
     pad_id = tokenizer.pad_token_id

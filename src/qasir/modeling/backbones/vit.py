@@ -1,12 +1,12 @@
-"""What a vision transformer with a text space says of a picture and of its cells.
+"""Read super images and their cells with a vision transformer that has a text space.
 
-The patch tokens of the last layer are not aligned with text: only what the head reads from
-them is. So cells take a path that the head's own vector takes, and which path that is differs
-by family. Both are EXPERIMENTAL zero-shot: no published weights were at hand to measure them;
-tests hold what they compute, not how well it retrieves.
+The patch tokens of the last layer are not aligned with text; only what the head reads from them
+is. So cells take the same path as the head's own vector, which differs by family. Both paths are
+EXPERIMENTAL zero-shot: no published weights were available to measure them. Tests check what
+they compute, not how well it retrieves.
 
-A reader takes pixels float32 [S, 3, R, R], normalised, and N; it gives whole pictures
-[S, D0], exactly the model's `get_image_features`, and cells [S, P, D0].
+A reader takes pixels float32 [S, 3, R, R], normalised, and N; it returns super images [S, D0],
+exactly the model's `get_image_features`, and cells [S, P, D0].
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ from qasir.modeling.cells import cell_shares, pool_cells
 
 
 def reader_of(model: Any) -> nn.Module:
-    """The reader for a model's family.
+    """Return the reader for a model's family.
 
     Raises:
-        InvalidConfig: it is no dual encoder, or its vision tower is none that is known here.
+        InvalidConfig: the model is not a dual encoder, or its vision tower is unknown.
     """
     vision = getattr(model, "vision_model", None)
     if hasattr(model, "get_text_features") and hasattr(vision, "encoder"):
@@ -30,13 +30,13 @@ def reader_of(model: Any) -> nn.Module:
         if hasattr(vision, "head"):
             return SiglipReader(model)
     raise InvalidConfig(
-        f"a {type(model).__name__} is no dual encoder with a known vision transformer; "
+        f"{type(model).__name__} is not a dual encoder with a known vision transformer; "
         "use a CLIP or SigLIP model"
     )
 
 
 def places_a_side(model: Any) -> int:
-    """h = w of the patch grid."""
+    """Return h = w of the patch grid."""
     config = model.config.vision_config
     return int(config.image_size) // int(config.patch_size)
 
@@ -44,10 +44,10 @@ def places_a_side(model: Any) -> int:
 class ClipReader(nn.Module):
     """CLIP: cells by the value path of the last attention block (MaskCLIP, arXiv 2112.01071).
 
-    A patch gives its value through the output projection, as if it attended to itself alone,
-    then post-layernorm and visual projection as the class token does. Here we differ from
-    MaskCLIP's code: no residual and no MLP of that block, which carry what the whole picture
-    is about and drown what the patch shows (ClearCLIP, arXiv 2407.12442).
+    A patch passes its value through the output projection, as if it attended only to itself,
+    then through post-layernorm and visual projection like the class token. Unlike MaskCLIP's
+    code, this skips the residual and the MLP of that block, which carry the content of the whole
+    picture and drown that of the patch (ClearCLIP, arXiv 2407.12442).
     """
 
     def __init__(self, model: Any) -> None:
@@ -69,10 +69,10 @@ class ClipReader(nn.Module):
 
 
 class SiglipReader(nn.Module):
-    """SigLIP: cells by the pooling head itself, with its attention kept inside the cell.
+    """SigLIP: cells by the pooling head, with its attention restricted to the cell.
 
-    The head's probe attends to each cell's own patches, a patch on an edge by the share it
-    has in the cell. At N = 1 the one cell is the whole picture.
+    The head's probe attends to the patches of each cell; a patch on an edge counts by its share
+    in the cell. At N = 1 the one cell is the whole picture.
     """
 
     def __init__(self, model: Any) -> None:
@@ -89,7 +89,7 @@ class SiglipReader(nn.Module):
         head = self.model.vision_model.head
         shares = cell_shares(grid_size, self.side, self.side, patches)
         probes = head.probe.expand(patches.shape[0], shares.shape[0], -1)
-        # softmax(logit + log share) = share x exp(logit), normalised; log 0 = nothing.
+        # softmax(logit + log share) is share x exp(logit), normalised; a share of 0 drops out.
         attended = head.attention(
             probes, patches, patches, attn_mask=shares.log(), need_weights=False
         )[0]
