@@ -8,9 +8,10 @@ from sqlalchemy import insert
 from benchmarks.recall import unit
 from qasir.manifest import EmbeddingSpec, Manifest
 from qasir.vectors import VideoVectors, write_vectors
-from service.catalogue import schema, videos
+from service.catalogue import schema, vector_files, videos
 from service.catalogue.db import Database
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 from service.settings import Settings
 
 SUPER_IMAGES = 9
@@ -38,7 +39,7 @@ def fill(settings: Settings, manifest: Manifest, count: int) -> None:
             video, file = _rows(number, vectors)
             write_vectors(vectors, settings.folders.vectors / file.path)
             videos.add(connection, video)
-            videos.add_vectors(connection, file)
+            vector_files.add(connection, file)
         change = {"kind": "indexed", "video_id": video.id}
         connection.execute(insert(schema.changes).values(change))
     database.close()

@@ -129,9 +129,7 @@ def open_service(settings: Settings) -> AppState:
     media, store, triton = _media(settings), ModelStore(settings.state), open_triton(settings)
     telemetry, find_active = Telemetry(SERVICE_METRICS), store.find_active
     library = Library(catalogue, media, settings.search_seconds)
-    engine = SearchEngine(
-        settings, library, catalogue.encodings, media, triton, find_active, telemetry
-    )
+    engine = SearchEngine(settings, library, catalogue, media, triton, find_active, telemetry)
     readiness = Readiness(engine, triton, find_active)
     jobs = Jobs(settings, catalogue, stopping=lambda: readiness.withdrawn)
     videos = Videos(settings, catalogue, media, jobs)
@@ -145,7 +143,7 @@ def open_service(settings: Settings) -> AppState:
         jobs=jobs,
         uploads=Uploads(_upload_store(settings, media), videos, jobs),
         engine=engine,
-        rollout=Rollout(settings, catalogue.encodings, media, store, triton),
+        rollout=Rollout(settings, catalogue, media, store, triton),
         reconciler=ModelReconciler(store, engine.load_all, control, heartbeats),
         triton=triton,
         store=store,
@@ -170,7 +168,7 @@ def open_worker(settings: Settings, stop: threading.Event) -> Iterator[WorkerSta
     catalogue, media = Catalogue(settings.folders.catalogue), _media(settings)
     store, telemetry = ModelStore(settings.state), Telemetry(WORKER_METRICS)
     with open_triton(settings) as triton:
-        rollout = Rollout(settings, catalogue.encodings, media, store, triton)
+        rollout = Rollout(settings, catalogue, media, store, triton)
         builder = Builder(
             settings, catalogue, media, triton, store, store.find_active, rollout, telemetry, stop
         )
@@ -197,7 +195,7 @@ def open_admin(settings: Settings) -> Iterator[AdminState]:
     try:
         with open_triton(settings) as triton:
             media = _media(settings)
-            rollout = Rollout(settings, catalogue.encodings, media, store, triton)
+            rollout = Rollout(settings, catalogue, media, store, triton)
             yield AdminState(store, rollout, triton)
     finally:
         catalogue.close()

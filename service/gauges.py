@@ -30,7 +30,7 @@ def gauges(
     yield from _library(catalogue.totals(model.manifest.specs if model else ()))
     yield from _models(rollout)
     reranker = model.reranker if model else None
-    waiting = catalogue.encodings.requested(reranker.spec) if reranker else 0
+    waiting = catalogue.backfills.requested(reranker.spec) if reranker else 0
     yield GaugeSample(metrics.RERANKER_REQUESTS, waiting)
     yield from _disk(settings)
     yield from _recall(settings)

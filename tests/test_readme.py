@@ -16,7 +16,7 @@ from monitoring.queries import rules
 from qasir.cli.main import app
 from service.http.app import create_app
 from service.http.schemas.search import SearchOut
-from service.models.admin import parser as models_parser
+from service.models.admin import app as models_app
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,10 +75,9 @@ def test_modules_to_run() -> None:
 @pytest.mark.parametrize("line", matches(r"(?:\n|`|\$ |&& )qasir ([a-z][^`\n#|&]*)", ALL))
 def test_commands(line: str) -> None:
     words = shlex.split(line)
-    if words[0] == "models" and (len(words) > 2 or words[1:] == ["list"]):
-        models_parser().parse_args(words[1:])
-        return
-    command: Any = get_command(app)
+    is_models = words[0] == "models" and len(words) > 1
+    command: Any = get_command(models_app if is_models else app)
+    words = words[1:] if is_models else words
     while words and hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in parameter.opts}

@@ -1,9 +1,9 @@
-"""Score videos by a text with Triton's ensembles alone: no service, no qasir client.
+"""Scores videos by a text with Triton's ensembles alone: no service, no qasir client.
 
     python model_repository/examples/call_triton.py "a dog runs" first.mp4 second.mp4
 
-`match` takes super images and text, `rank` text and the vectors that `encode_video` made.
-What happens before Triton is qasir's: sampling, tiling and tokenising, as in training.
+`match` takes super images and a text; `rank` takes a text and embeddings from `encode_video`.
+Sampling, tiling and tokenising happen in qasir, before Triton, as in training.
 """
 
 import argparse
@@ -32,20 +32,20 @@ SCORES = ("scores", "attention", "cell_attention")
 def ask(
     protocol: ModuleType, url: str, model: str, inputs: Arrays, outputs: Sequence[str]
 ) -> Arrays:
-    """One inference; `protocol` is tritonclient.grpc or tritonclient.http."""
+    """Run one inference; `protocol` is tritonclient.grpc or tritonclient.http."""
     tensors = []
     for name, array in inputs.items():
         tensor = protocol.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
-    wanted = [protocol.InferRequestedOutput(name) for name in outputs]
+    requested = [protocol.InferRequestedOutput(name) for name in outputs]
     with protocol.InferenceServerClient(url) as client:
-        answer = client.infer(model, tensors, outputs=wanted)
+        answer = client.infer(model, tensors, outputs=requested)
     return {name: answer.as_numpy(name) for name in outputs}
 
 
 def windows_of(video: Path, manifest: Manifest) -> list[Window]:
-    """A video's super images as the served profile has them, in windows the encoder takes."""
+    """Tile a video as the served profile does, in windows that the encoder takes."""
     grid_size = manifest.profile.grid_sizes[0]
     frames = sample_frames(video, manifest.profile.fps)
     images = tile(frames, grid_size, manifest.grids[grid_size])
@@ -53,21 +53,21 @@ def windows_of(video: Path, manifest: Manifest) -> list[Window]:
 
 
 def picture_inputs(batch: SuperImageBatch) -> Arrays:
-    """uint8 [S, R, R, 3] and bool [S, N, N]: what `encode_video` and `match` read of a window."""
+    """Return a window as `encode_video` and `match` read it: uint8 [S, R, R, 3], bool [S, N, N]."""
     side = round(batch.mask.shape[1] ** 0.5)
     return {"super_images": batch.pixels, "mask": batch.mask.reshape(-1, side, side)}
 
 
 def text_inputs(tokens: Tokens) -> Arrays:
-    """int64 [Q, T], twice."""
+    """Return tokens as int64 [Q, T] and their mask."""
     return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
 
 
 def video_inputs(videos: Sequence[tuple[Float16, Float16]], grid_size: int) -> Arrays:
-    """C videos, each its super images [S, D] and its real cells [F, D], as `rank` reads them.
+    """Pack C videos, each super images [S, D] and real cells [F, D], as `rank` reads them.
 
-    Every embedding is sent. For long videos, `qasir.search.scorer_input` sends the best few and
-    one for the rest, which scores the same.
+    This sends every embedding. For long videos `qasir.search.scorer_input` sends the best few and
+    one for the rest, with the same scores.
     """
     wholes, cells = (
         [
@@ -87,7 +87,7 @@ def video_inputs(videos: Sequence[tuple[Float16, Float16]], grid_size: int) -> A
 
 
 def encode(protocol: ModuleType, url: str, parts: Sequence[Window]) -> tuple[Float16, Float16]:
-    """A video's super images float16 [S, D] and its real cells [F, D], by `encode_video`."""
+    """Encode a video to super images float16 [S, D] and real cells [F, D], by `encode_video`."""
     wholes, cells = [], []
     for window in parts:
         answer = ask(protocol, url, "encode_video", picture_inputs(window.batch), ["embeddings"])
@@ -98,7 +98,7 @@ def encode(protocol: ModuleType, url: str, parts: Sequence[Window]) -> tuple[Flo
 
 
 def main() -> None:
-    """Match and rank, over both protocols."""
+    """Match and rank over both protocols."""
     parser = argparse.ArgumentParser(description="Score videos by a text with Triton alone.")
     parser.add_argument("text")
     parser.add_argument("videos", nargs="+", type=Path)

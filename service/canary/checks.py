@@ -152,7 +152,7 @@ class Canary:
 
     def _indexed(self, video_id: str, spec: EmbeddingSpec) -> bool:
         """Whether the catalogue promises this video's vectors: it may be deleted, or not yet be."""
-        files = self._catalogue.vector_files(video_id)
+        files = self._catalogue.vector_files.of_video(video_id)
         return spec in [file.spec for file in files]
 
     def _compare(self, model: ModelVersion, spec: EmbeddingSpec, probes: Sequence[Probe]) -> None:

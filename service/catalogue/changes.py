@@ -1,28 +1,27 @@
-"""Rows of changes: what a searcher reads to be as of now, and no more than that."""
+"""Changes: what a searcher reads to be as of now, and no more than that."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from qasir.manifest import EmbeddingSpec
-from service.catalogue import schema, videos
-from service.catalogue.videos import VectorFile, Video
-
-Kind = Literal["indexed", "built", "edited", "deleted"]
+from service.catalogue import schema, vector_files, videos
+from service.catalogue.db import Database, spec_key
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 
 # Above this many changed videos, reading all rows is cheaper than naming each.
 RELOAD_ABOVE = 2000
 
 
 @dataclass(frozen=True)
-class Changes:
+class ChangeSet:
     """What a searcher must do to be as of change `number`.
 
     `relevant` is the newest change that may concern the spec, the same for every searcher;
-    `files` are to be held, with the `videos` they are of, by id; `gone` are ids to be dropped.
-    `complete`: `files` are all there are, anything else held is to be dropped too.
+    `files` are to be loaded, with the `videos` they are of, by id; `gone` are ids to be dropped.
+    `complete`: `files` are all there are, anything else loaded is to be dropped too.
     """
 
     number: int
@@ -33,13 +32,21 @@ class Changes:
     complete: bool
 
 
-def add(
-    connection: Connection, kind: Kind, video_id: str, spec: EmbeddingSpec | None = None
-) -> None:
-    """Write a change; `spec`: only answers from this index may be others now."""
-    key = None if spec is None else _key(spec)
-    row = {"kind": kind, "video_id": video_id, "spec": key}
-    connection.execute(insert(schema.changes).values(**row))
+class Changes:
+    """The numbered changes of one catalogue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def number(self) -> int:
+        """The number of the newest change; 0 where nothing ever happened."""
+        with self._database.reading() as connection:
+            return newest(connection)
+
+    def since(self, spec: EmbeddingSpec, number: int | None) -> ChangeSet:
+        """What happened to the videos of one spec after change `number`; None: everything."""
+        with self._database.reading() as connection:
+            return _since(connection, spec, number)
 
 
 def newest(connection: Connection, spec: EmbeddingSpec | None = None) -> int:
@@ -47,26 +54,21 @@ def newest(connection: Connection, spec: EmbeddingSpec | None = None) -> int:
     number, of = schema.changes.c.number, schema.changes.c.spec
     query = select(number).order_by(number.desc()).limit(1)
     if spec is not None:
-        query = query.where(of.is_(None) | (of == _key(spec)))
+        query = query.where(of.is_(None) | (of == spec_key(spec)))
     return connection.execute(query).scalar_one_or_none() or 0
 
 
-def since(connection: Connection, spec: EmbeddingSpec, number: int | None) -> Changes:
-    """What happened to the videos of one spec after change `number`; None: everything."""
+def _since(connection: Connection, spec: EmbeddingSpec, number: int | None) -> ChangeSet:
     last, relevant = newest(connection), newest(connection, spec)
     touched = _touched(connection, number)
     if touched is None:
-        every = videos.vectors_with(connection, spec)
-        known = videos.indexed_with(connection, spec)
-        return Changes(last, relevant, every, known, frozenset(), complete=True)
-    files = videos.vectors_with(connection, spec, sorted(touched))
-    known = videos.among(connection, [file.video_id for file in files])
-    gone = touched - known.keys()
-    return Changes(last, relevant, files, known, frozenset(gone), complete=False)
-
-
-def _key(spec: EmbeddingSpec) -> str:
-    return "-".join(str(value) for _, value in spec)
+        files = vector_files.with_spec(connection, spec)
+        indexed = videos.indexed_with(connection, spec)
+        return ChangeSet(last, relevant, files, indexed, frozenset(), complete=True)
+    files = vector_files.with_spec(connection, spec, sorted(touched))
+    indexed = videos.among(connection, [file.video_id for file in files])
+    gone = frozenset(touched - indexed.keys())
+    return ChangeSet(last, relevant, files, indexed, gone, complete=False)
 
 
 def _touched(connection: Connection, number: int | None) -> set[str] | None:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, inspect, text
+from sqlalchemy import Connection, create_engine, event, insert, inspect, text
 
 from qasir.errors import InvalidConfig
+from qasir.manifest import EmbeddingSpec
 from service.catalogue import integrity, schema
 from service.folders import StateFolders
 from service.lock import SharedLock, locked
@@ -85,6 +86,23 @@ class Database:
                     raise _other_version(self._path, version)
                 integrity.refuse_damaged(connection, self._path)
                 integrity.refuse_empty(connection, self._path)
+
+
+def record_change(
+    connection: Connection,
+    kind: schema.ChangeKind,
+    video_id: str,
+    spec: EmbeddingSpec | None = None,
+) -> None:
+    """Record that answers about a video may differ; `spec`: only those from this index."""
+    key = None if spec is None else spec_key(spec)
+    row = {"kind": kind, "video_id": video_id, "spec": key}
+    connection.execute(insert(schema.changes).values(**row))
+
+
+def spec_key(spec: EmbeddingSpec) -> str:
+    """A spec as one word, for columns that hold a spec or none."""
+    return "-".join(str(value) for _, value in spec)
 
 
 def _other_version(path: Path, version: int) -> InvalidConfig:

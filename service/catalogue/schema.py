@@ -1,6 +1,6 @@
 """The catalogue's tables."""
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     JSON,
@@ -15,7 +15,9 @@ from sqlalchemy import (
     Table,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+ChangeKind = Literal["indexed", "built", "edited", "deleted"]
 
 tables = MetaData()
 
@@ -34,8 +36,8 @@ videos = Table(
     Column("codec", String, nullable=False, default=""),
     Column("container", String, nullable=False, default=""),
     Column("state", String, nullable=False),
-    Column("created", Float, nullable=False),
-    Index("videos_by_time", "created", "id"),
+    Column("created_at", Float, nullable=False),
+    Index("videos_by_time", "created_at", "id"),
 )
 
 
@@ -57,15 +59,15 @@ jobs = Table(
     Column("eta_seconds", Float),
     Column("attempts", Integer, nullable=False, default=0),
     Column("owner", String),
-    Column("heartbeat", Float),
+    Column("heartbeat_at", Float),
     Column("not_before", Float, nullable=False, default=0.0),
     Column("error_code", String),
     Column("error_detail", String),
     Column("error_retryable", Boolean),
     Column("traceparent", String),
-    Column("created", Float, nullable=False),
-    Column("started", Float),
-    Column("finished", Float),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
     sqlite_autoincrement=True,
 )
 

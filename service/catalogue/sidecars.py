@@ -4,15 +4,12 @@ The row is the truth, and the sidecar is a copy that survives the catalogue. It 
 the row, so a folder with a sidecar holds a video that was acknowledged once.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qasir.artifacts import atomic_write
-from service.catalogue.videos import Video
-from service.folders import StateFolders
 
 NAME = "video.json"
 
@@ -27,20 +24,16 @@ class Sidecar(BaseModel):
     created_at: float
 
 
-def write(folders: StateFolders, video: Video) -> bool:
-    """Write a video's sidecar where it differs; whether it did. Without media there is none."""
-    folder = folders.media / video.id
-    sidecar = Sidecar(title=video.title, metadata=dict(video.metadata), created_at=video.created_at)
+def write(folder: Path, sidecar: Sidecar) -> bool:
+    """Write the sidecar of a video's media folder where it differs; whether it did.
+
+    A video without a media folder gets none.
+    """
     if not folder.is_dir() or read(folder) == sidecar:
         return False
     with atomic_write(folder / NAME) as file:
         file.write(sidecar.model_dump_json().encode())
     return True
-
-
-def write_all(folders: StateFolders, videos: Iterable[Video]) -> int:
-    """Write what a crash kept from being written; how many sidecars that were."""
-    return sum(write(folders, video) for video in videos)
 
 
 def read(folder: Path) -> Sidecar | None:

@@ -1,31 +1,27 @@
-"""Rows of videos and of their vector files."""
+"""Videos: accepted, edited, listed, deleted, each with its job and its change in one step."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Table,
-    and_,
-    delete,
-    func,
-    insert,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
 
+from qasir.contract.jobs import JobState
 from qasir.errors import NotFound
 from qasir.manifest import EmbeddingSpec
-from qasir.types import VideoInfo
-from service.catalogue import schema
+from service.catalogue import jobs, schema, sidecars
+from service.catalogue.db import Database, record_change
+from service.catalogue.jobs import Job
 from service.catalogue.page import Page, cut
+from service.catalogue.vector_files import of_specs
+from service.folders import StateFolders
 
-VideoState = Literal["queued", "running", "ready", "failed", "cancelled"]
+# A video has the state of its newest job.
+VideoState = JobState
 Metadata = Mapping[str, Any]
+# Newest first: when a video was created, and its id.
+VideoKey = tuple[float, str]
 
 
 @dataclass(frozen=True)
@@ -58,43 +54,144 @@ class Details:
     metadata: Metadata | None = None
 
 
-# Newest first: when a video was created, and its id.
-VideoKey = tuple[float, str]
+UNCHANGED = Details()
 
 
 @dataclass(frozen=True)
-class VectorFile:
-    """Where one video's vectors of one spec lie; `path` is relative to the vectors folder."""
+class Accepted:
+    """An acknowledged upload.
 
-    video_id: str
-    fingerprint: str
-    grid_size: int
-    resolution: int
-    fps: float
-    path: str
-    frames: int
-    super_images: int
-    seconds: float
+    `is_new` is False where the same bytes were uploaded before; `is_updated`: this upload
+    replaced the title or metadata of that video.
+    """
 
-    @property
-    def spec(self) -> EmbeddingSpec:
-        """What its vectors were made with."""
-        return EmbeddingSpec(
-            fingerprint=self.fingerprint,
-            grid_size=self.grid_size,
-            resolution=self.resolution,
-            fps=self.fps,
+    video: Video
+    job: Job
+    is_new: bool
+    is_updated: bool = False
+
+
+class Videos:
+    """The videos of one catalogue; safe to share by threads."""
+
+    def __init__(
+        self, database: Database, folders: StateFolders, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._folders = folders
+        self._clock = clock
+
+    def accept(
+        self, video: Video, details: Details = UNCHANGED, traceparent: str | None = None
+    ) -> Accepted:
+        """Store a video and queue its ingest; bytes that are here already keep their id.
+
+        `details` are what the uploader said explicitly: they replace those of an existing video.
+        A video whose ingest failed gets a new job: sending it again means trying again.
+        """
+        accepted = self._accept(video, details, traceparent)
+        # Last, because it says that the video was acknowledged.
+        self._write_sidecar(accepted.video)
+        return accepted
+
+    def update(self, video_id: str, details: Details) -> Video:
+        """Replace a video's title and metadata by those that are given.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with self._database.writing() as connection:
+            _edit(connection, get(connection, video_id), details)
+            video = get(connection, video_id)
+        self._write_sidecar(video)
+        return video
+
+    def get(self, video_id: str) -> Video:
+        """One video.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with self._database.reading() as connection:
+            return get(connection, video_id)
+
+    def page(self, limit: int, after: VideoKey | None = None) -> Page[Video, VideoKey]:
+        """A page of videos, newest first, from the one after a key."""
+        order = tuple_(schema.videos.c.created_at, schema.videos.c.id)
+        query = select(schema.videos).order_by(
+            schema.videos.c.created_at.desc(), schema.videos.c.id.desc()
         )
+        if after is not None:
+            query = query.where(order < after)
+        with self._database.reading() as connection:
+            rows = [_video(row) for row in connection.execute(query.limit(limit + 1))]
+        return cut(rows, limit, lambda video: (video.created_at, video.id))
 
+    def slice(self, offset: int, limit: int) -> list[Video]:
+        """Some videos, newest first."""
+        newest = (schema.videos.c.created_at.desc(), schema.videos.c.id)
+        query = select(schema.videos).order_by(*newest).offset(offset).limit(limit)
+        with self._database.reading() as connection:
+            return [_video(row) for row in connection.execute(query)]
 
-def of_spec(table: Table, spec: EmbeddingSpec) -> ColumnElement[bool]:
-    """The rows of a table that has a spec's columns."""
-    return and_(*(table.c[name] == value for name, value in spec))
+    def count(self) -> int:
+        """How many videos there are."""
+        with self._database.reading() as connection:
+            return connection.execute(select(func.count()).select_from(schema.videos)).scalar_one()
+
+    def among(self, video_ids: Sequence[str]) -> dict[str, Video]:
+        """Those of `video_ids` that exist."""
+        with self._database.reading() as connection:
+            return among(connection, video_ids)
+
+    def ids(self) -> set[str]:
+        """Every video id."""
+        with self._database.reading() as connection:
+            return set(connection.execute(select(schema.videos.c.id)).scalars())
+
+    def delete(self, video_id: str) -> None:
+        """Remove a video with its jobs and vector rows: no search finds it from now on.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        with self._database.writing() as connection:
+            row = delete(schema.videos).where(schema.videos.c.id == video_id)
+            if connection.execute(row).rowcount == 0:
+                raise NotFound(f"no video '{video_id[:60]}'; it may have been deleted already")
+            record_change(connection, "deleted", video_id)
+
+    def write_sidecars(self) -> int:
+        """Write the sidecars that a crash kept from being written; how many that were."""
+        with self._database.reading() as connection:
+            every = [_video(row) for row in connection.execute(select(schema.videos))]
+        return sum(self._write_sidecar(video) for video in every)
+
+    def _accept(self, video: Video, details: Details, traceparent: str | None) -> Accepted:
+        with self._database.writing() as connection:
+            stored = among(connection, [video.id]).get(video.id)
+            is_updated = stored is not None and _edit(connection, stored, details)
+            if stored is None:
+                add(connection, video)
+            elif stored.state in ("failed", "cancelled"):
+                jobs.set_video_state(connection, stored.id, "queued")
+            else:
+                job = jobs.newest_of(connection, stored.id)
+                return Accepted(get(connection, stored.id), job, False, is_updated)
+            job = jobs.add(connection, video.id, self._clock(), traceparent)
+            return Accepted(get(connection, video.id), job, stored is None, is_updated)
+
+    def _write_sidecar(self, video: Video) -> bool:
+        sidecar = sidecars.Sidecar(
+            title=video.title, metadata=dict(video.metadata), created_at=video.created_at
+        )
+        return sidecars.write(self._folders.media / video.id, sidecar)
 
 
 def add(connection: Connection, video: Video) -> None:
     """Insert a video."""
-    connection.execute(insert(schema.videos).values(**_values(video)))
+    row = {**asdict(video), "metadata": dict(video.metadata)}
+    connection.execute(insert(schema.videos).values(**row))
 
 
 def get(connection: Connection, video_id: str) -> Video:
@@ -103,65 +200,28 @@ def get(connection: Connection, video_id: str) -> Video:
     Raises:
         NotFound: there is none.
     """
-    row = connection.execute(
-        select(schema.videos).where(schema.videos.c.id == video_id)
-    ).one_or_none()
-    if row is None:
+    video = among(connection, [video_id]).get(video_id)
+    if video is None:
         raise NotFound(
-            f"no video '{video_id[:60]}'; `qasir videos list` or GET /v1/videos says what there is"
+            f"no video '{video_id[:60]}'; `qasir videos list` or GET /v1/videos lists them"
         )
-    return _video(row)
+    return video
 
 
-def list_page(connection: Connection, limit: int, after: VideoKey | None) -> Page[Video, VideoKey]:
-    """Videos, newest first, from the one after a key."""
-    order = tuple_(schema.videos.c.created, schema.videos.c.id)
-    query = select(schema.videos).order_by(
-        schema.videos.c.created.desc(), schema.videos.c.id.desc()
-    )
-    if after is not None:
-        query = query.where(order < after)
-    rows = [_video(row) for row in connection.execute(query.limit(limit + 1))]
-    return cut(rows, limit, lambda video: (video.created_at, video.id))
-
-
-def page(connection: Connection, offset: int, limit: int) -> list[Video]:
-    """Videos, newest first."""
-    newest = (schema.videos.c.created.desc(), schema.videos.c.id)
-    rows = connection.execute(select(schema.videos).order_by(*newest).offset(offset).limit(limit))
-    return [_video(row) for row in rows]
-
-
-def among(connection: Connection, ids: Sequence[str]) -> dict[str, Video]:
-    """Those of `ids` that exist, by id."""
-    rows = connection.execute(select(schema.videos).where(schema.videos.c.id.in_(ids)))
+def among(connection: Connection, video_ids: Sequence[str]) -> dict[str, Video]:
+    """Those of `video_ids` that exist, by id."""
+    rows = connection.execute(select(schema.videos).where(schema.videos.c.id.in_(video_ids)))
     return {row.id: _video(row) for row in rows}
 
 
-def every(connection: Connection) -> list[Video]:
-    """Every video."""
-    return [_video(row) for row in connection.execute(select(schema.videos))]
+def indexed_with(connection: Connection, spec: EmbeddingSpec) -> dict[str, Video]:
+    """Every video that has vectors of this spec, by id."""
+    both = schema.videos.join(schema.vectors)
+    query = select(schema.videos).select_from(both).where(of_specs(schema.vectors, [spec]))
+    return {row.id: _video(row) for row in connection.execute(query)}
 
 
-def count(connection: Connection) -> int:
-    """How many videos there are."""
-    return connection.execute(select(func.count()).select_from(schema.videos)).scalar_one()
-
-
-def ids(connection: Connection) -> set[str]:
-    """Every video id."""
-    return set(connection.execute(select(schema.videos.c.id)).scalars())
-
-
-def set_state(connection: Connection, video_id: str, state: VideoState) -> None:
-    """Follow the state of the video's newest job."""
-    connection.execute(
-        update(schema.videos).where(schema.videos.c.id == video_id).values(state=state)
-    )
-
-
-def edit(connection: Connection, video: Video, details: Details) -> bool:
-    """Replace a video's title and metadata by those that are given; whether any differs."""
+def _edit(connection: Connection, video: Video, details: Details) -> bool:
     given = {"title": details.title, "metadata": details.metadata}
     changed = {
         name: value
@@ -171,83 +231,9 @@ def edit(connection: Connection, video: Video, details: Details) -> bool:
     if changed:
         row = schema.videos.c.id == video.id
         connection.execute(update(schema.videos).where(row).values(**changed))
+        record_change(connection, "edited", video.id)
     return bool(changed)
 
 
-def set_info(connection: Connection, video_id: str, info: VideoInfo, seconds: float) -> None:
-    """Keep what decoding found out about the file, `seconds` of which are indexed."""
-    connection.execute(
-        update(schema.videos)
-        .where(schema.videos.c.id == video_id)
-        .values(
-            duration=info.duration or seconds,
-            indexed_seconds=seconds,
-            width=info.width,
-            height=info.height,
-            codec=info.codec,
-            container=info.container,
-        )
-    )
-
-
-def remove(connection: Connection, video_id: str) -> bool:
-    """Delete a video with its jobs and vector rows; whether it was there."""
-    found = connection.execute(delete(schema.videos).where(schema.videos.c.id == video_id))
-    return found.rowcount == 1
-
-
-def add_vectors(connection: Connection, file: VectorFile) -> None:
-    """Name a vector file; one that it replaces becomes an orphan for the next sweep."""
-    mine = of_spec(schema.vectors, file.spec)
-    connection.execute(
-        delete(schema.vectors).where(schema.vectors.c.video_id == file.video_id, mine)
-    )
-    connection.execute(insert(schema.vectors).values(**file.__dict__))
-
-
-def vectors_with(
-    connection: Connection, spec: EmbeddingSpec, ids: Sequence[str] | None = None
-) -> list[VectorFile]:
-    """Vector files of this spec: all of them, or those of the given videos."""
-    query = select(schema.vectors).where(of_spec(schema.vectors, spec))
-    if ids is not None:
-        query = query.where(schema.vectors.c.video_id.in_(ids))
-    return [VectorFile(**row._mapping) for row in connection.execute(query)]
-
-
-def indexed_with(connection: Connection, spec: EmbeddingSpec) -> dict[str, Video]:
-    """Every video that has vectors of this spec, by id."""
-    both = schema.videos.join(schema.vectors)
-    query = select(schema.videos).select_from(both).where(of_spec(schema.vectors, spec))
-    return {row.id: _video(row) for row in connection.execute(query)}
-
-
-def vectors_of(connection: Connection, video_id: str) -> list[VectorFile]:
-    """Every vector file of one video."""
-    query = select(schema.vectors).where(schema.vectors.c.video_id == video_id)
-    return [VectorFile(**row._mapping) for row in connection.execute(query)]
-
-
-def super_images(connection: Connection, spec: EmbeddingSpec) -> tuple[int, int]:
-    """How many videos are held under a spec, and super images of them."""
-    held = schema.vectors.c
-    query = select(func.count(), func.coalesce(func.sum(held.super_images), 0)).where(
-        of_spec(schema.vectors, spec)
-    )
-    count, number = connection.execute(query).one()
-    return int(count), int(number)
-
-
-def all_vectors(connection: Connection) -> list[VectorFile]:
-    """Every vector file that a row names."""
-    return [VectorFile(**row._mapping) for row in connection.execute(select(schema.vectors))]
-
-
 def _video(row: Row[Any]) -> Video:
-    fields = dict(row._mapping)
-    return Video(created_at=fields.pop("created"), **fields)
-
-
-def _values(video: Video) -> dict[str, Any]:
-    fields = {**video.__dict__, "metadata": dict(video.metadata)}
-    return {"created": fields.pop("created_at"), **fields}
+    return Video(**row._mapping)

@@ -10,7 +10,7 @@ import anyio.to_thread
 from qasir.errors import InvalidInput, RequestStalled
 from qasir.proto.plain import plain
 from qasir.proto.v1 import retrieval_pb2 as pb
-from service.catalogue.catalogue import Accepted
+from service.catalogue.videos import Accepted
 from service.http.context import Context
 from service.http.multipart import PIECE_BYTES
 from service.storage.media import UploadWriter

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
 from qasir.errors import InvalidInput
-from service.catalogue.catalogue import Accepted
+from service.catalogue.videos import Accepted
 from service.http.context import Context, ContextDep
 from service.http.media_file import MediaFile
 from service.http.multipart import FORM_BYTES, read_upload

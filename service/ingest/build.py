@@ -68,7 +68,7 @@ class Builder:
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._encodings = catalogue.encodings
+        self._backfills = catalogue.backfills
         self._media = media
         self._triton = triton
         self._store = store
@@ -89,7 +89,7 @@ class Builder:
         if (build := self._requested(active)) is not None:
             self._run(build)
             return True
-        now = self._store.deployment(), self._catalogue.change_number()
+        now = self._store.deployment(), self._catalogue.changes.number()
         if now == self._seen and time.monotonic() < self._rest_until:
             return False
         build = next(self._builds(now[0]), None)
@@ -103,7 +103,7 @@ class Builder:
         if active.reranker is None:
             return None
         spec = active.reranker.spec
-        video_id = self._encodings.next_requested(spec)
+        video_id = self._backfills.next_requested(spec)
         if video_id is None or not self._triton.ready(active.reranker.model.version):
             return None
         return Build(video_id, active.reranker.model, [spec])
@@ -115,15 +115,15 @@ class Builder:
             if (model := known.get(version)) is None:
                 continue
             wanted = model.manifest.specs
-            video_id = self._encodings.next_missing(wanted)
+            video_id = self._backfills.next_missing(wanted)
             # One that Triton does not serve yet must not keep the others waiting.
             if video_id is not None and self._triton.ready(version):
-                held = {file.spec for file in self._catalogue.vector_files(video_id)}
+                held = {file.spec for file in self._catalogue.vector_files.of_video(video_id)}
                 yield Build(video_id, model, [p for p in wanted if p not in held])
 
     def _run(self, build: Build) -> None:
         begin = time.perf_counter()
-        if not self._encodings.begin(build.video_id, build.specs, self._settings.job_attempts):
+        if not self._backfills.begin(build.video_id, build.specs, self._settings.job_attempts):
             return
         with job_span("build", None) as span:
             outcome = self._outcome(build)
@@ -144,11 +144,11 @@ class Builder:
         except JobLost:
             return "lost"
         except Stopping:
-            self._encodings.put_off(build.video_id, build.specs)
+            self._backfills.put_off(build.video_id, build.specs)
             return "put off"
         except QasirError as error:
             if error.retryable:
-                self._encodings.put_off(build.video_id, build.specs)
+                self._backfills.put_off(build.video_id, build.specs)
                 return "put off"
             return self._fail(build, error)
         except Exception as error:  # one video's fault must not end the worker
@@ -160,7 +160,7 @@ class Builder:
         video_id = build.video_id
         drawn = {
             file.grid_size
-            for file in self._catalogue.vector_files(video_id)
+            for file in self._catalogue.vector_files.of_video(video_id)
             if file.fps == build.specs[0].fps
         }
         encoding = Encoding(
@@ -176,8 +176,8 @@ class Builder:
         course = ProgressReporter(lambda _: self._exists(video_id), self._stop.is_set)
         encoded = encoding.run(video_id, course)
         files = write_files(encoded, video_id, self._media)
-        if not self._encodings.commit(video_id, files):
-            self._media.tidy(video_id, lambda: self._catalogue.vector_files(video_id))
+        if not self._backfills.commit(video_id, files):
+            self._media.tidy(video_id, lambda: self._catalogue.vector_files.of_video(video_id))
             raise JobLost
         Checkpoint(self._settings.folders, video_id).clear()
         for grid_size, vectors in encoded.vectors.items():
@@ -186,14 +186,16 @@ class Builder:
             )
 
     def _exists(self, video_id: str) -> bool:
-        return video_id in self._catalogue.videos_among([video_id])
+        return video_id in self._catalogue.videos.among([video_id])
 
     def _fail(self, build: Build, error: QasirError) -> str:
         if not self._exists(build.video_id):
             return "lost"
         reason = JobError(error.code, str(error), error.retryable)
-        self._encodings.fail(build.video_id, build.specs, reason)
-        self._media.tidy(build.video_id, lambda: self._catalogue.vector_files(build.video_id))
+        self._backfills.fail(build.video_id, build.specs, reason)
+        self._media.tidy(
+            build.video_id, lambda: self._catalogue.vector_files.of_video(build.video_id)
+        )
         return "failed"
 
     def _complete(self, deployment: Deployment) -> bool:
@@ -201,7 +203,7 @@ class Builder:
         if (version := deployment.pending) is None:
             return False
         wanted = self._store.get(version).manifest.specs
-        if self._encodings.coverage(wanted).missing:
+        if self._backfills.coverage(wanted).missing:
             return False
         try:
             self._rollout.activate(version)

@@ -18,7 +18,7 @@ from qasir.types import Bool, Float16, Float32, Float64, Uint8
 from qasir.vectors import VideoVectors, write_vectors
 from qasir.video import Limits
 from service.canary.windows import StoredWindow, WindowStore
-from service.catalogue.videos import VectorFile
+from service.catalogue.vector_files import VectorFile
 from service.ingest.decode import (
     Decoded,
     DecodedWindow,

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from service.catalogue.jobs import Progress, Stage
+from qasir.contract.jobs import Stage
+from service.catalogue.queue import Progress
 
 TELL_SECONDS = 0.5
 # Decoding and encoding overlap; of the whole, encoding is the larger part.

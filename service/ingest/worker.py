@@ -10,7 +10,8 @@ import structlog
 from qasir.errors import DecoderCrashed, QasirError
 from qasir.manifest import EmbeddingSpec
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.jobs import Claim, JobError
+from service.catalogue.jobs import JobError
+from service.catalogue.queue import Claim
 from service.ingest.build import Builder
 from service.ingest.encode import EncodedVideo, Encoding, VideoEncoder, write_files
 from service.ingest.progress import JobLost, ProgressReporter, Stopping
@@ -61,10 +62,10 @@ class IngestLoop:
     def recover(self) -> None:
         """Take over from a dead worker: queue its jobs again and set its unnamed files aside."""
         catalogue, settings = self._catalogue, self._settings
-        abandoned = catalogue.requeue_abandoned(self._owner)
+        abandoned = catalogue.queue.requeue_abandoned(self._owner)
         orphans = OrphanFolder(settings.folders, settings.orphan_days)
-        swept = self._media.sweep(catalogue.video_ids, catalogue.all_vector_files, orphans)
-        catalogue.write_sidecars()
+        swept = self._media.sweep(catalogue.videos.ids, catalogue.vector_files.all, orphans)
+        catalogue.videos.write_sidecars()
         checkpoints.sweep(settings.folders)
         orphans.expire()
         log.info(
@@ -77,7 +78,7 @@ class IngestLoop:
     def run(self) -> None:
         """Work until told to stop."""
         while not self._stop.is_set():
-            mine = self._catalogue.claim(self._owner)
+            mine = self._catalogue.queue.claim(self._owner)
             if mine is not None:
                 self._work(mine)
                 self._ingests += 1
@@ -112,7 +113,7 @@ class IngestLoop:
             self._tidy(mine)
             return "lost"
         except Stopping:
-            self._catalogue.release(mine, 0)
+            self._catalogue.queue.release(mine, 0)
             return "given back"
         except QasirError as error:
             return self._put_off(mine, error) if error.retryable else self._fail(mine, error)
@@ -130,7 +131,7 @@ class IngestLoop:
         watch = Stopwatch()
         model = self._active_model()
         course = ProgressReporter(
-            lambda so_far: self._catalogue.heartbeat(mine, so_far), self._stop.is_set
+            lambda so_far: self._catalogue.queue.heartbeat(mine, so_far), self._stop.is_set
         )
         specs = model.manifest.specs
         encoding = Encoding(
@@ -154,7 +155,7 @@ class IngestLoop:
             return self._active_model().manifest.specs == made
 
         files = write_files(encoded, mine.job.video_id, self._media)
-        if self._catalogue.commit(mine, encoded.finished.info, files, is_current):
+        if self._catalogue.queue.commit(mine, encoded.finished.info, files, is_current):
             return
         if is_current():
             raise JobLost
@@ -166,7 +167,7 @@ class IngestLoop:
         return Checkpoint(self._settings.folders, mine.job.video_id)
 
     def _put_off(self, mine: Claim, error: QasirError) -> str:
-        self._catalogue.release(mine, self._delay)
+        self._catalogue.queue.release(mine, self._delay)
         log.warning("waiting", code=error.code, detail=str(error), seconds=self._delay)
         # Nothing else can be encoded now either: the whole loop rests, not this job alone.
         self._stop.wait(self._delay)
@@ -176,11 +177,11 @@ class IngestLoop:
     def _tidy(self, mine: Claim) -> None:
         video_id = mine.job.video_id
         self._checkpoint(mine).clear()
-        self._media.tidy(video_id, lambda: self._catalogue.vector_files(video_id))
+        self._media.tidy(video_id, lambda: self._catalogue.vector_files.of_video(video_id))
 
     def _fail(self, mine: Claim, error: QasirError) -> str:
         self._tidy(mine)
-        if not self._catalogue.fail(mine, JobError(error.code, str(error), error.retryable)):
+        if not self._catalogue.queue.fail(mine, JobError(error.code, str(error), error.retryable)):
             # Deleted or cancelled meanwhile: what its files then lack is no failure of theirs.
             return "lost"
         self._telemetry.count(metrics.JOB_FAILURES, code=error.code)

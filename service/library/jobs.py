@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import anyio.to_thread
 
+from qasir.contract.jobs import JobState
 from qasir.errors import Overloaded
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.jobs import Job, JobState
+from service.catalogue.jobs import Job
+from service.observability.tracing import traceparent
 from service.settings import Settings
 
 # Nobody is watched for ever.
@@ -39,11 +41,11 @@ class Jobs:
         Raises:
             NotFound: there is none with this id.
         """
-        return self._catalogue.job(job_id)
+        return self._catalogue.jobs.get(job_id)
 
     def list(self, offset: int, limit: int, state: JobState | None) -> list[Job]:
         """Some of the jobs, newest first."""
-        return self._catalogue.jobs(offset, limit, state)
+        return self._catalogue.jobs.slice(offset, limit, state)
 
     def cancel(self, job_id: str) -> Job:
         """End a job that has not ended; one that is cancelled already stays so.
@@ -54,7 +56,7 @@ class Jobs:
             NotFound: there is none with this id.
             Conflict: it is ready or has failed.
         """
-        return self._catalogue.cancel(job_id)
+        return self._catalogue.jobs.cancel(job_id)
 
     def retry(self, job_id: str) -> Job:
         """Queue a new job for the video of one that failed or was cancelled.
@@ -65,7 +67,7 @@ class Jobs:
             Overloaded: the queue is full.
         """
         self.check_room()
-        return self._catalogue.retry(job_id)
+        return self._catalogue.jobs.retry(job_id, traceparent())
 
     def check_room(self) -> None:
         """Refuse one more job where too many wait already.
@@ -73,7 +75,7 @@ class Jobs:
         Raises:
             Overloaded: the queue is full.
         """
-        waiting, limit = self._catalogue.queued_jobs(), self._settings.max_queued_jobs
+        waiting, limit = self._catalogue.jobs.queued_count(), self._settings.max_queued_jobs
         if waiting >= limit:
             raise Overloaded(f"{waiting} videos wait to be ingested, the limit is {limit}")
 
@@ -88,7 +90,7 @@ class Jobs:
         """
         seen, deadline = None, time.monotonic() + seconds
         while True:
-            job = await anyio.to_thread.run_sync(self._catalogue.job, job_id)
+            job = await anyio.to_thread.run_sync(self._catalogue.jobs.get, job_id)
             if job != seen:
                 yield job
             if job.ended or self._stopping() or time.monotonic() > deadline:

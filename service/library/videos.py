@@ -9,10 +9,12 @@ from time import time
 from typing import Any
 
 from qasir.errors import Conflict, InvalidInput, NotFound
-from service.catalogue.catalogue import Accepted, Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import Job
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Accepted, Video
 from service.library.jobs import Jobs
+from service.observability.tracing import traceparent
 from service.settings import Settings
 from service.storage.media import MediaStore, ReceivedFile, UploadWriter
 from service.storage.previews import read_cell, read_preview
@@ -63,7 +65,9 @@ class Videos:
             state="queued",
             created_at=time(),
         )
-        return self._media.keep(received, lambda: self._catalogue.accept(video))
+        return self._media.keep(
+            received, lambda: self._catalogue.videos.accept(video, traceparent=traceparent())
+        )
 
     def title(self, given: str | None, filename: str | None) -> str:
         """The title of an upload: what was given, else its file name without the suffix.
@@ -99,7 +103,8 @@ class Videos:
 
     def page(self, offset: int, limit: int) -> Page:
         """Some of the videos, newest first."""
-        return Page(*self._catalogue.videos(offset, limit))
+        videos = self._catalogue.videos
+        return Page(videos.slice(offset, limit), videos.count())
 
     def get(self, video_id: str) -> tuple[Video, Job]:
         """A video and its newest job.
@@ -107,7 +112,7 @@ class Videos:
         Raises:
             NotFound: there is none with this id.
         """
-        return self._catalogue.video(video_id), self._catalogue.newest_job(video_id)
+        return self._catalogue.videos.get(video_id), self._catalogue.jobs.newest_of(video_id)
 
     def delete(self, video_id: str) -> None:
         """Remove a video with everything made of it; no later search finds it.
@@ -115,11 +120,11 @@ class Videos:
         Raises:
             NotFound: there is none with this id.
         """
-        self._media.delete(video_id, lambda: self._catalogue.delete(video_id))
+        self._media.delete(video_id, lambda: self._catalogue.videos.delete(video_id))
 
     def media(self, video_id: str) -> tuple[Video, Path]:
         """A video and the file with the bytes that were uploaded."""
-        return self._catalogue.video(video_id), self._media.original(video_id)
+        return self._catalogue.videos.get(video_id), self._media.original(video_id)
 
     def thumbnail(self, video_id: str, seconds: float) -> bytes:
         """A JPEG of the frame that stands for this time; past the end, of the last one."""
@@ -138,8 +143,8 @@ class Videos:
         return read_preview(self._sheets(file), number)
 
     def _vectors(self, video_id: str, grid_size: int | None) -> VectorFile:
-        video = self._catalogue.video(video_id)
-        files = self._catalogue.vector_files(video_id)
+        video = self._catalogue.videos.get(video_id)
+        files = self._catalogue.vector_files.of_video(video_id)
         if not files:
             raise Conflict(f"video '{video_id}' is {video.state}; pictures come with 'ready'")
         wanted = [file for file in files if grid_size in (None, file.grid_size)]

@@ -1,5 +1,6 @@
-"""`python -m service.models`."""
+"""`python -m service.models`, which `qasir models` runs."""
 
-from service.models.admin import main
+from qasir.cli.terminal import run
+from service.models.admin import app
 
-main()
+run(app, "qasir models")

@@ -18,7 +18,8 @@ from qasir.contract.models import Coverage as ModelCoverage
 from qasir.errors import Conflict, NotFound
 from qasir.manifest import EmbeddingSpec
 from qasir.triton import Triton
-from service.catalogue.encodings import Coverage, Encodings
+from service.catalogue.backfills import Coverage
+from service.catalogue.catalogue import Catalogue
 from service.lock import locked
 from service.models.deployment import Deployment, ModelVersion
 from service.models.heartbeats import missing
@@ -40,13 +41,14 @@ class Rollout:
     def __init__(
         self,
         settings: ModelSettings,
-        encodings: Encodings,
+        catalogue: Catalogue,
         media: MediaStore,
         store: ModelStore,
         triton: Triton,
     ) -> None:
         self._settings = settings
-        self._encodings = encodings
+        self._backfills = catalogue.backfills
+        self._vector_files = catalogue.vector_files
         self._media = media
         self._store = store
         self._triton = triton
@@ -69,7 +71,7 @@ class Rollout:
         deployment = self._deployment()
         indexed = [m for m in self._store.list() if deployment and m.version in deployment.indexed]
         for model in indexed:
-            coverage = self._encodings.coverage(model.manifest.specs)
+            coverage = self._backfills.coverage(model.manifest.specs)
             yield _state(model.version, deployment, coverage), coverage
 
     def build(self, version: int, *, activate: bool = False) -> Model:
@@ -85,8 +87,8 @@ class Rollout:
         if self._deployment() is None:
             self._store.activate(version)
         self._store.change(lambda deployment: self._retain(deployment, version, activate))
-        self._encodings.retry(model.manifest.specs)
-        if activate and not self._encodings.coverage(model.manifest.specs).missing:
+        self._backfills.retry(model.manifest.specs)
+        if activate and not self._backfills.coverage(model.manifest.specs).missing:
             return self.activate(version)
         return self.get(version)
 
@@ -106,11 +108,11 @@ class Rollout:
         with self._exclusive():
             if self._deployment() is None:
                 self._store.activate(version)
-            self._check(version, request, self._encodings.coverage(model.manifest.specs))
+            self._check(version, request, self._backfills.coverage(model.manifest.specs))
             self._check_loaded(version)
             self._announce(version)
             specs = model.manifest.specs
-            self._encodings.switch(specs, lambda now: self._switch(version, request, now))
+            self._backfills.switch(specs, lambda now: self._switch(version, request, now))
         return self.get(version)
 
     def retire(self, version: int) -> None:
@@ -124,7 +126,7 @@ class Rollout:
         with self._exclusive():
             deployment = self._store.change(lambda deployment: _without(deployment, version))
         needed = self._needed(deployment)
-        for file in self._encodings.remove(model.manifest.fingerprint, needed):
+        for file in self._vector_files.remove(model.manifest.fingerprint, needed):
             self._media.vectors(file.path).unlink(missing_ok=True)
 
     def _exclusive(self) -> AbstractContextManager[None]:
@@ -148,8 +150,8 @@ class Rollout:
             return None
 
     def _describe(self, model: ModelVersion, deployment: Deployment | None) -> Model:
-        manifest, coverage = model.manifest, self._encodings.coverage(model.manifest.specs)
-        failure = self._encodings.error(manifest.specs) if coverage.failed else None
+        manifest, coverage = model.manifest, self._backfills.coverage(model.manifest.specs)
+        failure = self._backfills.error(manifest.specs) if coverage.failed else None
         return Model(
             name=manifest.name,
             version=model.version,

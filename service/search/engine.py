@@ -12,7 +12,7 @@ from qasir.errors import InvalidInput, UnsupportedGrid, UnsupportedProfile
 from qasir.examples import normalised
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Float32
-from service.catalogue.encodings import Encodings
+from service.catalogue.catalogue import Catalogue
 from service.models.deployment import FindActive, ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
@@ -43,7 +43,7 @@ class SearchEngine:
         self,
         settings: Settings,
         library: Library,
-        encodings: Encodings,
+        catalogue: Catalogue,
         media: MediaStore,
         triton: SearchModels,
         active_model: FindActive,
@@ -61,8 +61,8 @@ class SearchEngine:
             accurate,
             triton,
             self._texts,
-            encodings,
-            RerankerVectors(encodings, media),
+            catalogue.backfills,
+            RerankerVectors(catalogue.vector_files, media),
             telemetry,
         )
         self._modes: dict[Mode, RunMode] = {"fast": fast, "accurate": accurate, "hybrid": hybrid}

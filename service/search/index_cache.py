@@ -24,7 +24,8 @@ from qasir.search import RankedVideos, recall
 from qasir.types import Bool, Float32
 from qasir.vectors import VideoVectors, read_vectors
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 from service.storage.media import MediaStore
 
 # Pages of one search, and the same search by many people, ask by the same filter.
@@ -155,7 +156,7 @@ class Library:
                 f"the library was busy for {patience:.0f} s; try again, or search less at once"
             )
         try:
-            if shelf.number != self._catalogue.change_number():
+            if shelf.number != self._catalogue.changes.number():
                 shelf.follow(self._catalogue, self._media)
             yield shelf
         finally:
@@ -210,7 +211,7 @@ class LoadedIndex:
         return time.monotonic() - self.used
 
     def follow(self, catalogue: Catalogue, media: MediaStore) -> None:
-        changes = catalogue.changes(self.index.spec, self.number)
+        changes = catalogue.changes.since(self.index.spec, self.number)
         named = {file.video_id for file in changes.files}
         gone = set(self._paths) - named if changes.complete else changes.gone
         for video_id in gone:

@@ -18,7 +18,7 @@ from qasir.errors import InvalidInput, ModelUnavailable, Overloaded
 from qasir.search import rerank_subset, scorer_input
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
-from service.catalogue.encodings import Encodings
+from service.catalogue.backfills import Backfills
 from service.models.deployment import ModelVersion, RerankerModel
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
@@ -41,7 +41,7 @@ class HybridMode:
         cheap: RunMode,
         scorer: Scorer,
         texts: Texts,
-        encodings: Encodings,
+        backfills: Backfills,
         vectors: RerankerVectors,
         telemetry: Telemetry,
     ) -> None:
@@ -49,7 +49,7 @@ class HybridMode:
         self._cheap = cheap
         self._scorer = scorer
         self._texts = texts
-        self._encodings = encodings
+        self._backfills = backfills
         self._vectors = vectors
         self._telemetry = telemetry
 
@@ -82,11 +82,11 @@ class HybridMode:
         """Ask the worker for missing embeddings; whether it can still build any of them."""
         if not missing:
             return False
-        failed = self._encodings.failed(missing, reranker.spec)
+        failed = self._backfills.failed(missing, reranker.spec)
         buildable = [video_id for video_id in missing if video_id not in failed]
         if buildable:
             limit = self._settings.max_reranker_requests
-            self._encodings.request(buildable, reranker.spec, limit)
+            self._backfills.request(buildable, reranker.spec, limit)
         return bool(buildable)
 
     def _scores(

@@ -9,7 +9,7 @@ import structlog
 from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec
 from qasir.vectors import VideoVectors, read_vectors
-from service.catalogue.encodings import Encodings
+from service.catalogue.vector_files import VectorFiles
 from service.storage.media import MediaStore
 
 # The best of some searches: what is asked again soon.
@@ -21,8 +21,8 @@ log = structlog.get_logger()
 class RerankerVectors:
     """Reads what the worker has made; safe to share by threads."""
 
-    def __init__(self, encodings: Encodings, media: MediaStore) -> None:
-        self._encodings = encodings
+    def __init__(self, vector_files: VectorFiles, media: MediaStore) -> None:
+        self._vector_files = vector_files
         self._media = media
         self._lock = threading.Lock()
         # A file never changes and its name is never used twice.
@@ -30,7 +30,7 @@ class RerankerVectors:
 
     def held(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> dict[str, VideoVectors]:
         """Vectors of those videos that have some of this spec, as of now."""
-        files = self._encodings.files(video_ids, spec)
+        files = self._vector_files.of_spec(spec, video_ids)
         found = {video_id: self._vectors(file.path) for video_id, file in files.items()}
         return {video_id: vectors for video_id, vectors in found.items() if vectors is not None}
 

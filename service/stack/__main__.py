@@ -1,5 +1,6 @@
-"""`python -m service.stack`."""
+"""`python -m service.stack`, which `qasir up` and `qasir down` run."""
 
-from service.stack.control import main
+from qasir.cli.terminal import run
+from service.stack.control import app
 
-main()
+run(app, "python -m service.stack")

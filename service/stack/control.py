@@ -1,40 +1,73 @@
-"""The stack in the background: `python -m service.stack up|down|status [--json]`.
+"""Triton, worker and service in the background: start, stop and status.
 
 `up` returns when everything answers, or stops what it started and says why not.
 """
 
-import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import typer
 from rich.console import Console
 
-from qasir.cli.terminal import complaints, print_json
-from qasir.errors import NotFound, QasirError
+from qasir.cli.terminal import AsJson, complaints, print_json
+from qasir.errors import NotFound
 from qasir.manifest import MANIFEST_NAME
 from qasir.triton_home import TritonHome, libpython_folder
 from service.app import open_admin
 from service.lock import locked
-from service.models.admin import build
+from service.models.admin import progress
 from service.settings import PREFIX, Settings, load_settings
 from service.stack.processes import Port, Process, ProcessStatus, python, refuse_taken
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPORT = ROOT / "build" / "export"
-# Beside the time that the service gives its load balancer and its requests.
+# On top of the time that the service gives its load balancer and its requests.
 STOP_SECONDS = 9.0
 
 Say = Callable[[str], None]
 
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Run Triton, worker and service in the background.",
+    pretty_exceptions_show_locals=False,
+)
+
+
+@app.command("up")
+def up_command(as_json: AsJson = False) -> None:
+    """Start what does not run yet, and wait until all of it is ready."""
+    settings = load_settings()
+    started = up(settings, _say(as_json))
+    if as_json:
+        print_json({**asdict(status(settings)), "started": started})
+
+
+@app.command("down")
+def down_command(as_json: AsJson = False) -> None:
+    """Stop everything."""
+    stopped = down(load_settings(), _say(as_json))
+    if as_json:
+        print_json({"stopped": stopped})
+
+
+@app.command("status")
+def status_command(as_json: AsJson = False) -> None:
+    """Show every process; exit with 1 unless all are ready."""
+    now, say = status(load_settings()), _say(as_json)
+    for process in now.processes:
+        say(str(process))
+    if as_json:
+        print_json(asdict(now))
+    if not now.ready:
+        raise typer.Exit(1)
+
 
 @dataclass(frozen=True)
 class Status:
-    """The stack as it is: the page, host:port of the two gRPC servers, each process."""
+    """The state of the stack: its page, host:port of both gRPC servers, every process."""
 
     url: str
     grpc: str
@@ -44,11 +77,11 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        return all(one.state == "ready" for one in self.processes)
+        return all(process.state == "ready" for process in self.processes)
 
 
 def processes(settings: Settings) -> list[Process]:
-    """Triton, worker and service, in the order in which they start."""
+    """Return Triton, worker and service, in the order in which they start."""
     return [_triton(settings), _worker(settings), _service(settings)]
 
 
@@ -56,8 +89,8 @@ def up(settings: Settings, say: Say) -> list[str]:
     """Start what does not run yet, wait until all of it is ready, and name what was started.
 
     Raises:
-        QasirError: something is missing, a port is taken, or a process does not come up;
-            then whatever this call started is stopped again.
+        QasirError: something is missing, a port is taken, or a process does not become ready;
+            what this call started is stopped again.
     """
     settings.folders.create()
     with locked(settings.folders.run / "stack.lock"):
@@ -71,14 +104,14 @@ def up(settings: Settings, say: Say) -> list[str]:
             process.stop()
         _check(settings, missing, say)
         _start(missing, say)
-        # What ran already may have lost what it needs, and finds it again in its own time.
+        # A process that ran already reconnects in its own time to what was just started.
         _wait(everything)
         say(f"up: {_page(settings)} (logs in {settings.folders.run})")
         return [process.name for process in missing]
 
 
 def down(settings: Settings, say: Say) -> list[str]:
-    """Stop the stack, last started first, and name what ran; nothing of it is left running."""
+    """Stop every process, last started first, and name those that ran."""
     with locked(settings.folders.run / "stack.lock"):
         stopped = [process.name for process in reversed(processes(settings)) if process.stop()]
         say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
@@ -86,7 +119,7 @@ def down(settings: Settings, say: Say) -> list[str]:
 
 
 def status(settings: Settings) -> Status:
-    """Where the stack answers, and how each of its processes stands."""
+    """Return where the stack answers, and the state of its processes."""
     return Status(
         url=_page(settings),
         grpc=f"{_reach(settings.host)}:{settings.grpc_port}",
@@ -97,25 +130,25 @@ def status(settings: Settings) -> Status:
 
 
 def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
-    """Put a new export into the store and let it follow the active one; an old one changes
-    nothing.
+    """Add a new export to the store, to replace the active model; do nothing for an old one.
 
-    The first is active at once, a later one when the worker has encoded every video with it.
+    The first export is active at once, a later one when the worker has encoded every video with
+    it.
 
     Raises:
         NotFound: there is neither an export nor an active model.
     """
-    with open_admin(settings) as tools:
+    with open_admin(settings) as admin:
         if (export / MANIFEST_NAME).is_file():
-            before = [model.version for model in tools.store.list()]
-            version = tools.store.add(export)
+            before = [model.version for model in admin.store.list()]
+            version = admin.store.add(export)
             if version not in before:
-                say(build(tools, version, activate=True).words)
+                say(progress(admin.rollout.build(version, activate=True)))
         try:
-            tools.store.active()
+            admin.store.active()
         except NotFound as error:
             raise NotFound(
-                f"no exported model in {export} and none active in {tools.store.root}; "
+                f"no exported model in {export} and none active in {admin.store.root}; "
                 f"run `dvc pull` or `dvc repro`"
             ) from error
 
@@ -142,7 +175,7 @@ def _start(missing: Sequence[Process], say: Say) -> None:
             process.wait()
             say(f"{process.name:8} ready after {time.monotonic() - begin:.1f} s")
     except BaseException:
-        # Ctrl-C, too: half a stack is worse than none.
+        # On Ctrl-C, too: leave no half-started stack behind.
         for process in reversed(missing):
             process.stop()
         raise
@@ -207,10 +240,10 @@ def _process(
 
 
 def _variables(settings: Settings) -> dict[str, str]:
-    """The environment that says to a child what these settings say."""
-    said = settings.model_dump(exclude_defaults=True, exclude_none=True)
-    mine = {f"{PREFIX}{name.upper()}": str(value) for name, value in said.items()}
-    return {**mine, "PYTHONPATH": _path()}
+    """Return the environment that gives these settings to a child process."""
+    changed = settings.model_dump(exclude_defaults=True, exclude_none=True)
+    variables = {f"{PREFIX}{name.upper()}": str(value) for name, value in changed.items()}
+    return {**variables, "PYTHONPATH": _path()}
 
 
 def _path() -> str:
@@ -226,33 +259,5 @@ def _reach(host: str) -> str:
     return "127.0.0.1" if host in {"0.0.0.0", "::"} else host
 
 
-def run(command: str, settings: Settings, say: Say) -> tuple[bool, dict[str, Any]]:
-    """Whether the stack is as the command wants it, and the answer as JSON."""
-    if command == "down":
-        return True, {"stopped": down(settings, say)}
-    if command == "up":
-        started = up(settings, say)
-        return True, {**asdict(status(settings)), "started": started}
-    now = status(settings)
-    for one in now.processes:
-        say(str(one))
-    return now.ready, asdict(now)
-
-
-def main() -> None:
-    """Parse the command, run it, and turn an error into one message and exit code 1."""
-    parser = argparse.ArgumentParser(prog="python -m service.stack", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status"])
-    parser.add_argument("--json", action="store_true", help="print JSON; progress goes to stderr")
-    given = parser.parse_args()
-    say = (complaints if given.json else Console(highlight=False, soft_wrap=True)).print
-    try:
-        good, answer = run(given.command, load_settings(), say)
-    except QasirError as error:
-        sys.exit(f"{given.command}: {error}")
-    except KeyboardInterrupt:
-        # `up` has stopped what it had started; `down` goes on where it was when asked again.
-        sys.exit(f"{given.command}: interrupted")
-    if given.json:
-        print_json(answer)
-    sys.exit(0 if good else 1)
+def _say(as_json: bool) -> Say:
+    return (complaints if as_json else Console(highlight=False, soft_wrap=True)).print

@@ -1,8 +1,7 @@
-"""A background process: its pid file and log, whether it lives and answers, how it ends.
+"""A background process: started, checked and stopped by its pid file and a mark.
 
-A pid alone may be somebody else's by now, so the file holds the start time, too. What a
-process starts carries a mark in its environment: so a leader that was killed does not
-leave workers behind that nobody can find.
+A pid may belong to another process by now, so the pid file also holds the start time. Children
+inherit a mark in their environment, so that the workers of a killed leader can still be found.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ import psutil
 from qasir.artifacts import atomic_write
 from qasir.errors import Conflict, QasirError
 
-# Not QASIR_: names of that prefix are settings, and an unknown setting is an error.
+# Without the prefix QASIR_, because unknown settings are errors.
 MARK = "STACK_OF_QASIR"
 PAUSE = 0.1
 LAST_LINES = 15
@@ -30,14 +29,14 @@ LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Port:
-    """A TCP port a process listens on, and the variable that moves it."""
+    """A TCP port that a process listens on, and the variable that sets it."""
 
     host: str
     number: int
     variable: str
 
     def taken_by(self) -> str | None:
-        """Who listens here, in words; None if the port is free."""
+        """Name the process that listens here; None if the port is free."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -48,7 +47,7 @@ class Port:
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """How a process stands: `state` is ready, starting or not running."""
+    """The state of a process: ready, starting or not running."""
 
     name: str
     state: str
@@ -64,7 +63,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True)
 class Process:
-    """One process of the stack. `ready_url` answers 200 when it is ready."""
+    """One process of the stack; `ready_url` answers 200 when it is ready."""
 
     name: str
     command: Sequence[str]
@@ -84,7 +83,7 @@ class Process:
         return self.folder / f"{self.name}.pid"
 
     def leader(self) -> psutil.Process | None:
-        """The process itself, if it lives; a stale pid file is nobody."""
+        """Return the process itself if it runs; None for a stale pid file."""
         try:
             pid, started = self.pid_file.read_text().split()
             process = psutil.Process(int(pid))
@@ -95,11 +94,11 @@ class Process:
         return process if alive and same else None
 
     def members(self) -> list[psutil.Process]:
-        """Every living process that it, or one of an earlier start, has left or started."""
+        """Find every running process of this and of earlier starts, by their mark."""
         return [process for process in psutil.process_iter() if self._owns(process)]
 
     def ready(self) -> bool:
-        """Whether it answers its ready URL with 200."""
+        """Return whether it answers its ready URL with 200."""
         try:
             with urllib.request.urlopen(self.ready_url, timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -107,7 +106,7 @@ class Process:
             return False
 
     def status(self) -> ProcessStatus:
-        """How it stands now."""
+        """Return its state."""
         leader = self.leader()
         return ProcessStatus(
             name=self.name,
@@ -119,11 +118,11 @@ class Process:
         )
 
     def start(self) -> None:
-        """Start it in a session of its own, output to its log; the last log is kept beside."""
+        """Start it in its own session, with output to its log; the last log becomes `.log.old`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
-        # Not subprocess.Popen: that object complains when it is dropped while its child lives.
+        # Not subprocess.Popen, which warns when it is dropped while its child runs.
         write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         pid = os.posix_spawn(
             self.command[0],
@@ -140,31 +139,31 @@ class Process:
             file.write(f"{pid} {psutil.Process(pid).create_time()}\n".encode())
 
     def wait(self) -> float:
-        """Block until it is ready; seconds that took.
+        """Block until it is ready; return the seconds that this took.
 
         Raises:
-            QasirError: it ended or is not ready in time; the message ends with its log.
+            QasirError: it ended, or is not ready in time; the message ends with its log.
         """
         begin = time.monotonic()
         while not self.ready():
             if self.leader() is None:
-                raise QasirError(f"{self.name} ended while starting; {self._last_words()}")
+                raise QasirError(f"{self.name} ended while starting; {self._log_tail()}")
             if time.monotonic() - begin > self.ready_seconds:
                 raise QasirError(
                     f"{self.name} does not answer {self.ready_url} after "
-                    f"{self.ready_seconds:g} s; {self._last_words()}"
+                    f"{self.ready_seconds:g} s; {self._log_tail()}"
                 )
             time.sleep(PAUSE)
         return time.monotonic() - begin
 
     def stop(self) -> bool:
-        """Ask it to end, then make it; whether there was anything to stop."""
+        """Terminate it, then kill what is left; return whether there was anything to stop."""
         leader, members = self.leader(), self.members()
         if leader is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 leader.send_signal(signal.SIGTERM)
             psutil.wait_procs([leader], timeout=self.stop_seconds)
-        # Members of members may be new: look again after every round.
+        # Members may have started others meanwhile: look again after every round.
         while rest := self.members():
             for process in rest:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -185,13 +184,13 @@ class Process:
         except (psutil.Error, OSError):
             return False
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         return "\n".join([f"the end of {self.log}:", *(f"  {line[:300]}" for line in lines)])
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now, all different: for a stack beside others."""
+    """Return different free ports of the loopback interface, for a stack beside others."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -203,10 +202,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def refuse_taken(ports: Sequence[Port]) -> None:
-    """Check every port before anything is started.
+    """Check that every port is free.
 
     Raises:
-        Conflict: one is taken; the message names its holder and the variable.
+        Conflict: one is taken; the message names the process and the variable.
     """
     for port in ports:
         if holder := port.taken_by():
@@ -219,13 +218,13 @@ def refuse_taken(ports: Sequence[Port]) -> None:
 def _listener(number: int) -> str:
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
-            mine = connection.laddr and connection.laddr.port == number
-            if mine and connection.status == psutil.CONN_LISTEN and connection.pid:
+            matches = connection.laddr and connection.laddr.port == number
+            if matches and connection.status == psutil.CONN_LISTEN and connection.pid:
                 words = " ".join(psutil.Process(connection.pid).cmdline())
                 return f"process {connection.pid} ({words[:120]})"
     return f"a process of another user (see `ss -ltnp | grep {number}` as root)"
 
 
 def python(*arguments: str) -> list[str]:
-    """A command line for this interpreter."""
+    """Return a command line for this interpreter."""
     return [sys.executable, *arguments]

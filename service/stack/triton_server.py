@@ -1,7 +1,7 @@
 """Triton as a process: `python -m service.stack.triton_server` becomes the server.
 
-Inference, health and metadata are open to whoever reaches the port, which is loopback by
-default; everything that changes or reveals more needs the key.
+Inference, health and metadata need no key, because only loopback reaches the port by default;
+every API that changes or reveals more needs the key.
 """
 
 import fcntl
@@ -22,13 +22,13 @@ from service.settings import Settings, load_settings
 
 VARIANT = "wheel"
 RESTRICTED = "shared-memory,model-config,model-repository,statistics,trace,logging"
-# Room for a window of 64 super images comes by growth, in few steps; /dev/shm is often small.
+# Grows in few steps to a window of 64 super images; /dev/shm is often too small to start there.
 SHARED_MEMORY = {"shm-default-byte-size": 4 << 20, "shm-growth-byte-size": 8 << 20}
 EXIT_SECONDS = 10
 
 
 def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
-    """The server's command line for these settings, to load these models."""
+    """Return the server's command line for these settings and models."""
     home = TritonHome(settings.triton_home.absolute())
     address = settings.triton_host
     return [
@@ -38,7 +38,7 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
         f"--model-config-name={VARIANT}",
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
-        # Every config is complete; asking each model would start it twice.
+        # Every config is complete; auto-completion would start each model twice.
         "--disable-auto-complete-config",
         *(f"--backend-config=python,{name}={size}" for name, size in SHARED_MEMORY.items()),
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix(settings)}",
@@ -56,14 +56,14 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
 
 
 def _tracing(endpoint: str | None) -> list[str]:
-    """Spans of its own for every request; Triton has no console for them."""
+    """Let Triton send its own spans for every request; it cannot print them."""
     if endpoint in (None, CONSOLE):
         return []
     options = (
         "mode=opentelemetry",
         "level=TIMESTAMPS",
-        # One in one: over gRPC, Triton 2.51 reads the header that names a trace up to the next
-        # zero byte in memory, and takes the request for untraced where that is not right behind.
+        # Trace every request: over gRPC, Triton 2.51 reads the traceparent header past its end up
+        # to the next zero byte, and takes the request for untraced where that is not right behind.
         "rate=1",
         f"opentelemetry,url={traces_url(endpoint)}",
         "opentelemetry,resource=service.name=qasir-triton",
@@ -72,13 +72,13 @@ def _tracing(endpoint: str | None) -> list[str]:
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """`given`, changed so that the stub runs this very interpreter with its packages.
+    """Change an environment so that Triton's stub runs this interpreter with its packages.
 
     Raises:
         InvalidConfig: the interpreter has no shared library.
     """
-    # The stub finds its Python as a shell would, by PATH, virtual environment included.
-    # It ignores PYTHONPATH, and PYTHONHOME would hide the virtual environment.
+    # The stub finds Python on PATH, virtual environment included. It ignores PYTHONPATH, and
+    # PYTHONHOME would hide the virtual environment.
     result = {k: v for k, v in given.items() if k not in {"PYTHONHOME", "PYTHONPATH"}}
     result["PATH"] = _prepend(str(Path(sys.executable).parent), given.get("PATH"))
     if folder := libpython_folder():
@@ -87,12 +87,12 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def shared_memory_prefix(settings: Settings) -> str:
-    """What the names of this state folder's shared memory begin with, in /dev/shm."""
+    """Return the prefix of this state folder's shared memory in /dev/shm."""
     return f"qasir_{hashlib.sha256(bytes(settings.folders.root)).hexdigest()[:12]}_"
 
 
 def claim(path: Path) -> None:
-    """Hold a lock until this process ends, what it becomes by exec included.
+    """Acquire a lock that this process holds until it ends, also after exec.
 
     Raises:
         Conflict: another Triton holds it.
@@ -110,7 +110,7 @@ def claim(path: Path) -> None:
 
 
 def triton_key(settings: Settings) -> str:
-    """The key of the restricted APIs: the setting, or one made once for this state folder."""
+    """Return the key of the restricted APIs: the setting, or one made once per state folder."""
     if settings.triton_key:
         return settings.triton_key
     path = settings.folders.run / "triton.key"
@@ -122,7 +122,7 @@ def triton_key(settings: Settings) -> str:
 
 
 def main() -> None:
-    """Write the configs and become Triton."""
+    """Check that Triton can start, and become Triton."""
     try:
         settings = load_settings()
         claim(settings.folders.run / "triton.lock")

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from qasir.artifacts import sync_folder
 from qasir.errors import InvalidInput, StorageFull, UploadTooLarge
-from service.catalogue.videos import VectorFile
+from service.catalogue.vector_files import VectorFile
 from service.folders import StateFolders
 from service.lock import locked
 from service.storage.orphans import OrphanBatch, OrphanFolder

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qasir.artifacts import atomic_write, sha256_of
 from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
-from service.catalogue.catalogue import Accepted
+from service.catalogue.videos import Accepted
 from service.storage.media import DISK_CHECK_BYTES, MediaStore, ReceivedFile
 
 # What `create` gives out; nothing else becomes part of a path.

@@ -3,10 +3,10 @@
 import pytest
 
 from qasir.cli.terminal import console
-from tests.support.answers import answers
 from tests.support.measured import results
+from tests.support.scripted import server
 
-__all__ = ["answers", "results"]
+__all__ = ["results", "server"]
 
 
 @pytest.fixture(autouse=True)

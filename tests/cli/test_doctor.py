@@ -8,17 +8,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from qasir import triton_home
 from qasir.cli import doctor
+from qasir.cli.checkout import find_checkout
 from qasir.cli.doctor import Finding, Machine, diagnose
-from qasir.cli.main import app
 from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
 from service.models.store import ModelStore
 from service.settings import Settings
 from service.stack.processes import free_ports
+from tests.support.cli import run
+from tests.support.scripted import ScriptedServer
 from tests.support.triton import ROOT, stack_settings
 from tests.support.triton import triton_home as home_of_the_tests
 
@@ -167,42 +168,45 @@ def test_the_command_ends_with_1_and_the_fixes(
     (checkout / "__main__.py").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QASIR_TRITON_HOME", str(tmp_path / "nowhere"))
-    shown = CliRunner().invoke(app, ["doctor"])
+    shown = run("doctor")
     assert shown.exit_code == 1
     assert "problem triton server" in shown.output
     assert "fix: run `make setup`" in shown.output
 
 
 def test_without_a_checkout_only_a_service_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (port,) = free_ports(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QASIR_HTTP_PORT", str(port))
     monkeypatch.delenv("QASIR_HOST", raising=False)
-    shown = CliRunner().invoke(app, ["doctor"])
+    shown = run("doctor")
     assert shown.exit_code == 1
     assert "client only" in shown.output
-    assert f"problem service: no answer at http://127.0.0.1:{port}" in shown.output
+    assert "problem service: cannot be used" in shown.output
+    assert f"fix: no answer from a qasir service at http://127.0.0.1:{port}" in shown.output
     assert "or give another address with --url" in shown.output
     assert "make setup" not in shown.output
     assert "triton" not in shown.output.lower()
-    with answering(port, how=Live):
-        assert "running, not ready" in CliRunner().invoke(app, ["doctor"]).output
-    with answering(port):
-        assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+    server.on("GET /v1/videos", {"videos": [], "total_count": 0})
+    server.on("GET /readyz", "", status=503)
+    assert f"service: not ready at {server.url}" in run("doctor", "--url", server.url).output
+    server.on("GET /readyz", "")
+    assert run("doctor", "--url", server.url).exit_code == 0
 
 
 def test_a_url_is_checked_from_the_client_in_a_checkout_too(
-    monkeypatch: pytest.MonkeyPatch,
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (port,) = free_ports(1)
+    server.on("GET /v1/videos", {"videos": [], "total_count": 0})
+    server.on("GET /readyz", "")
     monkeypatch.chdir(ROOT)
-    with answering(port):
-        shown = CliRunner().invoke(app, ["doctor", "--url", f"http://ada:secret@127.0.0.1:{port}"])
+    shown = run("doctor", "--url", server.url.replace("//", "//ada:secret@"))
     assert shown.exit_code == 0, shown.output
-    assert f"service: ready at http://***@127.0.0.1:{port}" in shown.output
+    assert f"service: ready at {server.url}" in shown.output
     assert "triton" not in shown.output.lower()
+    assert "secret" not in shown.output
 
 
 def test_prepare_puts_the_stub_where_triton_looks(tmp_path: Path) -> None:
@@ -225,8 +229,6 @@ def test_prepare_puts_the_stub_where_triton_looks(tmp_path: Path) -> None:
     assert copy.stub.stat().st_ino == before
 
 
-def test_the_folder_is_that_of_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / "docs")
-    assert doctor.this_machine().folder == ROOT, "where `qasir up` runs"
-    monkeypatch.chdir(tmp_path)
-    assert doctor.this_machine().folder == tmp_path
+def test_a_checkout_is_found_from_any_folder_in_it(tmp_path: Path) -> None:
+    assert find_checkout(ROOT / "docs") == ROOT, "where `qasir up` runs"
+    assert find_checkout(tmp_path) is None

@@ -2,54 +2,57 @@
 
 import json
 
-from tests.support.answers import JOB, VIDEO, Answers
 from tests.support.cli import run
+from tests.support.scripted import JOB, VIDEO, ScriptedServer
 
 
-def test_a_video_that_failed_has_no_length(answers: Answers) -> None:
+def test_a_video_that_failed_has_no_length(server: ScriptedServer) -> None:
     failed = {**VIDEO, "state": "failed", "duration": 0.0, "width": 0}
-    answers.to("GET /v1/videos", {"videos": [failed], "offset": 0, "limit": 50, "total": 1})
-    assert "0:00.0" not in run("videos", "list", "--url", answers.url).output
+    server.on("GET /v1/videos", {"videos": [failed], "total_count": 1})
+    assert "0:00.0" not in run("videos", "list", "--url", server.url).output
 
 
-def test_videos_list_show_and_delete(answers: Answers) -> None:
-    answers.to("GET /v1/videos", {"videos": [VIDEO], "offset": 0, "limit": 50, "total": 7})
+def test_videos_list_show_and_delete(server: ScriptedServer) -> None:
+    server.on("GET /v1/videos", {"videos": [VIDEO], "total_count": 7, "next_page_token": "t2"})
     error = {"code": "no_frames", "detail": "not one frame decodes", "retryable": False}
-    answers.to("GET /v1/videos/v1", {**VIDEO, "job": {**JOB, "state": "failed", "error": error}})
-    answers.to("DELETE /v1/videos/v1", "", status=204)
-    listed = run("videos", "list", "--url", answers.url).output
+    server.on("GET /v1/videos/v1", {**VIDEO, "job": {**JOB, "state": "failed", "error": error}})
+    server.on("DELETE /v1/videos/v1", "", status=204)
+    listed = run("videos", "list", "--url", server.url).output
     assert "0:08.0" in listed
     assert "64x48" in listed
     assert "1 of 7 videos" in listed
-    as_json = run("videos", "list", "--json", "--url", answers.url).stdout
+    assert "the next page: --page-token t2" in listed
+    run("videos", "list", "--limit", "1", "--page-token", "t2", "--url", server.url)
+    assert server.requests[-1][0] == "GET /v1/videos?limit=1&page_token=t2"
+    as_json = run("videos", "list", "--json", "--url", server.url).stdout
     (video,) = json.loads(as_json)["videos"]
-    assert (video["id"], video["created"]) == ("v1", "2026-01-02T03:04:05+00:00")
-    shown = json.loads(run("videos", "show", "v1", "--url", answers.url).stdout)
+    assert (video["id"], video["created_at"]) == ("v1", "2026-01-02T03:04:05Z")
+    shown = json.loads(run("videos", "show", "v1", "--url", server.url).stdout)
     assert (shown["codec"], shown["job"]["error"]["detail"]) == ("h264", "not one frame decodes")
-    assert run("videos", "delete", "v1", "--url", answers.url).output == "deleted v1\n"
+    assert run("videos", "delete", "v1", "--url", server.url).output == "deleted v1\n"
 
 
-def test_jobs_are_shown_in_a_table(answers: Answers) -> None:
+def test_jobs_are_shown_in_a_table(server: ScriptedServer) -> None:
     running = {**JOB, "state": "running", "stage": "encode", "progress": 0.42, "eta_seconds": 7.0}
-    answers.to("GET /v1/jobs", {"jobs": [running], "offset": 0, "limit": 50})
-    shown = run("jobs", "list", "--url", answers.url).output
+    server.on("GET /v1/jobs", {"jobs": [running]})
+    shown = run("jobs", "list", "--url", server.url).output
     (row,) = [line for line in shown.splitlines() if "j1" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells == ["j1", "v1", "running, encode", "42%", "7 s", ""]
     error = {"code": "no_frames", "detail": "not one frame [of 9] decodes", "retryable": False}
-    answers.to("GET /v1/jobs", {"jobs": [{**JOB, "error": error}], "offset": 0, "limit": 50})
-    listed = run("jobs", "list", "--url", answers.url).output
+    server.on("GET /v1/jobs", {"jobs": [{**JOB, "error": error}]})
+    listed = run("jobs", "list", "--url", server.url).output
     assert "no_frames" in listed
     assert "not one frame" not in listed, "a list has a line for each"
-    answers.to("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
-    one = run("jobs", "show", "j1", "--url", answers.url).output
+    server.on("GET /v1/jobs/j1", {**JOB, "state": "failed", "error": error})
+    one = run("jobs", "show", "j1", "--url", server.url).output
     assert one.splitlines()[-1] == "not one frame [of 9] decodes"
-    answers.to("POST /v1/jobs/j1/cancel", {**JOB, "state": "cancelled"})
-    assert "cancelled" in run("jobs", "cancel", "j1", "--url", answers.url).output
+    server.on("POST /v1/jobs/j1/cancel", {**JOB, "state": "cancelled"})
+    assert "cancelled" in run("jobs", "cancel", "j1", "--url", server.url).output
 
 
-def test_an_empty_library_says_what_to_do(answers: Answers) -> None:
-    answers.to("GET /v1/videos", {"videos": [], "offset": 0, "limit": 50, "total": 0})
-    answers.to("GET /v1/jobs", {"jobs": [], "offset": 0, "limit": 50})
-    assert "qasir ingest PATH" in run("videos", "list", "--url", answers.url).output
-    assert run("jobs", "list", "--url", answers.url).output == "no job yet\n"
+def test_an_empty_library_says_what_to_do(server: ScriptedServer) -> None:
+    server.on("GET /v1/videos", {"videos": [], "total_count": 0})
+    server.on("GET /v1/jobs", {"jobs": []})
+    assert "qasir ingest PATH" in run("videos", "list", "--url", server.url).output
+    assert run("jobs", "list", "--url", server.url).output == "no job yet\n"

@@ -1,12 +1,10 @@
 """Times and lengths as people read them."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
-
 import pytest
 
 from qasir.cli.tables import clock, length_of
-from qasir.client.results import Video
+from qasir.contract.videos import Video
+from tests.support.scripted import VIDEO
 
 
 @pytest.mark.parametrize(
@@ -17,8 +15,11 @@ def test_clock(seconds: float, shown: str) -> None:
 
 
 def test_a_damaged_video_shows_how_much_of_it_is_searched() -> None:
-    whole = Video("v1", "a", "ready", 60.0, 64, 48, "h264", 9, datetime.now(UTC), 59.5)
+    whole = Video.model_validate({**VIDEO, "duration": 60.0, "indexed_seconds": 59.5})
     assert length_of(whole) == "1:00.0"
-    assert length_of(replace(whole, indexed_seconds=9.0)) == "1:00.0 (0:09.0 readable)"
-    assert length_of(replace(whole, indexed_seconds=0.0, state="queued")) == "1:00.0"
-    assert length_of(replace(whole, duration=0.0, state="failed")) == ""
+    damaged = whole.model_copy(update={"indexed_seconds": 9.0})
+    assert length_of(damaged) == "1:00.0 (0:09.0 readable)"
+    queued = whole.model_copy(update={"indexed_seconds": 0.0, "state": "queued"})
+    assert length_of(queued) == "1:00.0"
+    failed = whole.model_copy(update={"duration": 0.0, "state": "failed"})
+    assert length_of(failed) == ""

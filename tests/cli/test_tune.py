@@ -9,17 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qasir.cli.candidates import Candidate, read_candidates
 from qasir.cli.tune import (
-    Candidate,
     TuneGoal,
     choose,
-    describe,
     expected,
     how_to_serve,
-    mode_of,
     pareto,
     parse_budget,
-    read_candidates,
     shortlist,
 )
 from qasir.errors import CorruptArtifact, InvalidInput, NotFound
@@ -72,7 +69,7 @@ def test_a_hybrid_query_encodes_its_best_videos_again(results: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "grid_size", "mode"),
+    ("goal", "grid_size", "mode"),
     [
         (TuneGoal(budget=30.0), 1, "accurate"),
         (TuneGoal(budget=29.9), 2, "accurate"),
@@ -85,14 +82,14 @@ def test_a_hybrid_query_encodes_its_best_videos_again(results: Path) -> None:
     ],
 )
 def test_the_best_within_the_budget_or_the_cheapest_that_suffices(
-    results: Path, wish: TuneGoal, grid_size: int, mode: str
+    results: Path, goal: TuneGoal, grid_size: int, mode: str
 ) -> None:
-    chosen = choose(read_candidates(results), wish)
+    chosen = choose(read_candidates(results), goal)
     assert (chosen.grid_size, chosen.mode) == (grid_size, mode)
 
 
 def test_a_configuration_is_told_with_what_its_mode_needs(results: Path) -> None:
-    told = {describe(candidate) for candidate in read_candidates(results)}
+    told = {str(candidate) for candidate in read_candidates(results)}
     hybrid = "mode hybrid (best 10 again by lite2 at N = 2)"
     assert f"N = 4, R = 256, 1 fps, {hybrid}, hybrid lite" in told
     assert "N = 2, R = 256, 1 fps, mode fast over cells, fine-tuned lite" in told
@@ -106,8 +103,10 @@ def test_what_is_expected_and_what_to_write_is_told() -> None:
         'in params.yaml: grids."2".resolution 256, encode.fps 1, serve.grid_sizes [2], '
         "serve.index_unit cell; then `dvc repro`"
     )
-    again = replace(CANDIDATE, index_unit=None, k=20, fine=("lite", 1, 224), query_seconds=0.512)
-    assert mode_of(again) == "fast (best 20 again by N = 1)"
+    again = replace(
+        CANDIDATE, index_unit=None, k=20, reranker=("lite", 1, 224), query_seconds=0.512
+    )
+    assert again.mode_words == "fast (best 20 again by N = 1)"
     assert expected(again).endswith("and 0.51 s a cold query")
     assert "serve.hybrid {grid_size: 1, k: 20}" in how_to_serve(again)
 
@@ -131,7 +130,7 @@ def test_what_does_not_fit_says_what_comes_nearest(results: Path) -> None:
         ({"budget": 3.0, "query_seconds": -1.0}, "--query-seconds -1 must not be negative"),
     ],
 )
-def test_a_wish_nobody_can_grant_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_a_goal_nobody_can_grant_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         TuneGoal(**changes)
 

@@ -1,5 +1,5 @@
 """Fixtures of the clients' tests."""
 
-from tests.support.answers import answers
+from tests.support.scripted import server
 
-__all__ = ["answers"]
+__all__ = ["server"]

@@ -1,11 +1,11 @@
-"""The gRPC client: as `Client` on the running stack, and against a small server that misbehaves."""
+"""The gRPC transport: as HTTP on the running stack, and against a server that misbehaves."""
 
-import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 import psutil
 import pytest
 
-from qasir import Client, GrpcClient
-from qasir.client.results import Job
+from qasir import Client
+from qasir.client.grpc import SERVICE
+from qasir.client.operations import OPERATIONS
+from qasir.contract.jobs import Job
 from qasir.errors import (
     Conflict,
     InvalidInput,
@@ -27,20 +29,21 @@ from qasir.errors import (
     UnsupportedMedia,
     UploadTooLarge,
 )
-from qasir.proto.v1 import retrieval_pb2 as pb
-from qasir.proto.v1.retrieval_pb2_grpc import (
-    RetrievalServicer,
-    add_RetrievalServicer_to_server,
+from qasir.v1 import retrieval_pb2 as pb
+from qasir.v1.retrieval_pb2_grpc import (
+    RetrievalServiceServicer,
+    add_RetrievalServiceServicer_to_server,
 )
 from service.stack.processes import free_ports
 from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for
 
+CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.fixture
-def client(running_service: RunningService) -> Iterator[GrpcClient]:
-    with GrpcClient(f"127.0.0.1:{running_service.settings.grpc_port}") as made:
+def client(running_service: RunningService) -> Iterator[Client]:
+    with Client(f"grpc://127.0.0.1:{running_service.settings.grpc_port}") as made:
         yield made
 
 
@@ -50,21 +53,15 @@ def by_http(running_service: RunningService) -> Iterator[Client]:
         yield made
 
 
-def test_it_has_the_methods_of_client() -> None:
-    def methods(kind: type) -> dict[str, dict[str, Any]]:
-        return {
-            name: inspect.get_annotations(method)
-            for name, method in vars(kind).items()
-            if not name.startswith("_")
-        }
-
-    assert methods(Client) == methods(GrpcClient)
+def test_every_operation_is_a_method_of_the_service() -> None:
+    methods = {method.name for method in SERVICE.methods}
+    assert {operation.name for operation in OPERATIONS} == methods - {"UploadVideo", "WatchJob"}
 
 
 def test_a_video_from_upload_to_delete(
-    running_service: RunningService, client: GrpcClient, by_http: Client
+    running_service: RunningService, client: Client, by_http: Client
 ) -> None:
-    """Every method gives what `Client`'s gives, in the same types."""
+    """Every call answers as over HTTP, in the same types."""
     path, heard, seen = running_service.new_video(60), list[int](), list[Job]()
     upload = client.upload(path, "By the sea", {"camera": 3}, heard.append)
     assert sum(heard) == path.stat().st_size
@@ -85,7 +82,7 @@ def test_a_video_from_upload_to_delete(
         client.video(upload.video_id)
 
 
-def test_examples_and_filters(running_service: RunningService, client: GrpcClient) -> None:
+def test_examples_and_filters(running_service: RunningService, client: Client) -> None:
     path = running_service.new_video(20)
     upload = client.upload(path, metadata={"camera": 7, "place": {"name": "sea"}})
     client.wait(upload.job_id)
@@ -96,35 +93,36 @@ def test_examples_and_filters(running_service: RunningService, client: GrpcClien
     assert client.search("a dog", filter={"metadata": {"camera": 8}}).results == []
 
 
-def test_generations(client: GrpcClient, by_http: Client) -> None:
-    assert client.generations() == by_http.generations()
+def test_models(client: Client, by_http: Client) -> None:
+    assert client.models() == by_http.models()
     # Other tests build more of them in the same stack.
-    (generation,) = [each for each in client.generations() if each.state == "active"]
-    assert (generation.id, generation.grid_sizes) == (1, [2])
-    assert generation.videos.total >= generation.videos.done
+    (model,) = [each for each in client.models() if each.state == "active"]
+    assert (model.version, model.grid_sizes) == (1, [2])
+    assert model.coverage.video_count >= model.coverage.embedded_count
+    assert client.model(1) == by_http.model(1) == model
     again = client.activate(1, max_missing=1000)
-    assert (again.id, again.state) == (1, "active")
+    assert (again.version, again.state) == (1, "active")
     for refused in (client.activate, client.build, client.retire):
         with pytest.raises(NotFound):
             refused(99)
     for each in (client, by_http):
-        assert each.build(1) == generation
+        assert each.build(1) == model
         with pytest.raises(Conflict, match="serves searches"):
             each.retire(1)
 
 
-def test_attention(running_service: RunningService, client: GrpcClient, by_http: Client) -> None:
+def test_attention(running_service: RunningService, client: Client, by_http: Client) -> None:
     video_id = running_service.ingested(12)
     found = client.attention(video_id, "a red ball", grid_size=2)
     assert (found.video_id, found.grid_size, len(found.starts)) == (video_id, 2, len(found.ends))
     assert sum(found.weights) == pytest.approx(1, abs=1e-4)
     other = by_http.attention(video_id, "a red ball", grid_size=2)
-    assert (found.starts, found.super_images) == (other.starts, other.super_images)
+    assert (found.starts, found.super_image_count) == (other.starts, other.super_image_count)
     np.testing.assert_allclose(found.weights, other.weights, atol=1e-4)
 
 
 def test_a_process_that_is_killed_is_not_noticed(
-    running_service: RunningService, client: GrpcClient
+    running_service: RunningService, client: Client
 ) -> None:
     """Its connection moves to the other process, or to the one that takes its place."""
     client.search("a dog")
@@ -140,11 +138,11 @@ def test_a_process_that_is_killed_is_not_noticed(
 
     (mine,) = listeners(psutil.CONN_ESTABLISHED)
     psutil.Process(mine).kill()
-    assert client.search("a cat").searched.videos >= 0
+    assert client.search("a cat").searched.video_count >= 0
     wait_for(lambda: len(listeners(psutil.CONN_LISTEN) - {mine}) == 2)
 
 
-def test_embeddings(client: GrpcClient, by_http: Client) -> None:
+def test_embeddings(client: Client, by_http: Client) -> None:
     found = client.embed(["a dog", "a red ball"])
     other = by_http.embed(["a dog", "a red ball"])
     assert (found.dim, found.fingerprint) == (other.dim, other.fingerprint)
@@ -154,7 +152,7 @@ def test_embeddings(client: GrpcClient, by_http: Client) -> None:
 
 
 def test_errors_are_those_of_the_service(
-    running_service: RunningService, client: GrpcClient, tmp_path: Path
+    running_service: RunningService, client: Client, tmp_path: Path
 ) -> None:
     path = tmp_path / "words.mp4"
     path.write_text(f"a dog runs on the beach {running_service.new_video()}")
@@ -172,31 +170,33 @@ def test_errors_are_those_of_the_service(
 
 
 def test_upload_of_nothing_asks_nobody(tmp_path: Path) -> None:
-    with GrpcClient("127.0.0.1:1") as client:
+    with Client("grpc://127.0.0.1:1") as client:
         for path in (tmp_path, tmp_path / "missing.mp4"):
             with pytest.raises(NotFound, match="no file at"):
                 client.upload(path)
 
 
-def test_unknown_options_are_named() -> None:
-    with GrpcClient("127.0.0.1:1") as client:
+def test_bad_arguments_are_named() -> None:
+    with Client("grpc://127.0.0.1:1") as client:
         with pytest.raises(InvalidInput, match=r"words.*SearchRequest"):
             client.search(example={"words": "a dog"})
-        with pytest.raises(InvalidInput, match=r"missing.*ActivateGenerationRequest"):
-            client.activate(1, missing=3)
+        with pytest.raises(InvalidInput, match=r"reranker\.version.*ActivateModelRequest"):
+            client.activate(1, reranker={"version": 0, "grid_size": 1})
+        with pytest.raises(InvalidInput, match=r"out of range.*GetModelRequest"):
+            client.model(1 << 40)
 
 
 def test_no_service_is_said_with_the_next_step() -> None:
     (port,) = free_ports(1)
     with (
-        GrpcClient(f"127.0.0.1:{port}") as client,
+        Client(f"grpc://127.0.0.1:{port}") as client,
         pytest.raises(ModelUnavailable, match=f"no answer .*{port}.*qasir up"),
     ):
         client.search("a dog")
 
 
 @dataclass
-class Scripted(RetrievalServicer):
+class Scripted(RetrievalServiceServicer):
     """Answers of a service that is busy, starts again, or is newer."""
 
     script: list[Callable[[Any], Any]]
@@ -228,16 +228,16 @@ def fails(status: grpc.StatusCode, detail: str, **told: str) -> Callable[[Any], 
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., tuple[GrpcClient, Scripted]]]:
+def scripted() -> Iterator[Callable[..., tuple[Client, Scripted]]]:
     opened: list[Any] = []
 
-    def open_with(*script: Callable[[Any], Any], **options: Any) -> tuple[GrpcClient, Scripted]:
+    def open_with(*script: Callable[[Any], Any], **options: Any) -> tuple[Client, Scripted]:
         servicer = Scripted(list(script))
         server = grpc.server(futures.ThreadPoolExecutor(4))
-        add_RetrievalServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+        add_RetrievalServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        client = GrpcClient(f"127.0.0.1:{port}", **options)
+        client = Client(f"grpc://127.0.0.1:{port}", **options)
         opened.extend([client.close, lambda: server.stop(0).wait()])
         return client, servicer
 
@@ -246,15 +246,23 @@ def scripted() -> Iterator[Callable[..., tuple[GrpcClient, Scripted]]]:
         close()
 
 
-Open = Callable[..., tuple[GrpcClient, Scripted]]
-FOUND = pb.SearchResponse(searched=pb.Searched(videos=7), generation="g")
+Open = Callable[..., tuple[Client, Scripted]]
+FOUND = pb.SearchResponse(
+    searched=pb.Searched(video_count=7), snapshot="s", mode="fast", grid_size=2
+)
+
+
+def changed(**fields: Any) -> pb.WatchJobResponse:
+    """Return a change of a job."""
+    job = pb.Job(id="j", video_id="v", create_time=CREATED, **fields)
+    return pb.WatchJobResponse(job=job)
 
 
 def test_a_busy_service_is_asked_again_when_it_says(scripted: Open) -> None:
     told = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "400"}
     client, servicer = scripted(fails(BUSY, "full", **told), lambda _: FOUND, timeout=9.0)
     begin = time.monotonic()
-    assert client.search("a dog").searched.videos == 7
+    assert client.search("a dog").searched.video_count == 7
     assert 0.4 <= time.monotonic() - begin < 3
     assert servicer.deadlines[1] < servicer.deadlines[0] < 9.1
 
@@ -278,8 +286,8 @@ def test_what_cannot_help_or_would_count_twice_is_asked_once(scripted: Open, cal
 
 
 def test_wait_goes_on_where_a_stream_broke_off(scripted: Open) -> None:
-    running = pb.Job(id="j", video_id="v", state="running", stage="encode", progress=0.5)
-    ready = pb.Job(id="j", video_id="v", state="ready", progress=1)
+    running = changed(state="running", stage="encode", progress=0.5)
+    ready = changed(state="ready", progress=1)
 
     def breaks(context: Any) -> Iterator[Any]:
         yield running
@@ -296,7 +304,7 @@ def test_wait_ends(scripted: Open) -> None:
     stop = threading.Event()
 
     def stays(_: Any) -> Iterator[Any]:
-        yield pb.Job(id="j", state="running")
+        yield changed(state="running")
         stop.wait(5)
 
     client, _ = scripted(stays)

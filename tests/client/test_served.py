@@ -9,8 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qasir.cli.main import app
-from qasir.client import Client
-from qasir.client import client as clients
+from qasir.client import Client, http
 from qasir.errors import Conflict, NotFound
 from tests.support.service import RunningService, large
 
@@ -35,7 +34,7 @@ def test_a_job_from_upload_to_answer(client: Client, running_service: RunningSer
     found = client.search("a dog", 100, mode="fast", filter={"metadata": {"camera": 3}})
     assert upload.video_id in {result.video.id for result in found.results}
     assert (found.mode, found.grid_size, found.provisional) == ("fast", 2, False)
-    assert upload.job_id in {job.id for job in client.jobs(state="ready")}
+    assert upload.job_id in {job.id for job in client.jobs(state="ready").jobs}
     with pytest.raises(Conflict):
         client.cancel(upload.job_id)
     client.delete(upload.video_id)
@@ -55,12 +54,12 @@ def test_cancel_and_retry(client: Client, running_service: RunningService) -> No
     assert client.wait(again.id).state == "ready"
 
 
-def test_texts_and_generations(client: Client) -> None:
+def test_texts_and_models(client: Client) -> None:
     found = client.embed(["a dog", "a cat"])
     assert (len(found.vectors), len(found.vectors[0]), found.dim) == (2, 32, 32)
-    (active,) = [one for one in client.generations() if one.state == "active"]
+    (active,) = [model for model in client.models() if model.state == "active"]
     assert active.fingerprint == found.fingerprint
-    assert client.activate(active.id).id == active.id
+    assert client.activate(active.version).version == active.version
 
 
 def test_search_by_a_stretch_of_a_video(client: Client, running_service: RunningService) -> None:
@@ -72,7 +71,7 @@ def test_search_by_a_stretch_of_a_video(client: Client, running_service: Running
 def test_a_large_file_survives_a_service_that_is_killed(
     client: Client, running_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "RESUMABLE_BYTES", 1 << 20)
+    monkeypatch.setattr(http, "RESUMABLE_BYTES", 1 << 20)
     path = large(running_service, 3 << 20)
     heard: list[int] = []
     restarts: list[threading.Thread] = []
@@ -104,7 +103,7 @@ class Interrupted(BaseException):
 def test_another_run_goes_on_with_an_unfinished_upload(
     url: str, running_service: RunningService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(clients, "RESUMABLE_BYTES", 1 << 20)
+    monkeypatch.setattr(http, "RESUMABLE_BYTES", 1 << 20)
     path = large(running_service, 3 << 20)
 
     def interrupt(count: int) -> None:

@@ -1,18 +1,26 @@
 """Following a job to its end, by a clock that the tests move on."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from qasir.client import waiting
-from qasir.client.results import Job, JobFailure
-from qasir.client.waiting import PATIENCE_SECONDS, PAUSE_SECONDS, wait_for_end
+from qasir.client import client as waiting
+from qasir.client.client import PATIENCE_SECONDS, PAUSE_SECONDS, wait_for_end
+from qasir.contract.jobs import Job, JobError
 from qasir.errors import DecoderCrashed, ModelUnavailable, NotFound, Overloaded, QasirError
+from tests.support.scripted import JOB
 
-QUEUED = Job("j1", "v1", "queued", None, 0.0, None, None)
-RUNNING = replace(QUEUED, state="running", stage="encode", progress=0.5, eta_seconds=2.0)
-READY = replace(RUNNING, state="ready", stage="commit", progress=1.0, eta_seconds=0.0)
+QUEUED = Job.model_validate({**JOB, "state": "queued", "stage": None, "progress": 0.0})
+
+
+def changed(job: Job, **fields: Any) -> Job:
+    return job.model_copy(update=fields)
+
+
+RUNNING = changed(QUEUED, state="running", stage="encode", progress=0.5, eta_seconds=2.0)
+READY = changed(RUNNING, state="ready", stage="commit", progress=1.0, eta_seconds=0.0)
 AWAY = ModelUnavailable("the service starts again")
 
 # What one stream tells: jobs, seconds that pass, and the error that it breaks off with.
@@ -125,21 +133,21 @@ def test_an_error_that_lasts_ends_the_wait_at_once(
 
 
 def test_a_failed_job_raises_its_error(streams: Callable[..., Streams]) -> None:
-    failure = JobFailure("decoder_crashed", "frame 7", retryable=False)
-    failed, told = replace(RUNNING, state="failed", error=failure), list[Job]()
+    failure = JobError(code="decoder_crashed", detail="frame 7", retryable=False)
+    failed, told = changed(RUNNING, state="failed", error=failure), list[Job]()
     with pytest.raises(DecoderCrashed, match="frame 7"):
         wait_for_end("j1", streams((RUNNING, failed)), told.append, 60)
     assert told == [RUNNING, failed], "whoever shows progress sees the failure, too"
 
 
 def test_the_failure_of_an_attempt_is_not_the_end(streams: Callable[..., Streams]) -> None:
-    failure = JobFailure("model_unavailable", "Triton is away", retryable=True)
-    again = replace(QUEUED, error=failure, attempts=1)
+    failure = JobError(code="model_unavailable", detail="Triton is away", retryable=True)
+    again = changed(QUEUED, error=failure, attempts=1)
     assert wait_for_end("j1", streams((again, READY)), lambda _: None, 60) == READY
 
 
 def test_a_cancelled_job_is_an_end_and_no_error(streams: Callable[..., Streams]) -> None:
-    cancelled = replace(RUNNING, state="cancelled", eta_seconds=None)
+    cancelled = changed(RUNNING, state="cancelled", eta_seconds=None)
     assert wait_for_end("j1", streams((RUNNING, cancelled)), lambda _: None, 60) == cancelled
 
 
@@ -159,7 +167,7 @@ def test_the_deadline_says_how_the_job_stood(
 def test_a_job_that_keeps_changing_does_not_outlast_the_deadline(
     clock: Clock, streams: Callable[..., Streams]
 ) -> None:
-    steps = [replace(RUNNING, progress=i / 100) for i in range(100)]
+    steps = [changed(RUNNING, progress=i / 100) for i in range(100)]
     story = tuple(part for step in steps for part in (step, 1.0))
     told = list[Job]()
     with pytest.raises(ModelUnavailable, match="job j1 is running after 10 s"):

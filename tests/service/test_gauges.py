@@ -31,7 +31,7 @@ def rollout(catalogue: Catalogue, tmp_path: Path) -> Iterator[Rollout]:
     settings = Settings(state=tmp_path)
     media = MediaStore(settings.folders, 1, 0)
     with Triton("127.0.0.1:1") as triton:
-        yield Rollout(settings, catalogue.encodings, media, ModelStore(tmp_path), triton)
+        yield Rollout(settings, catalogue, media, ModelStore(tmp_path), triton)
 
 
 def nothing_active() -> ModelVersion:

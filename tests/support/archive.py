@@ -13,7 +13,8 @@ from qasir.triton import Triton
 from qasir.types import Float32, VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 from service.models.deployment import ModelVersion
 from service.models.store import ModelStore
 from service.observability.metrics import SERVICE_METRICS
@@ -53,7 +54,7 @@ class Archive:
         return SearchEngine(
             self.settings,
             library,
-            self.catalogue.encodings,
+            self.catalogue,
             self.media,
             self.triton,
             lambda: self.model,
@@ -76,12 +77,12 @@ class Archive:
     def add_vectors(self, name: str, *vectors: VideoVectors, **facts: Any) -> str:
         """Commit a video of these vectors; its id."""
         video = Video(f"v{name}", name, {}, name, 1, 0, 0, 0, "", "", "queued", 1.0)
-        self.catalogue.accept(replace(video, **facts))
-        mine = self.catalogue.claim("me")
+        self.catalogue.videos.accept(replace(video, **facts))
+        mine = self.catalogue.queue.claim("me")
         assert mine is not None
         files = [self._write(video.id, one) for one in vectors]
         info = VideoInfo(files[0].seconds, 64, 48, 10.0, "h264", "mov,mp4", 0)
-        assert self.catalogue.commit(mine, info, files)
+        assert self.catalogue.queue.commit(mine, info, files)
         return video.id
 
     def search(self, query: str | None = "a red ball", **options: Any) -> SearchAnswer:

@@ -8,9 +8,10 @@ import numpy as np
 from qasir.manifest import EmbeddingSpec
 from qasir.types import VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
-from service.catalogue.catalogue import Accepted, Catalogue
-from service.catalogue.jobs import Claim
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.queue import Claim
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Accepted, Video
 from service.folders import StateFolders
 from service.storage.media import MediaStore
 
@@ -31,8 +32,8 @@ def vectors(video_id: str = "va", path: str = "va/1.npz", spec: EmbeddingSpec = 
 
 def claimed(catalogue: Catalogue, name: str = "a", owner: str = "me") -> Claim:
     """Accept a video and claim its job."""
-    catalogue.accept(video(name))
-    claim = catalogue.claim(owner)
+    catalogue.videos.accept(video(name))
+    claim = catalogue.queue.claim(owner)
     assert claim is not None
     return claim
 
@@ -51,17 +52,17 @@ def upload(catalogue: Catalogue, media: MediaStore, content: bytes, title: str) 
             *(0.0, 0, 0, "", "", "queued"),
             created_at=float(len(content)),
         )
-        return media.keep(received, lambda: catalogue.accept(row))
+        return media.keep(received, lambda: catalogue.videos.accept(row))
 
 
 def encode_claimed(catalogue: Catalogue, media: MediaStore, spec: EmbeddingSpec = SPEC) -> Path:
     """Claim the next job and commit a real vector file for it; the file."""
-    claim = catalogue.claim("me")
+    claim = catalogue.queue.claim("me")
     assert claim is not None
     video_id = claim.job.video_id
     file = vectors(video_id, f"{video_id}/{spec.fingerprint}-n{spec.grid_size}.npz", spec)
     write_vectors(random_vectors(spec), media.vectors(file.path))
-    assert catalogue.commit(claim, INFO, [file])
+    assert catalogue.queue.commit(claim, INFO, [file])
     return media.vectors(file.path)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.catalogue.jobs import Job, JobState, Stage
+from qasir.contract.jobs import JobState, Stage
+from service.catalogue.jobs import Job
 from service.http.schemas.shared import PageIn, time_of
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.catalogue.catalogue import Accepted
-from service.catalogue.videos import Video, VideoState
+from service.catalogue.videos import Accepted, Video, VideoState
 from service.http.schemas.jobs import JobOut
 from service.http.schemas.shared import time_of
 

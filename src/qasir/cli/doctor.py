@@ -9,14 +9,20 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import httpx
+import typer
+from rich.markup import escape
 
 from qasir import __version__
-from qasir.errors import InvalidConfig, redact
+from qasir.cli.checkout import find_checkout
+from qasir.cli.terminal import AsJson, console, default_url, print_json
+from qasir.client import Client
+from qasir.errors import InvalidConfig, QasirError
 from qasir.triton_home import GLIBC, PYTHONS, TritonHome, glibc_version, libpython_folder
 
 GIB = 1 << 30
@@ -78,6 +84,32 @@ class Machine:
         return int(value)
 
 
+def doctor(
+    url: Annotated[
+        str | None, typer.Option(help="Check what a client needs: a service that answers here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check what this machine needs to run qasir, and name the fix.
+
+    In a checkout that is the whole stack; elsewhere it is a service that answers.
+    """
+    root = find_checkout(Path.cwd())
+    if url is None and root is not None:
+        findings = diagnose(Machine(os.environ, root))
+    else:
+        findings = diagnose_client(url or default_url())
+    if as_json:
+        print_json([{**asdict(finding), "ok": finding.ok} for finding in findings])
+    for finding in [] if as_json else findings:
+        verdict = "[green]ok[/]     " if finding.ok else "[red]problem[/]"
+        console.print(f"{verdict} {finding.name}: {escape(finding.found)}", soft_wrap=True)
+        if not finding.ok:
+            console.print(f"        fix: {escape(finding.fix)}", soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
 def diagnose(machine: Machine) -> list[Finding]:
     """Check what the stack needs, in the order of a set-up.
 
@@ -109,14 +141,15 @@ def diagnose_client(url: str) -> list[Finding]:
 
 
 def check_service(url: str) -> Finding:
-    """Check that a qasir service answers at `url`, and is ready."""
-    base = url.rstrip("/")
-    if not _answers(f"{base}/livez"):
-        fix = "run `qasir up` in a checkout on that machine, or give another address with --url"
-        return Finding("service", f"no answer at {redact(url)}", fix)
-    ready = _answers(f"{base}/readyz")
-    fix = "" if ready else "run `qasir doctor` in the checkout on that machine"
-    return Finding("service", f"{'ready' if ready else 'running, not ready'} at {redact(url)}", fix)
+    """Check that a qasir service of this version's contract answers at `url`, and is ready."""
+    try:
+        with Client(url, timeout=5.0) as client:
+            client.videos(limit=1)
+    except QasirError as error:
+        return Finding("service", "cannot be used", str(error))
+    ready = client.url.startswith("grpc:") or _answers(f"{client.url}/readyz")
+    fix = "" if ready else "run `qasir doctor` in the checkout that it was started from"
+    return Finding("service", f"{'ready' if ready else 'not ready'} at {client.url}", fix)
 
 
 def check_python(_: Machine) -> Iterator[Finding]:
@@ -215,19 +248,6 @@ def _stack(machine: Machine, silent: Sequence[str]) -> Finding:
     ready = _answers(_addresses(machine)["service"].replace("/livez", "/readyz"))
     fix = "" if ready else f"see the logs in {logs}"
     return Finding("stack", "ready" if ready else "running, not ready", fix)
-
-
-def this_machine() -> Machine:
-    """Return this machine, with the checkout's folder where the current folder is in one."""
-    here = Path.cwd()
-    return Machine(os.environ, checkout(here) or here)
-
-
-def checkout(folder: Path) -> Path | None:
-    """Find the checkout of qasir that a folder is in."""
-    around = (folder, *folder.parents)
-    stack = Path("service", "stack", "__main__.py")
-    return next((path for path in around if (path / stack).is_file()), None)
 
 
 def _answers(url: str) -> bool:

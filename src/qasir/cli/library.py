@@ -1,7 +1,6 @@
-"""`qasir videos` and `qasir jobs`: what is in the library, and what becomes of uploads."""
+"""`qasir videos` and `qasir jobs`: what is in the library, and how its ingest goes."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,42 +9,44 @@ from rich.markup import escape
 from qasir.cli.tables import jobs_table, videos_table
 from qasir.cli.terminal import AsJson, Url, console, open_client, print_json
 from qasir.client import Client
-from qasir.client.results import Job
+from qasir.contract.jobs import Job
 
-videos_app = typer.Typer(no_args_is_help=True, help="What is in the library.")
-jobs_app = typer.Typer(no_args_is_help=True, help="What becomes of uploads.")
+videos_app = typer.Typer(no_args_is_help=True, help="List, show and delete videos.")
+jobs_app = typer.Typer(no_args_is_help=True, help="Follow, cancel and retry ingest jobs.")
 
-VideoId = Annotated[str, typer.Argument(help="As `qasir videos list` shows it.", metavar="ID")]
-JobId = Annotated[str, typer.Argument(help="As `qasir jobs list` shows it.", metavar="ID")]
-Limit = Annotated[int, typer.Option(help="How many.")]
-Offset = Annotated[int, typer.Option(help="How many newer ones to leave out.")]
+VideoId = Annotated[str, typer.Argument(help="See `qasir videos list`.", metavar="ID")]
+JobId = Annotated[str, typer.Argument(help="See `qasir jobs list`.", metavar="ID")]
+Limit = Annotated[int, typer.Option(help="How many to list.")]
+PageToken = Annotated[str | None, typer.Option(help="List the page after an earlier one.")]
 
 
 @videos_app.command("list")
-def list_videos(url: Url, limit: Limit = 50, offset: Offset = 0, as_json: AsJson = False) -> None:
-    """The library, newest first."""
+def list_videos(
+    url: Url, limit: Limit = 50, page_token: PageToken = None, as_json: AsJson = False
+) -> None:
+    """List videos, newest first."""
     with open_client(url) as client:
-        page = client.videos(offset, limit)
+        page = client.videos(limit, page_token)
     if as_json:
-        print_json(asdict(page))
-        return
-    if not page.total:
+        print_json(page)
+    elif not page.total_count:
         console.print("no video yet; `qasir ingest PATH` adds some")
-        return
-    console.print(videos_table(page.videos))
-    console.print(f"{len(page.videos)} of {page.total} videos")
+    else:
+        console.print(videos_table(page.videos))
+        console.print(f"{len(page.videos)} of {page.total_count} videos")
+        _print_next(page.next_page_token)
 
 
 @videos_app.command("show")
-def show_video(video_id: VideoId, url: Url, as_json: AsJson = False) -> None:  # noqa: ARG001  # either way
-    """All that is known of one video, as JSON."""
+def show_video(video_id: VideoId, url: Url, as_json: AsJson = False) -> None:  # noqa: ARG001  # JSON either way
+    """Print all that is known about one video, as JSON."""
     with open_client(url) as client:
-        print_json(asdict(client.video(video_id)))
+        print_json(client.video(video_id))
 
 
 @videos_app.command("delete")
 def delete_video(video_id: VideoId, url: Url, as_json: AsJson = False) -> None:
-    """Remove a video and everything made of it."""
+    """Delete a video and everything made of it."""
     with open_client(url) as client:
         client.delete(video_id)
     if as_json:
@@ -58,34 +59,35 @@ def delete_video(video_id: VideoId, url: Url, as_json: AsJson = False) -> None:
 def list_jobs(
     url: Url,
     limit: Limit = 50,
-    offset: Offset = 0,
+    page_token: PageToken = None,
     state: Annotated[
-        str | None, typer.Option(help="queued | running | ready | failed | cancelled.")
+        str | None, typer.Option(help="queued, running, ready, failed or cancelled.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     with open_client(url) as client:
-        jobs = client.jobs(offset, limit, state)
+        page = client.jobs(limit, page_token, state)
     if as_json:
-        print_json([asdict(job) for job in jobs])
-    elif jobs:
-        console.print(jobs_table(jobs))
-        if any(job.error for job in jobs):
-            console.print("`qasir jobs show ID` says what is wrong")
+        print_json(page)
+    elif page.jobs:
+        console.print(jobs_table(page.jobs))
+        if any(job.error for job in page.jobs):
+            console.print("`qasir jobs show ID` prints the error")
+        _print_next(page.next_page_token)
     else:
-        console.print("no such job" if state or offset else "no job yet")
+        console.print("no such job" if state or page_token else "no job yet")
 
 
 @jobs_app.command("show")
 def show_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
-    """One job, and what went wrong with it."""
+    """Show one job, and its error if it failed."""
     _change(url, lambda client: client.job(job_id), as_json)
 
 
 @jobs_app.command("cancel")
 def cancel_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
-    """End a job that has not ended; its video stays."""
+    """Cancel a job that has not ended; its video stays."""
     _change(url, lambda client: client.cancel(job_id), as_json)
 
 
@@ -99,8 +101,13 @@ def _change(url: str, ask: Callable[[Client], Job], as_json: bool) -> None:
     with open_client(url) as client:
         job = ask(client)
     if as_json:
-        print_json(asdict(job))
+        print_json(job)
     else:
         console.print(jobs_table([job]))
         if job.error is not None:
             console.print(escape(job.error.detail), soft_wrap=True)
+
+
+def _print_next(page_token: str | None) -> None:
+    if page_token is not None:
+        console.print(f"the next page: --page-token {page_token}", soft_wrap=True)

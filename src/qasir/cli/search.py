@@ -1,8 +1,7 @@
-"""`qasir search`: what it asks for, and how it shows what was found."""
+"""`qasir search`: its options, and how it prints results."""
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +11,9 @@ from qasir.cli.tables import results_table, searched_words
 from qasir.cli.terminal import AsJson, Url, console, open_client, print_json
 from qasir.errors import InvalidInput, NotFound
 
-# How they are written; docs/search.md has the rest.
+# Examples for messages; docs/search.md has the rest.
 FILTER = """--filter '{"duration": {"gte": 60}}'"""
-LIKE = "--like ID@START-END, with seconds or times as results have them: v21425eb9@0:08-0:09.6"
+LIKE = "--like ID@START-END, with seconds or times as results show them: v21425eb9@0:08-0:09.6"
 TIME = r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)"
 SEGMENT = re.compile(rf"(?P<video_id>\S+)@(?P<start>{TIME})-(?P<end>{TIME})", re.ASCII)
 
@@ -24,21 +23,23 @@ def search(
     text: Annotated[
         str | None, typer.Argument(help="What to look for, in words.", metavar="TEXT")
     ] = None,
-    top: Annotated[int, typer.Option(help="How many results.")] = 10,
-    offset: Annotated[int, typer.Option(help="How many better ones to leave out.")] = 0,
+    top: Annotated[int, typer.Option(help="How many results to return.")] = 10,
+    offset: Annotated[int, typer.Option(help="How many results to skip.")] = 0,
     mode: Annotated[
         str | None, typer.Option(help="fast, accurate (the default) or hybrid.")
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="The model set that is to answer.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model's name, or name@version; else the active one.")
+    ] = None,
     grid_size: Annotated[
-        int | None, typer.Option(help="N of the super images, of those that are served.")
+        int | None, typer.Option(help="N of the N x N super images, of those the model serves.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="A result is a video (the default) or a moment.")
+        str | None, typer.Option(help="Return each video once (the default) or each moment.")
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option("--filter", help='Which videos may answer: \'{"duration": {"gte": 60}}\'.'),
+        typer.Option("--filter", help='Search only these videos: \'{"duration": {"gte": 60}}\'.'),
     ] = None,
     image: Annotated[
         Path | None, typer.Option(help="Search by this picture, alone or with TEXT.")
@@ -55,13 +56,13 @@ def search(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the videos, and the moments in them, that a text describes or an example shows."""
+    """Find videos, and the moments in them, by a text or an example."""
     with open_client(url) as client:
-        found = client.search(
+        answer = client.search(
             text,
             top,
             mode=mode,
-            profile=profile,
+            model=model,
             grid_size=grid_size,
             group_by=group_by,
             offset=offset or None,
@@ -70,42 +71,45 @@ def search(
             context_seconds=context,
         )
     if as_json:
-        print_json(asdict(found))
+        print_json(answer)
         return
-    if not found.searched.videos and where is None:
+    if not answer.searched.video_count and where is None:
         console.print("no video is searchable yet; `qasir ingest PATH` adds some")
         return
-    if not found.searched.videos:
-        console.print("the filter lets no searchable video through; `qasir videos list` shows all")
+    if not answer.searched.video_count:
+        console.print("no searchable video passes the filter; `qasir videos list` lists all")
         return
-    if found.results:
-        console.print(results_table(found.results))
+    if answer.results:
+        console.print(results_table(answer.results))
     else:
         console.print(f"no more results after the first {offset}")
-    console.print(searched_words(found))
-    if found.provisional:
-        fine = found.fine
-        scored = f"{fine.scored} of {fine.asked} videos were" if fine else "nothing was"
-        console.print(f"the cheap order: {scored} scored by the fine model in time; search again")
+    console.print(searched_words(answer))
+    if answer.provisional:
+        status = answer.reranker
+        scored = f"{status.scored_count} of {status.candidate_count}" if status else "none"
+        console.print(
+            f"provisional order: the reranker scored {scored} of its candidates in time; "
+            f"search again"
+        )
 
 
 def read_filter(text: str) -> dict[str, Any]:
-    """The value of --filter.
+    """Parse the value of --filter.
 
     Raises:
-        InvalidInput: it is no JSON object.
+        InvalidInput: it is not a JSON object.
     """
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise InvalidInput(f"--filter is no JSON: {error}; write {FILTER}") from error
+        raise InvalidInput(f"--filter is not JSON: {error}; write {FILTER}") from error
     if not isinstance(value, dict):
-        raise InvalidInput(f"--filter is {text[:40]}, and no JSON object; write {FILTER}")
+        raise InvalidInput(f"--filter is {text[:40]}, not a JSON object; write {FILTER}")
     return value
 
 
 def read_picture(path: Path) -> bytes:
-    """The bytes of a picture.
+    """Read the bytes of a picture.
 
     Raises:
         NotFound: there is no such file.
@@ -116,11 +120,11 @@ def read_picture(path: Path) -> bytes:
 
 
 def read_example(image: Path | None, like: str | None) -> dict[str, Any] | None:
-    """What --image or --like gives to search by, if one of them is there.
+    """Return the example that --image or --like gives, if one of them is set.
 
     Raises:
         NotFound: there is no such picture.
-        InvalidInput: both are there, or --like is no segment.
+        InvalidInput: both are set, or --like is not a segment.
     """
     if image is not None and like is not None:
         raise InvalidInput("--image and --like: a search has one example; leave one of them out")
@@ -130,23 +134,23 @@ def read_example(image: Path | None, like: str | None) -> dict[str, Any] | None:
 
 
 def read_segment(text: str) -> dict[str, Any]:
-    """The value of --like.
+    """Parse the value of --like.
 
     >>> read_segment("v3f@0:08.0-1:09.6")
     {'video_id': 'v3f', 'start': 8.0, 'end': 69.6}
 
     Raises:
-        InvalidInput: it is no video with a stretch of time.
+        InvalidInput: it is not a video with a stretch of time.
     """
-    found = SEGMENT.fullmatch(text)
-    if found is None:
-        raise InvalidInput(f"--like is '{text[:80]}', and no segment of a video; write {LIKE}")
-    start, end = seconds(found["start"]), seconds(found["end"])
-    return {"video_id": found["video_id"], "start": start, "end": end}
+    match = SEGMENT.fullmatch(text)
+    if match is None:
+        raise InvalidInput(f"--like is '{text[:80]}', not a segment of a video; write {LIKE}")
+    start, end = seconds(match["start"]), seconds(match["end"])
+    return {"video_id": match["video_id"], "start": start, "end": end}
 
 
 def seconds(time: str) -> float:
-    """A time in seconds.
+    """Convert a time to seconds.
 
     >>> seconds("1:02:05.2")
     3725.2

@@ -1,24 +1,26 @@
-"""What the `qasir` command prints of results, videos and measured configurations."""
+"""Tables and words that the commands print for people."""
 
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from qasir.cli.tune import Candidate, mode_of
-from qasir.client.results import Job, Result, SearchResults, Video
+from qasir.cli.candidates import Candidate
+from qasir.contract.jobs import Job
+from qasir.contract.search import SearchResponse, SearchResult
+from qasir.contract.videos import Video
 
 
 def id_column(name: str) -> Column:
-    """A column of ids, which are there to be copied: never cut, never wrapped.
+    """Return a column of ids, which people copy: never cut, never wrapped.
 
-    A new one for each table, because a column holds the cells of the table that it is in.
+    A new one for each table, because a column holds the cells of its table.
     """
     return Column(name, no_wrap=True)
 
 
-def results_table(results: Sequence[Result]) -> Table:
-    """Rank, score, video and best moment of each result."""
+def results_table(results: Sequence[SearchResult]) -> Table:
+    """Show rank, score, video and best moment of each result."""
     table = Table("rank", "score", id_column("video"), "moment", "title")
     for result in results:
         moment = result.moments[0] if result.moments else None
@@ -28,15 +30,15 @@ def results_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def searched_words(found: SearchResults) -> str:
-    """How much was searched, and how fast."""
-    count, milliseconds = found.searched.videos, found.timings_ms.get("total", 0.0)
+def searched_words(answer: SearchResponse) -> str:
+    """Say how much was searched, and how fast."""
+    count, milliseconds = answer.searched.video_count, answer.timings_ms.get("total", 0.0)
     videos = f"{count} video{'' if count == 1 else 's'}"
-    return f"searched {videos}, {clock(found.searched.seconds)} in all, in {milliseconds:.0f} ms"
+    return f"searched {videos}, {clock(answer.searched.seconds)} in all, in {milliseconds:.0f} ms"
 
 
 def videos_table(videos: Sequence[Video]) -> Table:
-    """Id, state, length, size and title of each video."""
+    """Show id, state, length, size and title of each video."""
     table = Table(id_column("video"), "state", "length", "size", "title")
     for video in videos:
         size = f"{video.width}x{video.height}" if video.width else ""
@@ -45,7 +47,7 @@ def videos_table(videos: Sequence[Video]) -> Table:
 
 
 def jobs_table(jobs: Sequence[Job]) -> Table:
-    """Id, video, state, how far, and the code of what went wrong of each job."""
+    """Show id, video, state, progress and error code of each job."""
     table = Table(id_column("job"), id_column("video"), "state", "done", "left", "error")
     for job in jobs:
         left = "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s"
@@ -56,7 +58,7 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
 
 
 def length_of(video: Video) -> str:
-    """How long it is, and how little of that is searched where the file is damaged."""
+    """Say how long a video is, and how much of a damaged one is searched."""
     if not video.duration:
         return ""
     readable = f" ({clock(video.indexed_seconds)} readable)" if is_damaged(video) else ""
@@ -64,14 +66,14 @@ def length_of(video: Video) -> str:
 
 
 def is_damaged(video: Video) -> bool:
-    """Whether a video is searched without much of what its file says it has."""
-    # Sampling may leave out half an interval at the end, which is no damage.
+    """Whether much of a video could not be decoded, so that it is not searched."""
+    # Sampling may skip half an interval at the end, which is no damage.
     missing = video.duration - video.indexed_seconds > max(2.0, 0.1 * video.duration)
     return video.state == "ready" and missing
 
 
 def clock(seconds: float) -> str:
-    """A time for people.
+    """Format a time for people.
 
     >>> clock(3725.25)
     '1:02:05.2'
@@ -82,7 +84,7 @@ def clock(seconds: float) -> str:
 
 
 def candidates_table(candidates: Sequence[Candidate], chosen: Candidate) -> Table:
-    """Measured configurations, the chosen one marked; readable in 80 columns."""
+    """Show measured configurations, the chosen one marked; readable in 80 columns."""
     right = [Column(name, justify="right") for name in ("N", "R", "fps")]
     costs = [Column(name, justify="right") for name in ("s per video-hour", "s per query")]
     recalls = Column("R@1 / R@5 / R@10", justify="right", no_wrap=True)
@@ -91,10 +93,10 @@ def candidates_table(candidates: Sequence[Candidate], chosen: Candidate) -> Tabl
     )
     for c in candidates:
         place = (str(c.grid_size), str(c.resolution), f"{c.fps:g}")
-        # A hybrid is a mode; the others differ in what the model has learned, too.
+        # A hybrid's variant is its mode; the others differ in what the model has learned, too.
         model = c.backbone if c.variant == c.mode else f"{c.variant} {c.backbone}"
-        found = " / ".join(f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
+        recall = " / ".join(f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
         cost = f"{c.ingest_seconds:.1f}", f"+{c.query_seconds:.2f}" if c.query_seconds else ""
         mark, style = (">", "bold") if c == chosen else ("", None)
-        table.add_row(mark, *place, f"{model}, {mode_of(c)}", found, *cost, style=style)
+        table.add_row(mark, *place, f"{model}, {c.mode_words}", recall, *cost, style=style)
     return table

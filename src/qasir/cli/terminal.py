@@ -1,34 +1,33 @@
-"""What every command of `qasir` shares: where the service is, how answers are printed."""
+"""What all commands share: the service's URL, options, and how results are printed."""
 
 import json
 import os
-from datetime import datetime
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 
 from qasir.client import Client
+from qasir.errors import QasirError
 
 console = Console(highlight=False)
 complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def default_url() -> str:
-    """The service of this machine, where the environment puts it."""
-    host, port = (
-        os.environ.get("QASIR_HOST", "127.0.0.1"),
-        os.environ.get("QASIR_HTTP_PORT", "3000"),
-    )
-    return f"http://{host}:{port}"
+    """Return the URL that the environment sets, on this machine if it sets none."""
+    host = os.environ.get("QASIR_HOST", "127.0.0.1")
+    return f"http://{host}:{os.environ.get('QASIR_HTTP_PORT', '3000')}"
 
 
 Url = Annotated[
     str,
     typer.Option(
         "--url",
-        help="Where the service is.",
+        help="URL of the service, http://host:port or grpc://host:port.",
         default_factory=default_url,
         show_default="http://QASIR_HOST:QASIR_HTTP_PORT",
     ),
@@ -36,17 +35,25 @@ Url = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def run(app: typer.Typer, name: str) -> None:
+    """Run a command line; print an error as one message and exit with 1."""
+    try:
+        app(prog_name=name)
+    except QasirError as error:
+        complaints.print(f"qasir: {error}")
+        sys.exit(1)
+
+
 def open_client(url: str) -> Client:
-    """A client that goes on with large uploads that an earlier command left unfinished."""
+    """Open a client that resumes large uploads that an earlier command left unfinished."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Client(url, memory=Path(cache) / "qasir" / "uploads")
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output, whatever its width."""
+    """Print one JSON document on standard output, never wrapped."""
     typer.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
 
 
-def _plain(value: object) -> str:
-    """Times as the HTTP API writes them; paths as they are."""
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

@@ -1,4 +1,4 @@
-"""A client of qasir's HTTP service: typed results, and the errors of `qasir.errors`.
+"""The client of a qasir service.
 
 >>> with Client("http://127.0.0.1:3000") as client:  # doctest: +SKIP
 ...     upload = client.upload(Path("dog.mp4"))
@@ -6,56 +6,77 @@
 ...     print(client.search("a dog runs").results[0].video.title)
 """
 
-import base64
-import json
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
-import httpx_sse
+import httpx
 
-from qasir.client.http import Transport
-from qasir.client.results import (
+from qasir.client import operations as ops
+from qasir.client.http import HttpTransport
+from qasir.client.operations import OnBytes, Transport, build_request
+from qasir.contract.jobs import Job, JobPage, ListJobsRequest
+from qasir.contract.models import ActivateModelRequest, BuildModelRequest, Model, Reranker
+from qasir.contract.search import (
     Attention,
-    Embeddings,
-    Generation,
-    Job,
-    SearchResults,
-    Upload,
-    VideoDetail,
-    Videos,
+    EmbedRequest,
+    EmbedResponse,
+    GetAttentionRequest,
+    SearchRequest,
+    SearchResponse,
 )
-from qasir.client.resumable import Memory, send_file
-from qasir.client.waiting import wait_for_end
-from qasir.errors import NotFound
+from qasir.contract.videos import (
+    ListVideosRequest,
+    Upload,
+    UploadHeader,
+    VideoDetail,
+    VideoPage,
+)
+from qasir.errors import (
+    InvalidInput,
+    ModelUnavailable,
+    NotFound,
+    QasirError,
+    error_from_code,
+)
 
 DEFAULT_URL = "http://127.0.0.1:3000"
-# From this size on a file is sent by tus, so that a broken connection costs little.
-RESUMABLE_BYTES = 32 << 20
-# Events have a heartbeat of 10 s.
-SILENCE_SECONDS = 30.0
+GRPC_PORT = 50051
+FINAL = ("ready", "failed", "cancelled")
+# The longest that one stream of a job is read before a new one begins. Less than the keep-alive
+# of 10 s, so that a quiet stream cannot hold `wait` past its deadline.
+STREAM_SECONDS = 7.5
+# Between two streams, and how long the service may stay away.
+PAUSE_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0
+
+OnJob = Callable[[Job], None]
 
 
 class Client:
-    """A service by its URL; safe to share between threads.
+    """A service by its URL: `http://host:port`, `https://…` or `grpc://host:port`.
 
-    `timeout` in seconds is for one answer. `memory` is a folder in which unfinished uploads of
-    large files are remembered, so that another run goes on with them. What may be sent twice
-    is sent again where the service answers "later".
+    Safe to share between threads. `timeout` in seconds is for one answer. `memory` is a folder
+    that remembers unfinished uploads of large files over HTTP, so that another run resumes them.
 
     Raises, from every call:
         QasirError: the class that has the answer's `code`, with the service's own message.
         ModelUnavailable: no service answers at this URL.
+        InvalidInput: an argument breaks a rule of the request; nothing was sent.
     """
 
     def __init__(
         self, url: str = DEFAULT_URL, timeout: float = 30.0, memory: Path | None = None
     ) -> None:
-        self._transport = Transport(url, timeout)
-        self._memory = memory
-        self.url = self._transport.url
+        self._transport = _open_transport(url, timeout, memory)
+
+    @property
+    def url(self) -> str:
+        """Where the service is, without user and password."""
+        return self._transport.url
 
     def __enter__(self) -> "Client":
         return self
@@ -69,7 +90,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._transport.close()
 
     def upload(
@@ -77,118 +98,77 @@ class Client:
         path: Path,
         title: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-        on_bytes: Callable[[int], None] = lambda _: None,
+        on_bytes: OnBytes = lambda _: None,
     ) -> Upload:
-        """Send a file; `on_bytes` hears of every piece that goes out.
+        """Send a file; `on_bytes` gets the size of each piece that was sent.
 
-        A large one goes by tus: after a broken connection, or a service that started again, it
-        goes on with what has not arrived; `on_bytes` then hears a negative number first.
+        Over HTTP a large file resumes after a broken connection or a restart of the service;
+        `on_bytes` then gets a negative number where sending has to go back.
         """
-        fields = {} if title is None else {"title": title}
-        if metadata is not None:
-            fields["metadata"] = json.dumps(metadata)
         if not path.is_file():
             raise NotFound(f"no file at {path}; give the path of a video")
-        if path.stat().st_size < RESUMABLE_BYTES:
-            return self._upload_whole(path, fields, on_bytes)
-        memory = Memory(self._memory, self.url, path)
-        said = {"filename": path.name, **fields}
-        video_id, job_id = send_file(self._transport, path, said, on_bytes, memory)
-        return Upload(video_id, job_id, self.video(video_id).state)
+        fields = {"title": title, "metadata": metadata, "expected_bytes": path.stat().st_size}
+        header = build_request(UploadHeader, filename=path.name, **fields)
+        return self._transport.upload(path, header, on_bytes)
 
-    def wait(
-        self,
-        job_id: str,
-        on_job: Callable[[Job], None] = lambda _: None,
-        timeout: float = 3600.0,
-    ) -> Job:
+    def wait(self, job_id: str, on_job: OnJob = lambda _: None, timeout: float = 3600.0) -> Job:
         """Block until a job has ended; a failed one raises its error.
 
         Raises:
             ModelUnavailable: it has not ended after `timeout` seconds.
         """
-        # Less than the heartbeat: so long at most may a quiet stream keep us past the deadline.
-        silence = SILENCE_SECONDS / 4
         return wait_for_end(
-            job_id, lambda left: self.watch(job_id, min(left, silence)), on_job, timeout
+            job_id, lambda left: self.watch(job_id, min(left, STREAM_SECONDS)), on_job, timeout
         )
 
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
-        """The job as it is now, then each time that it changed, up to its end.
+        """Yield a job as it is now, then each time it changes, until it ends.
 
         Raises:
-            ModelUnavailable: nothing was heard for `timeout` seconds.
+            ModelUnavailable: nothing came for `timeout` seconds.
         """
-        path = f"/v1/jobs/{job_id}/events"
-        silence = SILENCE_SECONDS if timeout is None else timeout
-        with self._transport.stream("GET", path, timeout=silence) as answer:
-            for event in httpx_sse.EventSource(answer).iter_sse():
-                # The last event's id is sticky in httpx-sse: each keep-alive comment after it
-                # arrives as an event without data.
-                if event.data:
-                    yield self._transport.read(Job, event.data)
+        return self._transport.watch(job_id, timeout)
 
     def job(self, job_id: str) -> Job:
-        """One job as it is now."""
-        return self._transport.call(Job, "GET", f"/v1/jobs/{job_id}")
+        """Get one job as it is now."""
+        return self._transport.call(ops.GET_JOB, job_id=job_id)
 
-    def jobs(self, offset: int = 0, limit: int = 50, state: str | None = None) -> list[Job]:
-        """Jobs, newest first; of one state, or of all."""
-        asked = _given(offset=offset, limit=limit, state=state)
-        return self._transport.call(_Jobs, "GET", "/v1/jobs", params=asked).jobs
+    def jobs(
+        self, limit: int = 50, page_token: str | None = None, state: str | None = None
+    ) -> JobPage:
+        """List jobs, newest first; of one state, or of all."""
+        fields = {"limit": limit, "page_token": page_token, "state": state}
+        return self._transport.call(ops.LIST_JOBS, build_request(ListJobsRequest, **fields))
 
     def cancel(self, job_id: str) -> Job:
-        """End a job that has not ended."""
-        return self._transport.call(Job, "POST", f"/v1/jobs/{job_id}/cancel", again=True)
+        """Cancel a job that has not ended."""
+        return self._transport.call(ops.CANCEL_JOB, job_id=job_id)
 
     def retry(self, job_id: str) -> Job:
-        """Queue a new job for the video of one that failed or was cancelled."""
-        return self._transport.call(Job, "POST", f"/v1/jobs/{job_id}/retry")
+        """Queue a new job for the video of a failed or cancelled one."""
+        return self._transport.call(ops.RETRY_JOB, job_id=job_id)
 
-    def videos(self, offset: int = 0, limit: int = 50) -> Videos:
-        """A page of the library."""
-        asked = {"offset": offset, "limit": limit}
-        return self._transport.call(Videos, "GET", "/v1/videos", params=asked)
+    def videos(self, limit: int = 50, page_token: str | None = None) -> VideoPage:
+        """List videos, newest first."""
+        request = build_request(ListVideosRequest, limit=limit, page_token=page_token)
+        return self._transport.call(ops.LIST_VIDEOS, request)
 
     def video(self, video_id: str) -> VideoDetail:
-        """One video with its newest job."""
-        return self._transport.call(VideoDetail, "GET", f"/v1/videos/{video_id}")
+        """Get one video with its newest job."""
+        return self._transport.call(ops.GET_VIDEO, video_id=video_id)
 
     def delete(self, video_id: str) -> None:
-        """Remove a video with everything made of it; the next search does not find it."""
-        self._transport.send("DELETE", f"/v1/videos/{video_id}")
+        """Delete a video with everything made of it; no later search finds it."""
+        self._transport.call(ops.DELETE_VIDEO, video_id=video_id)
 
-    def search(
-        self,
-        query: str | None = None,
-        top_k: int = 10,
-        *,
-        mode: str | None = None,
-        profile: str | None = None,
-        grid_size: int | None = None,
-        group_by: str | None = None,
-        offset: int | None = None,
-        filter: Mapping[str, Any] | None = None,
-        example: Mapping[str, Any] | None = None,
-        context_seconds: float | None = None,
-    ) -> SearchResults:
-        """Videos that answer a text, an example, or both; see the service's `POST /v1/search`.
+    def search(self, query: str | None = None, top_k: int = 10, **options: Any) -> SearchResponse:
+        """Find videos, and moments in them, by a text, an example, or both.
 
-        `example` is {"image": the bytes of a picture} or {"video_id", "start", "end"}.
+        `options` are further fields of `qasir.contract.search.SearchRequest`, such as `mode`,
+        `filter` or `example`: {"image": bytes of a picture} or {"video_id", "start", "end"}.
         """
-        asked = _given(
-            query=query,
-            top_k=top_k,
-            mode=mode,
-            profile=profile,
-            grid_size=grid_size,
-            group_by=group_by,
-            offset=offset,
-            filter=filter,
-            example=None if example is None else _plain(example),
-            context_seconds=context_seconds,
-        )
-        return self._transport.call(SearchResults, "POST", "/v1/search", json=asked, again=True)
+        request = build_request(SearchRequest, query=query, top_k=top_k, **options)
+        return self._transport.call(ops.SEARCH, request)
 
     def attention(
         self,
@@ -198,75 +178,112 @@ class Client:
         example: Mapping[str, Any] | None = None,
         grid_size: int | None = None,
     ) -> Attention:
-        """How the attention of a text, or of an example, lies over one video; as in a search."""
-        plain = None if example is None else _plain(example)
-        asked = _given(query=query, example=plain, grid_size=grid_size)
-        path = f"/v1/videos/{video_id}/attention"
-        return self._transport.call(Attention, "POST", path, json=asked, again=True)
+        """Explain a result: how the attention of a query lies over the frames of a video."""
+        fields = {"query": query, "example": example, "grid_size": grid_size}
+        request = build_request(GetAttentionRequest, **fields)
+        return self._transport.call(ops.GET_ATTENTION, request, video_id=video_id)
 
-    def embed(self, texts: list[str]) -> Embeddings:
-        """Unit vectors of texts, in the space in which videos are searched."""
-        asked = {"texts": texts}
-        return self._transport.call(Embeddings, "POST", "/v1/embed", json=asked, again=True)
+    def embed(self, texts: list[str]) -> EmbedResponse:
+        """Embed texts as unit vectors in the space in which videos are searched."""
+        return self._transport.call(ops.EMBED, build_request(EmbedRequest, texts=texts))
 
-    def generations(self) -> list[Generation]:
-        """Every model set of the store, and how much of the library each holds."""
-        return self._transport.call(_Generations, "GET", "/v1/generations").generations
+    def models(self) -> list[Model]:
+        """List every model version, oldest first, and how much of the library each covers."""
+        return self._transport.call(ops.LIST_MODELS).models
 
-    def build(self, generation_id: int, *, activate: bool = False) -> Generation:
-        """Encode every video with a model set; `activate`: as soon as it holds them all."""
-        asked = {"id": generation_id, "activate": activate}
-        return self._transport.call(Generation, "POST", "/v1/generations", json=asked)
+    def model(self, version: int) -> Model:
+        """Get one model version."""
+        return self._transport.call(ops.GET_MODEL, version=version)
 
-    def activate(self, generation_id: int, **options: Any) -> Generation:
-        """Answer every search from now on with a generation; `options` as in the route's body."""
-        path = f"/v1/generations/{generation_id}/activate"
-        return self._transport.call(Generation, "POST", path, json=options, again=True)
+    def build(self, version: int, *, activate: bool = False) -> Model:
+        """Encode every video with a model version; `activate` it once no video is missing."""
+        request = build_request(BuildModelRequest, activate=activate)
+        return self._transport.call(ops.BUILD_MODEL, request, version=version)
 
-    def retire(self, generation_id: int) -> None:
-        """Remove a generation's vectors; its model set stays in the store."""
-        self._transport.send("DELETE", f"/v1/generations/{generation_id}")
+    def activate(
+        self,
+        version: int,
+        *,
+        max_missing: int = 0,
+        reranker: Reranker | Mapping[str, int] | None = None,
+    ) -> Model:
+        """Answer every later search with a model version.
 
-    def _upload_whole(
-        self, path: Path, fields: Mapping[str, str], on_bytes: Callable[[int], None]
-    ) -> Upload:
-        with path.open("rb") as file:
-            video = (path.name, _Counted(file, on_bytes), "application/octet-stream")
-            return self._transport.call(
-                Upload, "POST", "/v1/videos", data=fields, files={"video": video}, timeout=None
-            )
+        `max_missing`: although up to this many videos have no embeddings yet. `reranker` scores
+        again in mode hybrid: {"version", "grid_size", "k"}.
+        """
+        request = build_request(ActivateModelRequest, max_missing=max_missing, reranker=reranker)
+        return self._transport.call(ops.ACTIVATE_MODEL, request, version=version)
 
-
-@dataclass(frozen=True)
-class _Jobs:
-    jobs: list[Job]
+    def retire(self, version: int) -> Model:
+        """Remove the embeddings of a model version; the model stays in the store."""
+        return self._transport.call(ops.RETIRE_MODEL, version=version)
 
 
-@dataclass(frozen=True)
-class _Generations:
-    generations: list[Generation]
+def wait_for_end(
+    job_id: str, watch: Callable[[float], Iterator[Job]], on_job: OnJob, timeout: float
+) -> Job:
+    """Follow a job to its end; `on_job` gets each change once.
+
+    `watch` yields the job at each change, until nothing came for the given seconds.
+
+    Raises:
+        QasirError: the error of a job that failed, or of a watch that cannot go on.
+        ModelUnavailable: the job has not ended after `timeout` seconds.
+    """
+    job = _last_state(watch, on_job, time.monotonic() + timeout)
+    if job is None or job.state not in FINAL:
+        state = "not heard of" if job is None else job.state
+        raise ModelUnavailable(
+            f"job {job_id} is {state} after {timeout:g} s; wait longer, and check "
+            f"that the worker runs: `qasir doctor`"
+        )
+    if job.error is not None:
+        raise error_from_code(job.error.code, job.error.detail)
+    return job
 
 
-class _Counted:
-    """A file that tells how much of it has been read."""
+def _last_state(
+    watch: Callable[[float], Iterator[Job]], on_job: OnJob, deadline: float
+) -> Job | None:
+    """Return the job at its end, or as it was at the deadline."""
+    job: Job | None = None
+    heard = time.monotonic()
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            for now in watch(left):
+                heard = time.monotonic()
+                if now != job:
+                    on_job(now)
+                job = now
+                if job.state in FINAL or heard >= deadline:
+                    return job
+        except QasirError as error:
+            # A quiet job, or a service that restarts; the job goes on meanwhile.
+            if not error.retryable or time.monotonic() - heard > PATIENCE_SECONDS:
+                raise
+        time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+    return job
 
-    def __init__(self, file: BinaryIO, on_bytes: Callable[[int], None]) -> None:
-        self._file = file
-        self._on_bytes = on_bytes
 
-    def read(self, size: int = -1) -> bytes:
-        piece = self._file.read(size)
-        self._on_bytes(len(piece))
-        return piece
+def _open_transport(url: str, timeout: float, memory: Path | None) -> Transport:
+    """Open the transport that the URL's scheme names.
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+    Raises:
+        InvalidInput: this is no URL of a service.
+        MissingExtra: the gRPC transport is not installed.
+    """
+    with suppress(httpx.InvalidURL):
+        parsed = httpx.URL(url)
+        if parsed.scheme in ("http", "https") and parsed.host:
+            return HttpTransport(parsed, timeout, memory)
+        if parsed.scheme == "grpc" and parsed.host and not parsed.userinfo:
+            from qasir.client.grpc import GrpcTransport
 
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _plain(example: Mapping[str, Any]) -> dict[str, Any]:
-    image = example.get("image")
-    return {**example, "image": base64.b64encode(image).decode()} if image else dict(example)
+            port = "" if parsed.port else f":{GRPC_PORT}"
+            return GrpcTransport(f"{parsed.netloc.decode()}{port}", timeout)
+    # Without a scheme, too, what stands before an @ may be a password.
+    shown = url if "://" in url or "@" not in url else f"***@{url.rpartition('@')[2]}"
+    raise InvalidInput(
+        f"'{shown}' is not the URL of a service; write it as http://host:port or grpc://host:port"
+    )

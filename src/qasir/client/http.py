@@ -1,126 +1,165 @@
-"""Requests to a qasir service: typed answers, the errors of `qasir.errors`, second tries."""
+"""The HTTP transport."""
 
+import json
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+import httpx_sse
+from pydantic import ValidationError
 
-from qasir.errors import InvalidInput, ModelUnavailable, QasirError, error_from_code
+from qasir.client.operations import GET_VIDEO, OnBytes, Operation, unreachable, unreadable
+from qasir.client.resumable import JOB_ID, VIDEO_ID, UploadMemory, send_file
+from qasir.contract.base import Answer, Request
+from qasir.contract.jobs import Job
+from qasir.contract.problems import Problem
+from qasir.contract.videos import Upload, UploadHeader
+from qasir.errors import QasirError, error_from_code
 
-# Answers that say "later": to what may be sent twice, the request is sent again.
+# Answers that mean "later": a repeatable request is sent again.
 LATER = (429, 503)
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
+# From this size on a file is sent by tus, so that a broken connection costs little.
+RESUMABLE_BYTES = 32 << 20
+# A stream of events has a keep-alive every 10 s.
+SILENCE_SECONDS = 30.0
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Answer)
 
 
-class Transport:
-    """A service by its URL; safe to share between threads.
+class HttpTransport:
+    """Calls a service over HTTP, large uploads by tus.
 
-    Raises:
-        InvalidInput: the URL is none.
+    `memory` is a folder that remembers unfinished uploads, so that another run resumes them.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self.url = _checked(url).rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout)
+    def __init__(self, url: httpx.URL, timeout: float, memory: Path | None) -> None:
+        auth = (url.username, url.password) if url.userinfo else None
+        # Without user and password, so that no log line and no traceback shows them.
+        self.url = str(url.copy_with(userinfo=b"")).rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=timeout, auth=auth)
+        self._memory = memory
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._http.close()
 
-    def call(self, kind: type[T], method: str, path: str, **request: Any) -> T:
-        """Send a request and read its answer as a `kind`; options as those of `send`."""
-        return self.read(kind, self.send(method, path, **request).content)
+    def call(self, operation: Operation[T], request: Request | None = None, **path: str | int) -> T:
+        """Send one call; a repeatable one waits and tries again where the service says later."""
+        place = operation.path.format_map({name: _quoted(value) for name, value in path.items()})
+        options: dict[str, Any] = {}
+        if request is not None:
+            options["params" if operation.method == "GET" else "json"] = request.body()
+        tries = TRIES if operation.repeatable else 1
+        answer = self.send(operation.method, place, tries=tries, **options)
+        return self._read(operation.answer, answer.content or b"{}")
 
-    def send(
-        self, method: str, path: str, *, again: bool | None = None, **request: Any
-    ) -> httpx.Response:
-        """Send a request; one that may be sent twice (`again`) waits where the service says later.
+    def upload(self, path: Path, header: UploadHeader, on_bytes: OnBytes) -> Upload:
+        """Send a file: a small one in one request, a large one by tus."""
+        fields = {} if header.title is None else {"title": header.title}
+        if header.metadata is not None:
+            fields["metadata"] = json.dumps(header.metadata)
+        if path.stat().st_size >= RESUMABLE_BYTES:
+            memory = UploadMemory(self._memory, self.url, path)
+            fields = {"filename": header.filename, **fields}
+            return self._uploaded(send_file(self.send, path, fields, on_bytes, memory).headers)
+        with path.open("rb") as file:
+            video = (header.filename, _CountedFile(file, on_bytes), "application/octet-stream")
+            answer = self.send(
+                "POST", "/v1/videos", data=fields, files={"video": video}, timeout=None
+            )
+        return self._read(Upload, answer.content)
 
-        Raises:
-            QasirError: the class that has the answer's `code`.
-            ModelUnavailable: no service answers.
-        """
-        repeatable = method in ("GET", "HEAD", "DELETE") if again is None else again
-        tries = TRIES if repeatable else 1
+    def watch(self, job_id: str, seconds: float | None) -> Iterator[Job]:
+        """Yield a job at each change, from the service's stream of events."""
+        timeout = SILENCE_SECONDS if seconds is None else seconds
+        with self._stream(f"/v1/jobs/{_quoted(job_id)}/events", timeout) as answer:
+            for event in httpx_sse.EventSource(answer).iter_sse():
+                # The last event's id is sticky in httpx-sse: each keep-alive comment after it
+                # arrives as an event without data.
+                if event.data:
+                    yield self._read(Job, event.data)
+
+    def send(self, method: str, path: str, *, tries: int = 1, **options: Any) -> httpx.Response:
+        """Send a request, at most `tries` times; options as those of httpx."""
         for attempt in range(1, tries + 1):
-            with self.reachable():
-                answer = self._http.request(method, path, **request)
+            with self._reachable():
+                answer = self._http.request(method, path, **options)
             if answer.status_code not in LATER or attempt == tries:
                 break
-            time.sleep(_pause(attempt, answer))
+            time.sleep(_pause(attempt, answer.headers))
         if answer.is_error:
-            raise problem(answer)
+            raise _error(answer)
         return answer
 
+    def _uploaded(self, headers: httpx.Headers) -> Upload:
+        video = self.call(GET_VIDEO, video_id=headers[VIDEO_ID])
+        return Upload(video_id=video.id, job_id=headers[JOB_ID], state=video.state)
+
     @contextmanager
-    def stream(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
-        """An answer that is read as it comes."""
-        with self.reachable(), self._http.stream(method, path, **request) as answer:
+    def _stream(self, path: str, timeout: float) -> Iterator[httpx.Response]:
+        with self._reachable(), self._http.stream("GET", path, timeout=timeout) as answer:
             if answer.is_error:
                 answer.read()
-                raise problem(answer)
+                raise _error(answer)
             yield answer
 
-    def read(self, kind: type[T], content: bytes | str) -> T:
-        """JSON as a `kind`."""
+    def _read(self, kind: type[T], content: bytes | str) -> T:
         try:
-            return TypeAdapter(kind).validate_json(content)
+            return kind.model_validate_json(content)
         except ValidationError as error:
-            raise QasirError(
-                f"{self.url} answered what this client does not read: {error}; "
-                f"use the same version of qasir on both sides"
-            ) from error
+            raise unreadable(self.url, error) from error
 
     @contextmanager
-    def reachable(self) -> Iterator[None]:
-        """Say in our words that nobody answers."""
+    def _reachable(self) -> Iterator[None]:
         try:
             yield
         except httpx.HTTPError as error:
-            raise ModelUnavailable(
-                f"no answer from a qasir service at {self.url} ({error}); start one with "
-                f"`qasir up`, or name another with --url"
-            ) from error
+            raise unreachable(self.url, error) from error
 
 
-def problem(answer: httpx.Response) -> QasirError:
-    """The error that an answer tells of."""
+class _CountedFile:
+    """A file that reports how much of it has been read."""
+
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
+        self._file = file
+        self._on_bytes = on_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._on_bytes(len(piece))
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _error(answer: httpx.Response) -> QasirError:
+    """Return the error that an answer describes."""
     try:
-        told = answer.json()
-        return error_from_code(told["code"], told["detail"])
-    except (ValueError, KeyError, TypeError):
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:
         words = answer.text.strip()[:200] or answer.reason_phrase
         return QasirError(
-            f"{answer.request.url} answered {answer.status_code}: {words}; see that the URL is "
+            f"{answer.request.url} answered {answer.status_code}: {words}; check that the URL is "
             f"that of a qasir service"
         )
+    return error_from_code(problem.code, problem.detail)
 
 
-def _checked(url: str) -> str:
-    """The URL, if requests can go there.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    with suppress(httpx.InvalidURL):
-        parsed = httpx.URL(url)
-        if parsed.scheme in ("http", "https") and parsed.host:
-            return url
-    # Without a scheme, too, what stands before an @ may be a password.
-    shown = url if "://" in url or "@" not in url else f"***@{url.rpartition('@')[2]}"
-    raise InvalidInput(f"'{shown}' is no URL of a service; write it as http://host:port")
+def _quoted(value: str | int) -> str:
+    return quote(str(value), safe="")
 
 
-def _pause(attempt: int, answer: httpx.Response) -> float:
-    """Seconds as the service says, else longer each time; never all clients at once."""
-    said = answer.headers.get("retry-after", "")
-    wait = float(said) if said.isdecimal() else FIRST_PAUSE_SECONDS * 2**attempt
+def _pause(attempt: int, headers: Mapping[str, str]) -> float:
+    """Seconds as the service says, else longer each time; jitter spreads the clients."""
+    retry_after = headers.get("retry-after", "")
+    wait = float(retry_after) if retry_after.isdecimal() else FIRST_PAUSE_SECONDS * 2**attempt
     return min(LONGEST_PAUSE_SECONDS, wait) * random.uniform(1.0, 1.2)

@@ -20,7 +20,8 @@ from qasir.vectors import VideoVectors, write_vectors
 from service.canary.checks import Canary, Finding
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 from service.models.deployment import ModelVersion
 from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
@@ -54,8 +55,8 @@ class Aviary:
         """Commit a video of three super images, the last padded, as a worker would."""
         path = f"{name}/{seed}.npz"
         video = Video(name, name, {}, name, 1, 0, 0, 0, "", "", "queued", 1.0)
-        self.catalogue.accept(video)
-        mine = self.catalogue.claim("me")
+        self.catalogue.videos.accept(video)
+        mine = self.catalogue.queue.claim("me")
         assert mine is not None
         spec = self.model.manifest.spec(2)
         pixels, mask = pictures(COUNT, seed), padded(COUNT, 2)
@@ -63,7 +64,7 @@ class Aviary:
         vectors = VideoVectors(spec, embeddings.astype(np.float16), mask, np.ones((COUNT, 4, 2)))
         write_vectors(vectors, self.media.vectors(path))
         file = VectorFile(name, **dict(spec), path=path, frames=9, super_images=COUNT, seconds=9.0)
-        assert self.catalogue.commit(mine, INFO, [file])
+        assert self.catalogue.queue.commit(mine, INFO, [file])
         (self.folders.media / name).mkdir()
         self.windows.keep(
             name, self.model.manifest, spec, StoredWindow(pixels, mask, slice(0, COUNT), 0)
@@ -75,7 +76,7 @@ class Aviary:
         engine = SearchEngine(
             self.settings,
             library,
-            self.catalogue.encodings,
+            self.catalogue,
             self.media,
             self.triton,
             lambda: self.model,
@@ -120,7 +121,7 @@ def test_all_is_well(aviary: Aviary, unit: IndexUnit) -> None:
 
 def test_an_empty_library_proves_nothing(aviary: Aviary) -> None:
     for name in ("va", "vb", "vc"):
-        aviary.media.delete(name, lambda name=name: aviary.catalogue.delete(name))  # type: ignore[misc]  # bound now
+        aviary.media.delete(name, lambda name=name: aviary.catalogue.videos.delete(name))  # type: ignore[misc]  # bound now
     assert list(aviary.look()) == ["text"]
     assert list(aviary.folders.canary.iterdir()) == []
 

@@ -159,7 +159,7 @@ def test_a_first_upload_that_crashed_stops_no_start(
         media.keep(received, lambda: None)
     catalogue.close()
     catalogue = Catalogue(folders.catalogue)
-    swept = media.sweep(catalogue.video_ids, list, OrphanFolder(folders, 7))
+    swept = media.sweep(catalogue.videos.ids, list, OrphanFolder(folders, 7))
     assert files(swept.orphans.folder) == {f"media/{received.video_id}/original"}
     catalogue.close()
 
@@ -167,8 +167,8 @@ def test_a_first_upload_that_crashed_stops_no_start(
 def test_deleting_the_last_video_stops_no_start(library: StateFolders, media: MediaStore) -> None:
     """Not even where a crash came between the rows and the files."""
     catalogue = Catalogue(library.catalogue)
-    for video_id in catalogue.video_ids():
-        catalogue.delete(video_id)
+    for video_id in catalogue.videos.ids():
+        catalogue.videos.delete(video_id)
     catalogue.close()
     Catalogue(library.catalogue).close()
 
@@ -179,7 +179,7 @@ def test_videos_newer_than_the_catalogue_are_set_aside(
     backup = library.catalogue.read_bytes()
     catalogue = Catalogue(library.catalogue)
     newer = upload(catalogue, media, b"newer", "newer").video.id
-    while catalogue.queued_jobs():
+    while catalogue.jobs.queued_count():
         encode_claimed(catalogue, media)
     catalogue.close()
     lose_catalogue(library)
@@ -187,7 +187,7 @@ def test_videos_newer_than_the_catalogue_are_set_aside(
     catalogue = Catalogue(library.catalogue)
     everything = files(library.media) | files(library.vectors)
     orphans = OrphanFolder(library, 7, lambda: date(2025, 1, 31))
-    media.sweep(catalogue.video_ids, catalogue.all_vector_files, orphans)
+    media.sweep(catalogue.videos.ids, catalogue.vector_files.all, orphans)
     catalogue.close()
     aside = library.orphans / "2025-01-31"
     assert {f"{newer}/original", f"{newer}/video.json"} <= files(aside / "media")
@@ -218,10 +218,10 @@ def test_titles_survive_beside_the_media(library: StateFolders) -> None:
     lost = sorted(library.media.glob("*/video.json"))[0]
     written = lost.read_bytes()
     lost.unlink()
-    assert catalogue.write_sidecars() == 1
+    assert catalogue.videos.write_sidecars() == 1
     assert lost.read_bytes() == written
     assert b"title" in written
-    assert catalogue.write_sidecars() == 0
+    assert catalogue.videos.write_sidecars() == 0
     catalogue.close()
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from qasir.errors import Conflict, NotFound, Overloaded
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.jobs import Job, JobError, Progress
+from service.catalogue.jobs import Job, JobError
+from service.catalogue.queue import Progress
 from service.library.jobs import Jobs
 from service.settings import Settings
 from tests.support.catalogue import INFO, claimed, vectors, video
@@ -53,32 +54,32 @@ def jobs(settings: Settings, stopping: threading.Event) -> Iterator[Jobs]:
 
 
 def test_cancel_takes_a_job_out_of_the_queue(catalogue: Catalogue, jobs: Jobs) -> None:
-    accepted = catalogue.accept(video())
+    accepted = catalogue.videos.accept(video())
     job = jobs.cancel(accepted.job.id)
     assert (job.state, job.finished_at is not None) == ("cancelled", True)
     assert jobs.cancel(job.id) == job
-    assert catalogue.claim("me") is None
-    assert catalogue.video("va").state == "cancelled"
+    assert catalogue.queue.claim("me") is None
+    assert catalogue.videos.get("va").state == "cancelled"
 
 
 def test_cancel_takes_a_job_from_its_worker(catalogue: Catalogue, jobs: Jobs) -> None:
     mine = claimed(catalogue)
     jobs.cancel(mine.job.id)
-    assert not catalogue.heartbeat(mine, Progress("encode", 0.5, None))
-    assert not catalogue.commit(mine, INFO, [vectors()])
-    assert not catalogue.fail(mine, FAULT)
-    assert not catalogue.release(mine, 0)
-    assert (catalogue.video("va").state, catalogue.all_vector_files()) == ("cancelled", [])
+    assert not catalogue.queue.heartbeat(mine, Progress("encode", 0.5, None))
+    assert not catalogue.queue.commit(mine, INFO, [vectors()])
+    assert not catalogue.queue.fail(mine, FAULT)
+    assert not catalogue.queue.release(mine, 0)
+    assert (catalogue.videos.get("va").state, catalogue.vector_files.all()) == ("cancelled", [])
 
 
 def test_what_has_ended_is_not_cancelled(catalogue: Catalogue, jobs: Jobs) -> None:
     ready, failed = claimed(catalogue, "a"), claimed(catalogue, "b")
-    catalogue.commit(ready, INFO, [vectors()])
-    catalogue.fail(failed, FAULT)
+    catalogue.queue.commit(ready, INFO, [vectors()])
+    catalogue.queue.fail(failed, FAULT)
     for mine, state in ((ready, "ready"), (failed, "failed")):
         with pytest.raises(Conflict, match=f"is {state} already"):
             jobs.cancel(mine.job.id)
-    assert catalogue.video("va").state == "ready"
+    assert catalogue.videos.get("va").state == "ready"
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled"])
@@ -87,26 +88,26 @@ def test_retry_is_a_new_job_of_the_same_video(
 ) -> None:
     mine = claimed(catalogue)
     if ending == "failed":
-        catalogue.fail(mine, FAULT)
+        catalogue.queue.fail(mine, FAULT)
     else:
         jobs.cancel(mine.job.id)
     again = jobs.retry(mine.job.id)
     assert (again.video_id, again.state, again.attempts) == ("va", "queued", 0)
     assert jobs.get(mine.job.id).state == ending
-    assert catalogue.video("va").state == "queued"
+    assert catalogue.videos.get("va").state == "queued"
     with pytest.raises(Conflict, match=f"followed by job '{again.id}', which is queued"):
         jobs.retry(mine.job.id)
-    taken = catalogue.claim("me")
+    taken = catalogue.queue.claim("me")
     assert taken is not None
     assert taken.job.id == again.id
-    assert catalogue.commit(taken, INFO, [vectors()])
+    assert catalogue.queue.commit(taken, INFO, [vectors()])
 
 
 def test_retry_of_what_may_still_succeed_is_refused(catalogue: Catalogue, jobs: Jobs) -> None:
     mine = claimed(catalogue)
     with pytest.raises(Conflict, match="is running; only a failed"):
         jobs.retry(mine.job.id)
-    catalogue.commit(mine, INFO, [vectors()])
+    catalogue.queue.commit(mine, INFO, [vectors()])
     with pytest.raises(Conflict, match="is ready; only a failed"):
         jobs.retry(mine.job.id)
     for ask in (jobs.get, jobs.cancel, jobs.retry):
@@ -115,9 +116,9 @@ def test_retry_of_what_may_still_succeed_is_refused(catalogue: Catalogue, jobs: 
 
 
 def test_retry_waits_for_room_like_an_upload(catalogue: Catalogue, jobs: Jobs) -> None:
-    cancelled = jobs.cancel(catalogue.accept(video("a")).job.id)
-    catalogue.accept(video("b"))
-    catalogue.accept(video("c"))
+    cancelled = jobs.cancel(catalogue.videos.accept(video("a")).job.id)
+    catalogue.videos.accept(video("b"))
+    catalogue.videos.accept(video("c"))
     with pytest.raises(Overloaded, match="2 videos wait"):
         jobs.retry(cancelled.id)
 
@@ -137,15 +138,15 @@ def watched(jobs: Jobs, job_id: str, react: Callable[[Job], object], **bound: fl
 
 
 def test_watch_tells_each_change_once(catalogue: Catalogue, jobs: Jobs) -> None:
-    job_id = catalogue.accept(video()).job.id
+    job_id = catalogue.videos.accept(video()).job.id
 
     def work(job: Job) -> None:
         if job.state == "queued":
-            mine.append(catalogue.claim("me"))
+            mine.append(catalogue.queue.claim("me"))
         elif job.progress == 0:
-            catalogue.heartbeat(mine[0], Progress("encode", 0.5, 3.0))
+            catalogue.queue.heartbeat(mine[0], Progress("encode", 0.5, 3.0))
         elif job.state == "running":
-            catalogue.commit(mine[0], INFO, [vectors()])
+            catalogue.queue.commit(mine[0], INFO, [vectors()])
 
     mine: list[Any] = []
     seen = watched(jobs, job_id, work)
@@ -162,15 +163,15 @@ def test_watch_tells_each_change_once(catalogue: Catalogue, jobs: Jobs) -> None:
 def test_watch_ends_where_nobody_may_wait_any_longer(
     catalogue: Catalogue, jobs: Jobs, stopping: threading.Event
 ) -> None:
-    job_id = catalogue.accept(video()).job.id
+    job_id = catalogue.videos.accept(video()).job.id
     assert len(watched(jobs, job_id, print, seconds=0.05)) == 1
     assert len(watched(jobs, job_id, lambda _: stopping.set())) == 1
 
 
 def test_watch_of_a_deleted_video_says_so(catalogue: Catalogue, jobs: Jobs) -> None:
-    job_id = catalogue.accept(video()).job.id
+    job_id = catalogue.videos.accept(video()).job.id
     with pytest.raises(NotFound):
-        watched(jobs, job_id, lambda _: catalogue.delete("va"))
+        watched(jobs, job_id, lambda _: catalogue.videos.delete("va"))
 
 
 def events(service: RunningService, job_id: str) -> Iterator[httpx_sse.ServerSentEvent]:

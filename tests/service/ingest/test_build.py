@@ -14,7 +14,8 @@ from qasir.manifest import read_manifest
 from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8, VideoInfo
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 from service.ingest.build import Builder
 from service.models.rollout import Rollout
 from service.models.store import ModelStore
@@ -56,9 +57,7 @@ class Workshop:
         self.store = ModelStore(self.settings.state)
         self.old, self.new = self.store.add(old), self.store.add(new)
         self.triton = Triton("127.0.0.1:1")
-        self.rollout = Rollout(
-            self.settings, self.catalogue.encodings, self.media, self.store, self.triton
-        )
+        self.rollout = Rollout(self.settings, self.catalogue, self.media, self.store, self.triton)
         self.telemetry = Telemetry(WORKER_METRICS)
         self.stop = threading.Event()
         self.rollout.build(self.old)
@@ -71,8 +70,8 @@ class Workshop:
             received = reception.finish()
             name, digest = received.video_id, received.sha256
             video = Video(name, name, {}, digest, 1, 0, 0, 0, "", "", "queued", float(number))
-            self.media.keep(received, lambda: self.catalogue.accept(video))
-        mine = self.catalogue.claim("me")
+            self.media.keep(received, lambda: self.catalogue.videos.accept(video))
+        mine = self.catalogue.queue.claim("me")
         assert mine is not None
         (spec,) = self.store.get(self.old).manifest.specs
         file = VectorFile(
@@ -83,7 +82,7 @@ class Workshop:
             super_images=1,
             seconds=4.0,
         )
-        assert self.catalogue.commit(mine, INFO, [file])
+        assert self.catalogue.queue.commit(mine, INFO, [file])
         return name
 
     def builder(self, encoder: Encoder) -> Builder:
@@ -103,7 +102,7 @@ class Workshop:
     def done(self) -> set[str]:
         """Ids of the videos that the new generation holds."""
         fingerprint = self.store.get(self.new).manifest.fingerprint
-        files = self.catalogue.all_vector_files()
+        files = self.catalogue.vector_files.all()
         return {file.video_id for file in files if file.fingerprint == fingerprint}
 
 
@@ -184,7 +183,7 @@ def test_a_video_deleted_meanwhile_leaves_nothing(workshop: Workshop) -> None:
     video_id = workshop.add(1)
 
     def delete() -> None:
-        workshop.media.delete(video_id, lambda: workshop.catalogue.delete(video_id))
+        workshop.media.delete(video_id, lambda: workshop.catalogue.videos.delete(video_id))
 
     workshop.rollout.build(workshop.new)
     workshop.builder(Encoder({1, 2}, delete)).step()
@@ -198,13 +197,13 @@ def test_what_hybrid_searches_ask_for_comes_first(workshop: Workshop) -> None:
     manifest = read_manifest(workshop.store.get(workshop.new).tokenizer)
     fine = Reranker(version=workshop.new, grid_size=1, k=5)
     workshop.store.change(lambda before: before.activate(workshop.old, fine))
-    spec, encodings = manifest.spec(1), workshop.catalogue.encodings
-    encodings.request([second, first, "gone"], spec, limit=1)
-    assert encodings.requested(spec) == 1
+    spec, backfills = manifest.spec(1), workshop.catalogue.backfills
+    backfills.request([second, first, "gone"], spec, limit=1)
+    assert backfills.requested(spec) == 1
     builder = workshop.builder(encoder := Encoder({1, 2}))
     assert builder.step()
-    assert encodings.files([first, second], spec).keys() == {second}
-    assert encodings.requested(spec) == 0
+    assert workshop.catalogue.vector_files.of_spec(spec, [first, second]).keys() == {second}
+    assert backfills.requested(spec) == 0
     assert not builder.step()
     assert encoder.asked == [2]
 
@@ -215,10 +214,10 @@ def test_a_request_that_failed_is_no_request_any_more(workshop: Workshop) -> Non
     fine = Reranker(version=workshop.new, grid_size=1, k=5)
     workshop.store.change(lambda before: before.activate(workshop.old, fine))
     spec = workshop.store.get(workshop.new).manifest.spec(1)
-    encodings = workshop.catalogue.encodings
+    backfills = workshop.catalogue.backfills
     for _ in range(2):
-        encodings.request([bad], spec, limit=9)
+        backfills.request([bad], spec, limit=9)
         workshop.builder(Encoder({1, 2})).step()
-        assert encodings.failed([bad], spec) == {bad}
-        assert encodings.requested(spec) == 0
-    assert DecoderCrashed.code not in str(encodings.error([spec]))
+        assert backfills.failed([bad], spec) == {bad}
+        assert backfills.requested(spec) == 0
+    assert DecoderCrashed.code not in str(backfills.error([spec]))

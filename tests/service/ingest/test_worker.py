@@ -14,9 +14,9 @@ from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8
 from qasir.vectors import read_vectors
 from qasir.video import sample_frames
-from service.catalogue.catalogue import Accepted, Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import Job
-from service.catalogue.videos import Video
+from service.catalogue.videos import Accepted, Video
 from service.ingest.build import Builder
 from service.ingest.worker import IngestLoop
 from service.models.deployment import ModelVersion
@@ -77,7 +77,7 @@ class Workshop:
             video = Video(
                 received.video_id, "t", {}, received.sha256, size, 0, 0, 0, "", "", "queued", 1.0
             )
-            return self.media.keep(received, lambda: self.catalogue.accept(video))
+            return self.media.keep(received, lambda: self.catalogue.videos.accept(video))
 
     def loop(self, encoder: Encoder) -> IngestLoop:
         return IngestLoop(
@@ -94,7 +94,7 @@ class Workshop:
     def builder(self, encoder: Encoder) -> Builder:
         store = ModelStore(self.settings.state)
         triton = Triton("127.0.0.1:1")
-        generations = Rollout(self.settings, self.catalogue.encodings, self.media, store, triton)
+        generations = Rollout(self.settings, self.catalogue, self.media, store, triton)
         return Builder(
             self.settings,
             self.catalogue,
@@ -113,7 +113,7 @@ class Workshop:
         thread.start()
         ended = threading.Event()
         for _ in range(400):
-            jobs = [self.catalogue.job(accepted.job.id) for accepted in waiting]
+            jobs = [self.catalogue.jobs.get(accepted.job.id) for accepted in waiting]
             if all(job.finished_at for job in jobs):
                 break
             ended.wait(0.05)
@@ -147,7 +147,7 @@ def test_every_super_image_of_every_grid_size_is_committed(
     (job,) = workshop.run(encoder := Encoder(), accepted)
     assert (job.state, job.progress) == ("ready", 1.0)
     assert max(encoder.windows) == 8
-    files = workshop.catalogue.vector_files(accepted.video.id)
+    files = workshop.catalogue.vector_files.of_video(accepted.video.id)
     assert sorted((f.grid_size, f.frames, f.super_images) for f in files) == [
         (1, 30, 30),
         (2, 30, 8),
@@ -197,8 +197,8 @@ def test_video_that_kills_the_worker_is_given_up(
 ) -> None:
     accepted = workshop.add(painted_video(seconds=4))
     for attempt in range(workshop.settings.job_attempts):
-        assert workshop.catalogue.claim(f"dead {attempt}")
-        assert workshop.catalogue.requeue_abandoned("me") == [accepted.job.id]
+        assert workshop.catalogue.queue.claim(f"dead {attempt}")
+        assert workshop.catalogue.queue.requeue_abandoned("me") == [accepted.job.id]
     (job,) = workshop.run(Encoder(), accepted)
     assert job.error is not None
     assert job.error.code == DecoderCrashed.code
@@ -208,9 +208,9 @@ def test_video_that_kills_the_worker_is_given_up(
 def test_stop_gives_the_job_back(workshop: Workshop, painted_video: PaintedVideo) -> None:
     accepted = workshop.add(painted_video(seconds=60))
     workshop.loop(Encoder(before=workshop.stop.set)).run()
-    job = workshop.catalogue.job(accepted.job.id)
+    job = workshop.catalogue.jobs.get(accepted.job.id)
     assert (job.state, job.attempts, job.progress) == ("queued", 0, 0.0)
-    assert workshop.catalogue.vector_files(accepted.video.id) == []
+    assert workshop.catalogue.vector_files.of_video(accepted.video.id) == []
 
 
 def test_video_deleted_in_the_middle_leaves_nothing(
@@ -221,12 +221,12 @@ def test_video_deleted_in_the_middle_leaves_nothing(
     video_id = accepted.video.id
 
     def delete() -> None:
-        if video_id in workshop.catalogue.video_ids():
-            workshop.media.delete(video_id, lambda: workshop.catalogue.delete(video_id))
+        if video_id in workshop.catalogue.videos.ids():
+            workshop.media.delete(video_id, lambda: workshop.catalogue.videos.delete(video_id))
 
     (ready,) = workshop.run(Encoder(before=delete), after)
     assert ready.state == "ready"
-    assert workshop.catalogue.video_ids() == {after.video.id}
+    assert workshop.catalogue.videos.ids() == {after.video.id}
     assert not (workshop.settings.folders.vectors / video_id).exists()
     page = workshop.telemetry.page().decode().splitlines()
     failures = [line for line in page if line.startswith("qasir_job_failures_total{")]
@@ -268,10 +268,10 @@ def test_an_interrupted_ingest_does_not_encode_again(
     else:
         workshop.loop(first).run()
         workshop.stop.clear()
-    assert workshop.catalogue.vector_files(accepted.video.id) == []
+    assert workshop.catalogue.vector_files.of_video(accepted.video.id) == []
     again = workshop.loop(second := Encoder())
     again.recover()
-    assert workshop.catalogue.job(accepted.job.id).state == "queued"
+    assert workshop.catalogue.jobs.get(accepted.job.id).state == "queued"
     (job,) = workshop.run(second, accepted)
     assert job.state == "ready"
     # A window of 8 super images of which 2 overlap: 10 windows of N = 1, 3 of N = 2.
@@ -279,7 +279,7 @@ def test_an_interrupted_ingest_does_not_encode_again(
     assert len(first.windows) == done
     assert len(second.windows) == 13 - done
     assert list(workshop.settings.folders.checkpoints.iterdir()) == []
-    for file in workshop.catalogue.vector_files(accepted.video.id):
+    for file in workshop.catalogue.vector_files.of_video(accepted.video.id):
         images = list(tile(sample_frames(path, 1.0), file.grid_size, 64))
         mask = np.stack([image.mask for image in images])
         expected = colours(np.stack([image.pixels for image in images]), mask)
@@ -293,10 +293,10 @@ def test_cancelled_ingest_leaves_no_checkpoint(
 ) -> None:
     accepted = workshop.add(painted_video("a.mp4", seconds=60))
     after = workshop.add(painted_video("b.mp4", seconds=4))
-    cancelling = Dying(5, lambda: workshop.catalogue.cancel(accepted.job.id))
+    cancelling = Dying(5, lambda: workshop.catalogue.jobs.cancel(accepted.job.id))
     (ready,) = workshop.run(cancelling, after)
     assert ready.state == "ready"
-    assert workshop.catalogue.job(accepted.job.id).state == "cancelled"
+    assert workshop.catalogue.jobs.get(accepted.job.id).state == "cancelled"
     assert list(workshop.settings.folders.checkpoints.iterdir()) == []
     assert not (workshop.settings.folders.vectors / accepted.video.id).exists()
 
@@ -315,7 +315,7 @@ def test_an_activation_in_the_middle_begins_the_job_again(
 
     (job,) = workshop.run(Encoder(before=activate), accepted)
     assert (job.state, job.attempts) == ("ready", 1)
-    (file,) = workshop.catalogue.vector_files(accepted.video.id)
+    (file,) = workshop.catalogue.vector_files.of_video(accepted.video.id)
     assert file.spec == manifest.spec(2)
     folder = workshop.settings.folders.vectors / accepted.video.id
     assert [path.name for path in folder.iterdir()] == [Path(file.path).name]
@@ -328,7 +328,7 @@ def test_builds_get_their_share_while_uploads_wait(
     queued: list[int] = []
 
     def step(builder: Builder) -> bool:
-        queued.append(workshop.catalogue.queued_jobs())
+        queued.append(workshop.catalogue.jobs.queued_count())
         return False
 
     monkeypatch.setattr(Builder, "step", step)

@@ -250,7 +250,7 @@ def test_a_retired_version_is_refused_while_triton_still_answers_for_it(
     old, new = triton_server.version, store.add(tuned_export)
     anything = ActivateModelRequest(max_missing=1000)
     catalogue, media = Catalogue(settings.folders.catalogue), MediaStore(settings.folders, 1, 0)
-    rollout = Rollout(settings, catalogue.encodings, media, store, triton)
+    rollout = Rollout(settings, catalogue, media, store, triton)
     try:
         rollout.build(new)
         reconciled(store, triton)

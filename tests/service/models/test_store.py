@@ -1,6 +1,5 @@
 """The model store: verified, whole or absent, versions side by side, active in a live Triton."""
 
-import json
 import shutil
 import threading
 from collections import Counter
@@ -18,7 +17,6 @@ from qasir.modeling.export import export_model
 from qasir.modeling.retriever import zero_shot
 from qasir.text import Tokenizer
 from qasir.triton import ENSEMBLES, MODELS, Triton
-from service.models import admin as command
 from service.models.deployment import DEPLOYMENT_NAME, Deployment
 from service.models.store import ModelStore
 from service.models.triton_config import CONFIG_NAME, WHEEL_NAME, read_config
@@ -242,37 +240,3 @@ def test_an_activation_under_load_fails_nobody(
     reconciled(store, triton)
     assert triton.versions("text_encoder") == triton.versions("rank") == [old]
     assert not triton.ready(new)
-
-
-def test_the_command_adds_lists_and_activates(
-    tiny_export: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("QASIR_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("QASIR_TRITON_GRPC_PORT", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> str:
-        monkeypatch.setattr("sys.argv", ["models", *arguments])
-        command.main()
-        return capsys.readouterr().out
-
-    fingerprint = read_manifest(tiny_export).fingerprint
-    assert "no model yet" in run("list")
-    assert run("list", "--json") == "[]\n"
-    assert run("add", str(tiny_export)) == f"version 1 is 'tiny', fingerprint {fingerprint}\n"
-    assert "stored" in run("list")
-    assert "from the next start on" in run("activate", "1")
-    assert "active" in run("list")
-    assert "0/0" in run("list")
-    assert fingerprint in run("list")
-    with pytest.raises(SystemExit, match="models activate: no model version 5"):
-        run("activate", "5")
-    for asked in (("add", str(tiny_export)), ("build", "1"), ("activate", "1")):
-        answer = json.loads(run(*asked, "--json"))
-        assert (answer["id"], answer["fingerprint"]) == (1, fingerprint), asked
-    assert [one["state"] for one in json.loads(run("list", "--json"))] == ["active"]
-    with pytest.raises(SystemExit, match="models retire: "):
-        run("retire", "1", "--json")

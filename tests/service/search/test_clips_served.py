@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from qasir.client import Client
-from qasir.client.results import Result
+from qasir.contract.search import SearchResult
 from qasir.manifest import read_manifest, write_manifest
 from qasir.metrics import recall_at
 from service.models.store import ModelStore
@@ -63,7 +63,7 @@ def descriptions(clips_folder: Path, lite_service: Client) -> dict[str, str]:
     return {one.video_id: clip["description"] for one, clip in zip(sent, clips, strict=True)}
 
 
-def search(client: Client, text: str, mode: str) -> list[Result]:
+def search(client: Client, text: str, mode: str) -> list[SearchResult]:
     return client.search(text, top_k=20, mode=mode).results
 
 

@@ -149,7 +149,7 @@ def test_generation_tells_that_the_answer_moved(fresh: Archive) -> None:
     names = [fresh.add(str(n)) for n in range(4)]
     first = fresh.search(top_k=2)
     assert fresh.search(top_k=2, offset=2).generation == first.generation
-    fresh.catalogue.delete(names[0])
+    fresh.catalogue.videos.delete(names[0])
     moved = fresh.search(top_k=2, offset=2)
     assert moved.generation != first.generation
     fresh.add("new")
@@ -164,7 +164,7 @@ def test_filter_follows_the_library(fresh: Archive) -> None:
     assert ids(fresh.search(filter=by)) == [first]
     second = fresh.add("second", metadata={"camera": "a"})
     assert set(ids(fresh.search(filter=by))) == {first, second}
-    fresh.catalogue.delete(first)
+    fresh.catalogue.videos.delete(first)
     assert ids(fresh.search(filter=by)) == [second]
 
 

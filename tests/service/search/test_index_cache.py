@@ -13,7 +13,8 @@ from qasir.manifest import EmbeddingSpec, Manifest, read_manifest
 from qasir.types import Float32, VideoInfo
 from qasir.vectors import VideoVectors, read_vectors, write_vectors
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.videos import VectorFile, Video
+from service.catalogue.vector_files import VectorFile
+from service.catalogue.videos import Video
 from service.folders import StateFolders
 from service.search.index_cache import Library
 from service.storage.media import MediaStore
@@ -39,8 +40,8 @@ class Shop:
     def index(self, name: str, seed: int, *, broken: bool = False) -> None:
         """Commit a video of one super image."""
         video = Video(f"v{name}", name, {}, name, 1, 0, 0, 0, "", "", "queued", 1.0)
-        self.catalogue.accept(video)
-        mine = self.catalogue.claim("me")
+        self.catalogue.videos.accept(video)
+        mine = self.catalogue.queue.claim("me")
         assert mine is not None
         path = f"{video.id}/{seed}.npz"
         mask, times = np.ones((1, 4), np.bool_), np.zeros((1, 4, 2))
@@ -53,7 +54,7 @@ class Shop:
         file = VectorFile(
             video.id, **dict(self.spec), path=path, frames=4, super_images=1, seconds=4.0
         )
-        assert self.catalogue.commit(mine, INFO, [file])
+        assert self.catalogue.queue.commit(mine, INFO, [file])
 
     def search(
         self, seed: int, spec: EmbeddingSpec | None = None, unit: IndexUnit = "super-image"
@@ -78,7 +79,7 @@ def test_search_is_as_of_the_newest_change(shop: Shop) -> None:
     assert shop.search(1) == [("va", 1.0)]
     shop.index("b", 2)
     assert [video_id for video_id, _ in shop.search(2)] == ["vb", "va"]
-    shop.catalogue.delete("va")
+    shop.catalogue.videos.delete("va")
     assert [video_id for video_id, _ in shop.search(1)] == ["vb"]
 
 
@@ -87,13 +88,13 @@ def test_view_tells_what_was_searched(shop: Shop) -> None:
     shop.index("b", 2)
     view = shop.library.search(shop.manifest, shop.spec, shop.vector(1), want=1)
     assert (view.videos, view.seconds, list(view.found)) == (2, 8.0, ["va"])
-    assert view.change_number == shop.catalogue.change_number()
+    assert view.change_number == shop.catalogue.changes.number()
 
 
 def test_video_that_came_back_has_its_new_vectors(shop: Shop) -> None:
     shop.index("a", 1)
     shop.search(1)
-    shop.catalogue.delete("va")
+    shop.catalogue.videos.delete("va")
     shop.index("a", 2)
     assert shop.search(2) == [("va", 1.0)]
 
@@ -147,14 +148,14 @@ def test_files_of_another_model_are_never_read(shop: Shop, monkeypatch: pytest.M
 def test_search_does_not_wait_forever_for_another(shop: Shop) -> None:
     shop.index("a", 1)
     loading, go_on = threading.Event(), threading.Event()
-    count = shop.catalogue.change_number
+    count = shop.catalogue.changes.number
 
     def slow() -> int:
         loading.set()
         go_on.wait(5)
         return count()
 
-    shop.catalogue.change_number = slow  # type: ignore[method-assign]  # holds the lock for the test
+    shop.catalogue.changes.number = slow  # type: ignore[method-assign]  # holds the lock for the test
     holder = threading.Thread(target=shop.search, args=(1,))
     holder.start()
     loading.wait(5)

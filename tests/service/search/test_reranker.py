@@ -71,12 +71,12 @@ def test_missing_embeddings_leave_the_cheap_order_at_once(archive: Archive) -> N
     missing = [video_id for video_id in best if "missing" in video_id]
     assert found.fine is not None
     assert (found.fine.scored, found.fine.asked) == (K - len(missing), K)
-    encodings, spec = archive.catalogue.encodings, archive.spec(1)
-    assert encodings.requested(spec) == len(missing) > 0
-    assert encodings.next_requested(spec) == missing[0]
+    backfills, spec = archive.catalogue.backfills, archive.spec(1)
+    assert backfills.requested(spec) == len(missing) > 0
+    assert backfills.next_requested(spec) == missing[0]
     # What was built meanwhile is not built again.
-    encodings.request([i for i in best if i not in missing], spec, 100)
-    assert encodings.requested(spec) == len(missing)
+    backfills.request([i for i in best if i not in missing], spec, 100)
+    assert backfills.requested(spec) == len(missing)
 
 
 def test_failed_embeddings_are_not_waited_for(archive: Archive) -> None:
@@ -85,8 +85,8 @@ def test_failed_embeddings_are_not_waited_for(archive: Archive) -> None:
         archive.add(f"scored {n}")
     failed = archive.add_vectors("failed", random_video(archive.rng, 8, 32, archive.spec(2)))
     assert archive.search(mode="hybrid").provisional
-    encodings, spec = archive.catalogue.encodings, archive.spec(1)
-    encodings.fail(failed, [spec], JobError("corrupt", "no frames", retryable=False))
+    backfills, spec = archive.catalogue.backfills, archive.spec(1)
+    backfills.fail(failed, [spec], JobError("corrupt", "no frames", retryable=False))
     found = archive.search(mode="hybrid")
     assert not found.provisional
     assert found.fine is not None

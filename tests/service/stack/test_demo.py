@@ -3,18 +3,21 @@
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from qasir.client.results import MomentHit, Result, Searched, SearchResults, VideoRef
+from qasir.contract.search import SearchResponse
 from qasir.errors import NotFound
-from service.stack.demo import Caption, read_captions, table
+from service.stack.demo import Caption, read_captions, results_table
+from tests.support.scripted import MOMENT, RESULTS
 
 
-def result(rank: int, title: str) -> Result:
-    moment = MomentHit(61.0, 65.0, 0.3, 15, None, "/v1/videos/v/thumbnail?t=63")
-    return Result(rank, 0.31, 1.2, VideoRef(f"v{rank}", title, 90.0), [moment])
+def result(rank: int, title: str) -> dict[str, Any]:
+    moment = {**MOMENT, "start": 61.0, "end": 65.0}
+    video = {"id": f"v{rank}", "title": title, "duration": 90.0}
+    return {"rank": rank, "score": 0.31, "score_z": 1.2, "video": video, "moments": [moment]}
 
 
 def test_captions_are_spread_over_the_file(tmp_path: Path) -> None:
@@ -32,9 +35,10 @@ def test_no_corpus_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_the_table_marks_the_right_video() -> None:
-    found = SearchResults([result(1, "a"), result(2, "b")], Searched(2, 180.0), "g", {})
+    results = [result(1, "a"), result(2, "b")]
+    answer = SearchResponse.model_validate({**RESULTS, "results": results})
     console = Console(width=100, record=True, file=StringIO())
-    console.print(table(Caption("a red ball", "b"), found))
+    console.print(results_table(Caption("a red ball", "b"), answer))
     lines = console.export_text().splitlines()
     marked = [line for line in lines if "written for" in line]
     assert len(marked) == 1

@@ -312,7 +312,7 @@ def test_openapi_document_is_the_apps_not_bentomls(running_service: RunningServi
 def test_catalogue_counts_agree_with_the_library(running_service: RunningService) -> None:
     running_service.ingested()
     catalogue = Catalogue(running_service.settings.folders.catalogue)
-    ready = [video for video in catalogue.videos(0, 1000)[0] if video.state == "ready"]
+    ready = [video for video in catalogue.videos.slice(0, 1000) if video.state == "ready"]
     catalogue.close()
     answer = running_service.search()
     assert answer["searched"]["videos"] == len(ready)

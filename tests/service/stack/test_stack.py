@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from qasir.cli.terminal import run
 from qasir.errors import Conflict, NotFound, QasirError
 from service.models.store import ModelStore
 from service.settings import Settings
@@ -132,30 +133,31 @@ def test_children_hear_of_every_setting(
 
 
 @pytest.fixture
-def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int | str]:
-    """`python -m service.stack` with these settings; how it exits."""
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run `python -m service.stack` with these settings; return its exit code."""
     for name, value in stack.processes(settings)[0].variables.items():
         if name != "PYTHONPATH":
             monkeypatch.setenv(name, value)
 
-    def run(*arguments: str) -> int | str:
+    def run_stack(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["stack", *arguments])
         with pytest.raises(SystemExit) as ended:
-            stack.main()
-        return ended.value.code or 0
+            run(stack.app, "stack")
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
 
-    return run
+    return run_stack
 
 
 def test_status_of_nothing_is_failure(
-    command: Callable[..., int | str], capsys: pytest.CaptureFixture[str]
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("status") == 1
     assert capsys.readouterr().out.count("not running") == 3
 
 
 def test_up_and_down_as_json_are_json_alone(
-    command: Callable[..., int | str],
+    command: Callable[..., int],
     settings: Settings,
     export: Path,
     run_folder: Path,
@@ -200,16 +202,17 @@ def test_up_and_down_as_json_are_json_alone(
 
 
 def test_an_error_as_json_is_a_message_and_no_document(
-    command: Callable[..., int | str],
+    command: Callable[..., int],
     export: Path,
     run_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stack_of(monkeypatch, fake(run_folder, "one", BROKEN))
-    said = command("up", "--json")
-    assert str(said).startswith("up: one ended while starting")
-    assert capsys.readouterr().out == ""
+    assert command("up", "--json") == 1
+    printed = capsys.readouterr()
+    assert "\nqasir: one ended while starting" in f"\n{printed.err}"
+    assert printed.out == ""
 
 
 def test_up_twice_at_once_starts_one_stack(

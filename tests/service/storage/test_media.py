@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qasir.errors import InvalidInput, StorageFull, UploadTooLarge
-from service.catalogue.videos import VectorFile
+from service.catalogue.vector_files import VectorFile
 from service.folders import StateFolders
 from service.storage.media import MediaStore, ReceivedFile
 from service.storage.orphans import OrphanFolder

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded, StorageFull, UploadTooLarge
-from service.catalogue.catalogue import Accepted, Catalogue
-from service.catalogue.videos import Video
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.videos import Accepted, Video
 from service.folders import StateFolders
 from service.storage import uploads
 from service.storage.media import MediaStore, ReceivedFile
@@ -57,7 +57,7 @@ class Library:
     def keep(self, received: ReceivedFile) -> Accepted:
         sha, size = received.sha256, received.bytes
         video = Video(received.video_id, "t", {}, sha, size, 0, 0, 0, "", "", "queued", 1.0)
-        return self._media.keep(received, lambda: self._catalogue.accept(video))
+        return self._media.keep(received, lambda: self._catalogue.videos.accept(video))
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_a_crash_while_finishing_loses_and_doubles_nothing(
         with closing(store.hold(upload_id)) as upload:
             assert upload.offset == len(CONTENT)
             upload.finish(library.keep)
-            assert upload.about.job_id == catalogue.jobs(0, 10)[0].id
-    assert len(catalogue.jobs(0, 10)) == 1
+            assert upload.about.job_id == catalogue.jobs.slice(0, 10)[0].id
+    assert len(catalogue.jobs.slice(0, 10)) == 1
     assert media.original(str(upload.about.video_id)).read_bytes() == CONTENT
 
 

@@ -14,24 +14,21 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     and_,
     delete,
-    false,
     func,
     insert,
-    or_,
     select,
     update,
 )
 
 from qasir.errors import DecoderCrashed
 from qasir.manifest import EmbeddingSpec
-from service.catalogue import changes, schema, videos
-from service.catalogue.db import Database
+from service.catalogue import schema, vector_files, videos
+from service.catalogue.db import Database, record_change
 from service.catalogue.jobs import JobError
 from service.catalogue.schema import encodings, vectors
-from service.catalogue.videos import VectorFile, of_spec
+from service.catalogue.vector_files import VectorFile, of_specs
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Coverage:
         return self.missing - self.failed
 
 
-class Encodings:
+class Backfills:
     """Videos against specs in one catalogue; safe to share by threads."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -80,7 +77,7 @@ class Encodings:
                 schema.videos.c.id.not_in(_complete(specs)),
                 schema.videos.c.id.not_in(_failed(specs)),
             )
-            oldest = query.order_by(schema.videos.c.created, schema.videos.c.id).limit(1)
+            oldest = query.order_by(schema.videos.c.created_at, schema.videos.c.id).limit(1)
             found: str | None = connection.execute(oldest).scalar_one_or_none()
             return found
 
@@ -90,7 +87,7 @@ class Encodings:
             room = limit - _requests(connection, spec)
             known = videos.among(connection, video_ids).keys()
             # The worker may have built some since the caller looked.
-            built = {file.video_id for file in videos.vectors_with(connection, spec, video_ids)}
+            built = {file.video_id for file in vector_files.with_spec(connection, spec, video_ids)}
             for video_id in [i for i in video_ids if i in known - built][: max(0, room)]:
                 _add(connection, video_id, spec, self._clock())
 
@@ -106,12 +103,6 @@ class Encodings:
             first = query.order_by(encodings.c.requested).limit(1)
             found: str | None = connection.execute(first).scalar_one_or_none()
             return found
-
-    def files(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> dict[str, VectorFile]:
-        """Vector files of a spec, by video."""
-        with self._database.reading() as connection:
-            held = videos.vectors_with(connection, spec, video_ids)
-            return {file.video_id: file for file in held}
 
     def failed(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> set[str]:
         """Those that could not be encoded."""
@@ -158,17 +149,17 @@ class Encodings:
             if video_id not in videos.among(connection, [video_id]):
                 return False
             for file in files:
-                videos.add_vectors(connection, file)
+                vector_files.add(connection, file)
             specs = [file.spec for file in files]
             connection.execute(delete(encodings).where(_mine(video_id, specs)))
             for spec in specs:
-                changes.add(connection, "built", video_id, spec)
+                record_change(connection, "built", video_id, spec)
             return True
 
     def error(self, specs: Sequence[EmbeddingSpec]) -> str | None:
         """Why one of these encodings failed, if any did."""
         with self._database.reading() as connection:
-            query = select(encodings).where(_of(encodings, specs), _FAILED).limit(1)
+            query = select(encodings).where(of_specs(encodings, specs), _FAILED).limit(1)
             row = connection.execute(query).one_or_none()
             if row is None:
                 return None
@@ -177,19 +168,7 @@ class Encodings:
     def retry(self, specs: Sequence[EmbeddingSpec]) -> None:
         """Forget failures and attempts, so that all is tried again."""
         with self._database.writing() as connection:
-            connection.execute(delete(encodings).where(_of(encodings, specs), _FAILED))
-
-    def remove(self, fingerprint: str, keep: Sequence[EmbeddingSpec]) -> list[VectorFile]:
-        """Forget a model's vectors, except those that `keep` needs; the files that nobody names."""
-        with self._database.writing() as connection:
-            gone = [
-                and_(table.c.fingerprint == fingerprint, ~_of(table, keep))
-                for table in (vectors, encodings)
-            ]
-            rows = connection.execute(select(vectors).where(gone[0])).all()
-            connection.execute(delete(vectors).where(gone[0]))
-            connection.execute(delete(encodings).where(gone[1]))
-            return [VectorFile(**row._mapping) for row in rows]
+            connection.execute(delete(encodings).where(of_specs(encodings, specs), _FAILED))
 
 
 def coverage(connection: Connection, specs: Sequence[EmbeddingSpec]) -> Coverage:
@@ -216,24 +195,20 @@ def _ready() -> Select[Any]:
 
 
 def _complete(specs: Sequence[EmbeddingSpec]) -> Select[Any]:
-    held = select(vectors.c.video_id).where(_of(vectors, specs))
+    held = select(vectors.c.video_id).where(of_specs(vectors, specs))
     return held.group_by(vectors.c.video_id).having(func.count() == len(set(specs)))
 
 
 def _failed(specs: Sequence[EmbeddingSpec]) -> Select[Any]:
-    return select(encodings.c.video_id).where(_of(encodings, specs), _FAILED)
-
-
-def _of(table: Table, specs: Sequence[EmbeddingSpec]) -> ColumnElement[bool]:
-    return or_(false(), *(of_spec(table, spec) for spec in specs))
+    return select(encodings.c.video_id).where(of_specs(encodings, specs), _FAILED)
 
 
 def _mine(video_id: str, specs: Sequence[EmbeddingSpec]) -> ColumnElement[bool]:
-    return and_(encodings.c.video_id == video_id, _of(encodings, specs))
+    return and_(encodings.c.video_id == video_id, of_specs(encodings, specs))
 
 
 def _open(spec: EmbeddingSpec) -> ColumnElement[bool]:
-    return and_(of_spec(encodings, spec), encodings.c.requested.is_not(None), ~_FAILED)
+    return and_(of_specs(encodings, [spec]), encodings.c.requested.is_not(None), ~_FAILED)
 
 
 def _requests(connection: Connection, spec: EmbeddingSpec) -> int:
