@@ -1,6 +1,6 @@
 """Triton, worker and service in the background: start, stop and status.
 
-`up` returns when everything answers, or stops what it started and says why not.
+`up` returns when everything answers, or stops what it started and raises the reason.
 """
 
 import os
@@ -27,7 +27,7 @@ EXPORT = ROOT / "build" / "export"
 # On top of the time that the service gives its load balancer and its requests.
 STOP_SECONDS = 9.0
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,7 @@ app = typer.Typer(
 def up_command(as_json: AsJson = False) -> None:
     """Start what does not run yet, and wait until all of it is ready."""
     settings = load_settings()
-    started = up(settings, _say(as_json))
+    started = up(settings, _reporter(as_json))
     if as_json:
         print_json({**asdict(status(settings)), "started": started})
 
@@ -48,7 +48,7 @@ def up_command(as_json: AsJson = False) -> None:
 @app.command("down")
 def down_command(as_json: AsJson = False) -> None:
     """Stop everything."""
-    stopped = down(load_settings(), _say(as_json))
+    stopped = down(load_settings(), _reporter(as_json))
     if as_json:
         print_json({"stopped": stopped})
 
@@ -56,9 +56,9 @@ def down_command(as_json: AsJson = False) -> None:
 @app.command("status")
 def status_command(as_json: AsJson = False) -> None:
     """Show every process; exit with 1 unless all are ready."""
-    now, say = status(load_settings()), _say(as_json)
+    now, report = status(load_settings()), _reporter(as_json)
     for process in now.processes:
-        say(str(process))
+        report(str(process))
     if as_json:
         print_json(asdict(now))
     if not now.ready:
@@ -85,7 +85,7 @@ def processes(settings: Settings) -> list[Process]:
     return [_triton(settings), _worker(settings), _service(settings)]
 
 
-def up(settings: Settings, say: Say) -> list[str]:
+def up(settings: Settings, report: Report) -> list[str]:
     """Start what does not run yet, wait until all of it is ready, and name what was started.
 
     Raises:
@@ -98,23 +98,23 @@ def up(settings: Settings, say: Say) -> list[str]:
         missing = [process for process in everything if process.leader() is None]
         if not missing:
             _wait(everything)
-            say(f"already up: {_page(settings)}")
+            report(f"already up: {_page(settings)}")
             return []
         for process in missing:
             process.stop()
-        _check(settings, missing, say)
-        _start(missing, say)
+        _check(settings, missing, report)
+        _start(missing, report)
         # A process that ran already reconnects in its own time to what was just started.
         _wait(everything)
-        say(f"up: {_page(settings)} (logs in {settings.folders.run})")
+        report(f"up: {_page(settings)} (logs in {settings.folders.run})")
         return [process.name for process in missing]
 
 
-def down(settings: Settings, say: Say) -> list[str]:
+def down(settings: Settings, report: Report) -> list[str]:
     """Stop every process, last started first, and name those that ran."""
     with locked(settings.folders.run / "stack.lock"):
         stopped = [process.name for process in reversed(processes(settings)) if process.stop()]
-        say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+        report(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
         return stopped
 
 
@@ -129,7 +129,7 @@ def status(settings: Settings) -> Status:
     )
 
 
-def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
+def add_export(settings: Settings, report: Report, export: Path = EXPORT) -> None:
     """Add a new export to the store, to replace the active model; do nothing for an old one.
 
     The first export is active at once, a later one when the worker has encoded every video with
@@ -143,7 +143,7 @@ def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
             before = [model.version for model in admin.store.list()]
             version = admin.store.add(export)
             if version not in before:
-                say(progress(admin.rollout.build(version, activate=True)))
+                report(progress(admin.rollout.build(version, activate=True)))
         try:
             admin.store.active()
         except NotFound as error:
@@ -153,12 +153,12 @@ def add_export(settings: Settings, say: Say, export: Path = EXPORT) -> None:
             ) from error
 
 
-def _check(settings: Settings, missing: Sequence[Process], say: Say) -> None:
+def _check(settings: Settings, missing: Sequence[Process], report: Report) -> None:
     TritonHome(settings.triton_home.absolute()).prepare()
     libpython_folder()
     refuse_taken([port for process in missing for port in process.ports])
     if any(process.name == "triton" for process in missing):
-        add_export(settings, say)
+        add_export(settings, report)
 
 
 def _wait(everything: Sequence[Process]) -> None:
@@ -166,14 +166,14 @@ def _wait(everything: Sequence[Process]) -> None:
         process.wait()
 
 
-def _start(missing: Sequence[Process], say: Say) -> None:
+def _start(missing: Sequence[Process], report: Report) -> None:
     begin = time.monotonic()
     try:
         for process in missing:
             process.start()
         for process in missing:
             process.wait()
-            say(f"{process.name:8} ready after {time.monotonic() - begin:.1f} s")
+            report(f"{process.name:8} ready after {time.monotonic() - begin:.1f} s")
     except BaseException:
         # On Ctrl-C, too: leave no half-started stack behind.
         for process in reversed(missing):
@@ -259,5 +259,5 @@ def _reach(host: str) -> str:
     return "127.0.0.1" if host in {"0.0.0.0", "::"} else host
 
 
-def _say(as_json: bool) -> Say:
+def _reporter(as_json: bool) -> Report:
     return (complaints if as_json else Console(highlight=False, soft_wrap=True)).print

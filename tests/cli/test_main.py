@@ -65,7 +65,7 @@ def test_the_stack_wants_a_checkout(
 def test_a_word_of_a_command_is_no_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A checkout has a folder `build`, and somebody's has one called `2`."""
+    """A checkout has a folder `build`, and may have one called `2`."""
     (tmp_path / "service" / "stack").mkdir(parents=True)
     (tmp_path / "service" / "stack" / "__main__.py").touch()
     (tmp_path / "service" / "models.py").write_text("import sys; print(sys.argv[1:])")
@@ -113,8 +113,8 @@ def test_down_of_nothing_as_json(
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("QASIR_STATE", str(tmp_path / "state"))
     assert run("down", "--json").exit_code == 0
-    told = capfd.readouterr()
-    assert (json.loads(told.out), told.err) == ({"stopped": []}, "nothing was running\n")
+    printed = capfd.readouterr()
+    assert (json.loads(printed.out), printed.err) == ({"stopped": []}, "nothing was running\n")
 
 
 def test_models_works_in_a_checkout_and_below(

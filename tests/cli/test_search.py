@@ -82,7 +82,7 @@ def test_search_passes_its_options_on(server: ScriptedServer, tmp_path: Path) ->
 
 
 def test_a_search_like_a_segment(server: ScriptedServer) -> None:
-    """Times as results have them are times as they are asked for."""
+    """Times are accepted as results print them."""
     server.on("POST /v1/search", RESULTS)
     for start, end in [("8", "9.6"), (clock(8), clock(9.6)), (clock(59.5), clock(3725.2))]:
         assert run("search", "--like", f"v1@{start}-{end}", "--url", server.url).exit_code == 0

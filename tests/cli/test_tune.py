@@ -89,11 +89,11 @@ def test_the_best_within_the_budget_or_the_cheapest_that_suffices(
 
 
 def test_a_configuration_is_told_with_what_its_mode_needs(results: Path) -> None:
-    told = {str(candidate) for candidate in read_candidates(results)}
+    words = {str(candidate) for candidate in read_candidates(results)}
     hybrid = "mode hybrid (best 10 again by lite2 at N = 2)"
-    assert f"N = 4, R = 256, 1 fps, {hybrid}, hybrid lite" in told
-    assert "N = 2, R = 256, 1 fps, mode fast over cells, fine-tuned lite" in told
-    assert "N = 2, R = 256, 1 fps, mode accurate, zero-shot lite" in told
+    assert f"N = 4, R = 256, 1 fps, {hybrid}, hybrid lite" in words
+    assert "N = 2, R = 256, 1 fps, mode fast over cells, fine-tuned lite" in words
+    assert "N = 2, R = 256, 1 fps, mode accurate, zero-shot lite" in words
 
 
 def test_what_is_expected_and_what_to_write_is_told() -> None:

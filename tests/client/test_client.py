@@ -44,11 +44,11 @@ def test_upload_sends_the_file_and_what_is_said_of_it(
     path = tmp_path / "dog.mp4"
     path.write_bytes(b"x" * 200_000)
     server.on("POST /v1/videos", {"video_id": "v1", "job_id": "j1", "state": "queued"}, status=202)
-    heard: list[int] = []
-    upload = client.upload(path, metadata={"camera": 3}, on_bytes=heard.append)
+    sent: list[int] = []
+    upload = client.upload(path, metadata={"camera": 3}, on_bytes=sent.append)
     assert (upload.video_id, upload.job_id, upload.state) == ("v1", "j1", "queued")
-    assert sum(heard) == 200_000
-    assert len(heard) > 2
+    assert sum(sent) == 200_000
+    assert len(sent) > 2
     body = server.requests[0][1]
     assert b'name="video"; filename="dog.mp4"' in body
     assert b"x" * 200_000 in body
@@ -174,8 +174,14 @@ def test_a_bad_argument_is_not_sent(server: ScriptedServer, client: Client) -> N
 
 def test_attention_is_asked_as_a_search(server: ScriptedServer, client: Client) -> None:
     frames = {"starts": [0.0, 1.0], "ends": [1.0, 2.0], "weights": [0.25, 0.75]}
-    told = {"video_id": "v1", "grid_size": 2, "super_image_count": 1, "moments": [MOMENT], **frames}
-    server.on("POST /v1/videos/v1/attention", told)
+    attention = {
+        "video_id": "v1",
+        "grid_size": 2,
+        "super_image_count": 1,
+        "moments": [MOMENT],
+        **frames,
+    }
+    server.on("POST /v1/videos/v1/attention", attention)
     found = client.attention("v1", "a dog", example={"image": b"picture"})
     assert json.loads(server.requests[0][1]) == {
         "query": "a dog",

@@ -62,9 +62,9 @@ def test_a_video_from_upload_to_delete(
     running_service: RunningService, client: Client, by_http: Client
 ) -> None:
     """Every call answers as over HTTP, in the same types."""
-    path, heard, seen = running_service.new_video(60), list[int](), list[Job]()
-    upload = client.upload(path, "By the sea", {"camera": 3}, heard.append)
-    assert sum(heard) == path.stat().st_size
+    path, sent, seen = running_service.new_video(60), list[int](), list[Job]()
+    upload = client.upload(path, "By the sea", {"camera": 3}, sent.append)
+    assert sum(sent) == path.stat().st_size
     job = client.wait(upload.job_id, seen.append)
     assert (job.state, seen[-1]) == ("ready", job)
     assert client.job(upload.job_id) == by_http.job(upload.job_id) == job
@@ -87,8 +87,8 @@ def test_examples_and_filters(running_service: RunningService, client: Client) -
     upload = client.upload(path, metadata={"camera": 7, "place": {"name": "sea"}})
     client.wait(upload.job_id)
     example = {"video_id": upload.video_id, "start": 0, "end": 4}
-    wanted = {"metadata": {"camera": {"gte": 7}}, "duration": {"gt": 19.5}}
-    found = client.search(None, example=example, filter=wanted, mode="fast", context_seconds=1)
+    selected = {"metadata": {"camera": {"gte": 7}}, "duration": {"gt": 19.5}}
+    found = client.search(None, example=example, filter=selected, mode="fast", context_seconds=1)
     assert [hit.video.id for hit in found.results] == [upload.video_id]
     assert client.search("a dog", filter={"metadata": {"camera": 8}}).results == []
 
@@ -136,10 +136,10 @@ def test_a_process_that_is_killed_is_not_noticed(
             if connection.status == status and connection.laddr.port == port
         }
 
-    (mine,) = listeners(psutil.CONN_ESTABLISHED)
-    psutil.Process(mine).kill()
+    (connected,) = listeners(psutil.CONN_ESTABLISHED)
+    psutil.Process(connected).kill()
     assert client.search("a cat").searched.video_count >= 0
-    wait_for(lambda: len(listeners(psutil.CONN_LISTEN) - {mine}) == 2)
+    wait_for(lambda: len(listeners(psutil.CONN_LISTEN) - {connected}) == 2)
 
 
 def test_embeddings(client: Client, by_http: Client) -> None:
@@ -217,8 +217,8 @@ class Scripted(RetrievalServiceServicer):
         yield from self._next(context)
 
 
-def fails(status: grpc.StatusCode, detail: str, **told: str) -> Callable[[Any], Any]:
-    metadata = tuple((key.replace("_", "-"), value) for key, value in told.items())
+def fails(status: grpc.StatusCode, detail: str, **trailing: str) -> Callable[[Any], Any]:
+    metadata = tuple((key.replace("_", "-"), value) for key, value in trailing.items())
 
     def step(context: Any) -> Any:
         context.set_trailing_metadata(metadata)
@@ -259,8 +259,8 @@ def changed(**fields: Any) -> pb.WatchJobResponse:
 
 
 def test_a_busy_service_is_asked_again_when_it_says(scripted: Open) -> None:
-    told = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "400"}
-    client, servicer = scripted(fails(BUSY, "full", **told), lambda _: FOUND, timeout=9.0)
+    trailing = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "400"}
+    client, servicer = scripted(fails(BUSY, "full", **trailing), lambda _: FOUND, timeout=9.0)
     begin = time.monotonic()
     assert client.search("a dog").searched.video_count == 7
     assert 0.4 <= time.monotonic() - begin < 3
@@ -268,8 +268,8 @@ def test_a_busy_service_is_asked_again_when_it_says(scripted: Open) -> None:
 
 
 def test_in_the_end_its_error_is_raised(scripted: Open) -> None:
-    told = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "10"}
-    client, servicer = scripted(fails(BUSY, "4 searches under way", **told))
+    trailing = {"qasir_code": "overloaded", "grpc_retry_pushback_ms": "10"}
+    client, servicer = scripted(fails(BUSY, "4 searches under way", **trailing))
     with pytest.raises(Overloaded, match="4 searches under way"):
         client.search("a dog")
     assert len(servicer.deadlines) == 4
@@ -278,8 +278,8 @@ def test_in_the_end_its_error_is_raised(scripted: Open) -> None:
 @pytest.mark.parametrize("call", ["search", "retry"])
 def test_what_cannot_help_or_would_count_twice_is_asked_once(scripted: Open, call: str) -> None:
     pushback = {"grpc_retry_pushback_ms": "-1"} if call == "search" else {}
-    told = {"qasir_code": "upload_too_large", **pushback}
-    client, servicer = scripted(fails(BUSY, "too much", **told))
+    trailing = {"qasir_code": "upload_too_large", **pushback}
+    client, servicer = scripted(fails(BUSY, "too much", **trailing))
     with pytest.raises(UploadTooLarge):
         getattr(client, call)("x")
     assert len(servicer.deadlines) == 1

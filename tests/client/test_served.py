@@ -73,12 +73,12 @@ def test_a_large_file_survives_a_service_that_is_killed(
 ) -> None:
     monkeypatch.setattr(http, "RESUMABLE_BYTES", 1 << 20)
     path = large(running_service, 3 << 20)
-    heard: list[int] = []
+    sent: list[int] = []
     restarts: list[threading.Thread] = []
 
     def kill_once(count: int) -> None:
-        heard.append(count)
-        if sum(heard) >= 2 << 20 and not restarts:
+        sent.append(count)
+        if sum(sent) >= 2 << 20 and not restarts:
             running_service.kill(running_service.service)
             starting = threading.Thread(
                 target=running_service.start, args=[running_service.service]
@@ -91,7 +91,7 @@ def test_a_large_file_survives_a_service_that_is_killed(
     finally:
         for starting in restarts:
             starting.join()
-    assert sum(heard) == path.stat().st_size
+    assert sum(sent) == path.stat().st_size
     assert client.wait(upload.job_id).state == "ready"
     assert client.video(upload.video_id).title == path.stem
 
@@ -114,12 +114,12 @@ def test_another_run_goes_on_with_an_unfinished_upload(
     sent: list[int] = []
     with Client(url, memory=tmp_path) as first, pytest.raises(Interrupted):
         first.upload(path, on_bytes=interrupt)
-    heard: list[int] = []
+    resumed: list[int] = []
     with Client(url, memory=tmp_path) as second:
-        upload = second.upload(path, on_bytes=heard.append)
+        upload = second.upload(path, on_bytes=resumed.append)
         assert second.wait(upload.job_id).state == "ready"
-    assert heard[0] >= 1 << 20, "what had arrived is told at once"
-    assert sum(heard) == path.stat().st_size
+    assert resumed[0] >= 1 << 20, "what had arrived is reported at once"
+    assert sum(resumed) == path.stat().st_size
     assert list(tmp_path.iterdir()) == []
 
 

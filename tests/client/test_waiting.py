@@ -29,7 +29,7 @@ Story = tuple[Job | float | QasirError, ...]
 
 @dataclass
 class Clock:
-    """Stands for the module `time`: passes where somebody sleeps, or where a story says so."""
+    """Stands for the module `time`: passes during a sleep, or where a story has seconds."""
 
     now: float = 100.0
     slept: list[float] = field(default_factory=list)
@@ -48,10 +48,10 @@ class Streams:
 
     clock: Clock
     stories: list[Story]
-    asked: list[float] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
 
     def __call__(self, left: float) -> Iterator[Job]:
-        self.asked.append(left)
+        self.timeouts.append(left)
         story = self.stories.pop(0) if len(self.stories) > 1 else self.stories[0]
         for part in story:
             match part:
@@ -78,19 +78,19 @@ def streams(clock: Clock) -> Callable[..., Streams]:
 def test_each_change_is_told_once_and_the_end_returned(
     clock: Clock, streams: Callable[..., Streams]
 ) -> None:
-    watch, told = streams((QUEUED, QUEUED, RUNNING, READY, QUEUED)), list[Job]()
-    assert wait_for_end("j1", watch, told.append, 60) == READY
-    assert told == [QUEUED, RUNNING, READY], "nothing is heard after the end"
-    assert (watch.asked, clock.slept) == ([60.0], [])
+    watch, changes = streams((QUEUED, QUEUED, RUNNING, READY, QUEUED)), list[Job]()
+    assert wait_for_end("j1", watch, changes.append, 60) == READY
+    assert changes == [QUEUED, RUNNING, READY], "no change follows the end"
+    assert (watch.timeouts, clock.slept) == ([60.0], [])
 
 
 def test_a_stream_that_ends_early_is_opened_again(
     clock: Clock, streams: Callable[..., Streams]
 ) -> None:
-    watch, told = streams((QUEUED, 3.0, RUNNING), (RUNNING, 1.0, READY)), list[Job]()
-    assert wait_for_end("j1", watch, told.append, 60) == READY
-    assert told == [QUEUED, RUNNING, READY], "the second stream begins with what is known"
-    assert watch.asked == [60.0, 60 - 3.0 - PAUSE_SECONDS], "what is left of the time"
+    watch, changes = streams((QUEUED, 3.0, RUNNING), (RUNNING, 1.0, READY)), list[Job]()
+    assert wait_for_end("j1", watch, changes.append, 60) == READY
+    assert changes == [QUEUED, RUNNING, READY], "the second stream begins with what is known"
+    assert watch.timeouts == [60.0, 60 - 3.0 - PAUSE_SECONDS], "what is left of the time"
     assert clock.slept == [PAUSE_SECONDS]
 
 
@@ -98,9 +98,9 @@ def test_a_service_that_starts_again_is_waited_for(
     clock: Clock, streams: Callable[..., Streams]
 ) -> None:
     away: list[Story] = [(AWAY,), (Overloaded("64 streams are open"),)]
-    watch, told = streams((QUEUED, AWAY), *away, (READY,)), list[Job]()
-    assert wait_for_end("j1", watch, told.append, 60) == READY
-    assert told == [QUEUED, READY]
+    watch, changes = streams((QUEUED, AWAY), *away, (READY,)), list[Job]()
+    assert wait_for_end("j1", watch, changes.append, 60) == READY
+    assert changes == [QUEUED, READY]
     assert clock.slept == [PAUSE_SECONDS] * 3
 
 
@@ -129,15 +129,15 @@ def test_an_error_that_lasts_ends_the_wait_at_once(
     watch = streams((NotFound("no job 'j1'"),))
     with pytest.raises(NotFound, match="no job 'j1'"):
         wait_for_end("j1", watch, lambda _: None, 60)
-    assert (len(watch.asked), clock.slept) == (1, [])
+    assert (len(watch.timeouts), clock.slept) == (1, [])
 
 
 def test_a_failed_job_raises_its_error(streams: Callable[..., Streams]) -> None:
     failure = JobError(code="decoder_crashed", detail="frame 7", retryable=False)
-    failed, told = changed(RUNNING, state="failed", error=failure), list[Job]()
+    failed, changes = changed(RUNNING, state="failed", error=failure), list[Job]()
     with pytest.raises(DecoderCrashed, match="frame 7"):
-        wait_for_end("j1", streams((RUNNING, failed)), told.append, 60)
-    assert told == [RUNNING, failed], "whoever shows progress sees the failure, too"
+        wait_for_end("j1", streams((RUNNING, failed)), changes.append, 60)
+    assert changes == [RUNNING, failed], "the failure is a change, too"
 
 
 def test_the_failure_of_an_attempt_is_not_the_end(streams: Callable[..., Streams]) -> None:
@@ -152,7 +152,7 @@ def test_a_cancelled_job_is_an_end_and_no_error(streams: Callable[..., Streams])
 
 
 @pytest.mark.parametrize(
-    ("story", "state"), [((RUNNING,), "running"), ((AWAY,), "not heard of"), ((), "not heard of")]
+    ("story", "state"), [((RUNNING,), "running"), ((AWAY,), "unknown"), ((), "unknown")]
 )
 def test_the_deadline_says_how_the_job_stood(
     clock: Clock, streams: Callable[..., Streams], story: Story, state: str
@@ -161,7 +161,7 @@ def test_the_deadline_says_how_the_job_stood(
     with pytest.raises(ModelUnavailable, match=f"job j1 is {state} after 1.2 s; wait longer"):
         wait_for_end("j1", watch, lambda _: None, 1.2)
     assert clock.now == pytest.approx(101.2), "no pause goes past the deadline"
-    assert watch.asked == pytest.approx([1.2, 0.7, 0.2])
+    assert watch.timeouts == pytest.approx([1.2, 0.7, 0.2])
 
 
 def test_a_job_that_keeps_changing_does_not_outlast_the_deadline(
@@ -169,11 +169,11 @@ def test_a_job_that_keeps_changing_does_not_outlast_the_deadline(
 ) -> None:
     steps = [changed(RUNNING, progress=i / 100) for i in range(100)]
     story = tuple(part for step in steps for part in (step, 1.0))
-    told = list[Job]()
+    changes = list[Job]()
     with pytest.raises(ModelUnavailable, match="job j1 is running after 10 s"):
-        wait_for_end("j1", streams(story), told.append, 10)
+        wait_for_end("j1", streams(story), changes.append, 10)
     assert clock.now == 110
-    assert told[-1].progress == pytest.approx(0.1), "what has come is told"
+    assert changes[-1].progress == pytest.approx(0.1), "the last change before the deadline"
 
 
 def test_an_end_at_the_deadline_is_an_end(streams: Callable[..., Streams]) -> None:
@@ -182,6 +182,6 @@ def test_an_end_at_the_deadline_is_an_end(streams: Callable[..., Streams]) -> No
 
 def test_no_time_is_no_question(streams: Callable[..., Streams]) -> None:
     watch = streams((READY,))
-    with pytest.raises(ModelUnavailable, match="not heard of after 0 s"):
+    with pytest.raises(ModelUnavailable, match="unknown after 0 s"):
         wait_for_end("j1", watch, lambda _: None, 0)
-    assert watch.asked == []
+    assert watch.timeouts == []

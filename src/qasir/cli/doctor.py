@@ -155,8 +155,8 @@ def check_service(url: str) -> Finding:
 def check_python(_: Machine) -> Iterator[Finding]:
     """Check the interpreter's version, environment and shared library, and the C library."""
     version = sys.version_info[:2]
-    wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-    fix = "" if version in PYTHONS else f"use Python {wanted}: make setup PYTHON=python3.11"
+    supported = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
+    fix = "" if version in PYTHONS else f"use Python {supported}: make setup PYTHON=python3.11"
     yield Finding("python", f"{version[0]}.{version[1]} at {sys.executable}", fix)
     inside = sys.prefix != sys.base_prefix
     fix = "" if inside else "run `make setup`, then .venv/bin/qasir"

@@ -35,7 +35,7 @@ def search(
         int | None, typer.Option(help="N of the N x N super images, of those the model serves.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="Return each video once (the default) or each moment.")
+        str | None, typer.Option(help="What a result is: video (the default) or moment.")
     ] = None,
     where: Annotated[
         str | None,

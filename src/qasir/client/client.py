@@ -233,7 +233,7 @@ def wait_for_end(
     """
     job = _last_state(watch, on_job, time.monotonic() + timeout)
     if job is None or job.state not in FINAL:
-        state = "not heard of" if job is None else job.state
+        state = "unknown" if job is None else job.state
         raise ModelUnavailable(
             f"job {job_id} is {state} after {timeout:g} s; wait longer, and check "
             f"that the worker runs: `qasir doctor`"
@@ -248,19 +248,19 @@ def _last_state(
 ) -> Job | None:
     """Return the job at its end, or as it was at the deadline."""
     job: Job | None = None
-    heard = time.monotonic()
+    last_news = time.monotonic()
     while (left := deadline - time.monotonic()) > 0:
         try:
             for now in watch(left):
-                heard = time.monotonic()
+                last_news = time.monotonic()
                 if now != job:
                     on_job(now)
                 job = now
-                if job.state in FINAL or heard >= deadline:
+                if job.state in FINAL or last_news >= deadline:
                     return job
         except QasirError as error:
             # A quiet job, or a service that restarts; the job goes on meanwhile.
-            if not error.retryable or time.monotonic() - heard > PATIENCE_SECONDS:
+            if not error.retryable or time.monotonic() - last_news > PATIENCE_SECONDS:
                 raise
         time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
     return job

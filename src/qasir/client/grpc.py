@@ -38,7 +38,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"]
 CHUNK_BYTES = 1 << 20
 # A page of videos with all the metadata they may have is more than gRPC's own 4 MB.
 MAX_ANSWER_BYTES = 64 << 20
-# gRPC sends a repeatable call again by itself, and waits as long as the service tells it to.
+# gRPC itself retries a repeatable call, after the pause that the service asks for.
 REPEATABLE = ("WatchJob", *(operation.name for operation in OPERATIONS if operation.repeatable))
 RETRIES = {
     "methodConfig": [
@@ -92,7 +92,7 @@ class GrpcTransport:
         return self._read(Upload, answer)
 
     def watch(self, job_id: str, seconds: float | None) -> Iterator[Job]:
-        """Yield a job at each change; the stream as a whole ends after `seconds`."""
+        """Yield a job at each change; the stream ends after `seconds`."""
         with self._errors():
             for answer in self._stub.WatchJob(_message("WatchJob", job_id=job_id), timeout=seconds):
                 yield self._read(Job, answer)

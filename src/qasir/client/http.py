@@ -21,8 +21,8 @@ from qasir.contract.problems import Problem
 from qasir.contract.videos import Upload, UploadHeader
 from qasir.errors import QasirError, error_from_code
 
-# Answers that mean "later": a repeatable request is sent again.
-LATER = (429, 503)
+# Status codes of a busy service: a repeatable request is sent again.
+BUSY = (429, 503)
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
@@ -52,7 +52,7 @@ class HttpTransport:
         self._http.close()
 
     def call(self, operation: Operation[T], request: Request | None = None, **path: str | int) -> T:
-        """Send one call; a repeatable one waits and tries again where the service says later."""
+        """Send one call; retry a repeatable one when the service is busy."""
         place = operation.path.format_map({name: _quoted(value) for name, value in path.items()})
         options: dict[str, Any] = {}
         if request is not None:
@@ -92,7 +92,7 @@ class HttpTransport:
         for attempt in range(1, tries + 1):
             with self._reachable():
                 answer = self._http.request(method, path, **options)
-            if answer.status_code not in LATER or attempt == tries:
+            if answer.status_code not in BUSY or attempt == tries:
                 break
             time.sleep(_pause(attempt, answer.headers))
         if answer.is_error:
@@ -159,7 +159,7 @@ def _quoted(value: str | int) -> str:
 
 
 def _pause(attempt: int, headers: Mapping[str, str]) -> float:
-    """Seconds as the service says, else longer each time; jitter spreads the clients."""
+    """Return the service's Retry-After, else a longer pause each time; jitter spreads clients."""
     retry_after = headers.get("retry-after", "")
     wait = float(retry_after) if retry_after.isdecimal() else FIRST_PAUSE_SECONDS * 2**attempt
     return min(LONGEST_PAUSE_SECONDS, wait) * random.uniform(1.0, 1.2)

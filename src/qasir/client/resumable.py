@@ -22,7 +22,7 @@ PIECE_BYTES = 1 << 20
 # Attempts in a row that bring no new byte before the upload fails.
 TRIES = 6
 LONGEST_PAUSE_SECONDS = 10.0
-# With the last byte the service reads the whole file once before it answers.
+# After the last byte the service reads the file once before it answers.
 ANSWER_SECONDS = 600.0
 # Headers of the answer to the last byte.
 VIDEO_ID, JOB_ID = "qasir-video-id", "qasir-job-id"

@@ -26,11 +26,11 @@ def test_a_process_starts_answers_and_stops(run_folder: Path) -> None:
 
 
 def test_another_stack_is_left_alone(run_folder: Path) -> None:
-    mine, theirs = fake(run_folder / "mine", "one"), fake(run_folder / "theirs", "one")
-    mine.start()
+    ours, theirs = fake(run_folder / "ours", "one"), fake(run_folder / "theirs", "one")
+    ours.start()
     theirs.start()
-    mine.stop()
-    assert mine.leader() is None
+    ours.stop()
+    assert ours.leader() is None
     assert theirs.leader() is not None
     theirs.stop()
 

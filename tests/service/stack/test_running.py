@@ -43,9 +43,9 @@ def test_commits_and_deletes_count_in_every_process(running_service: RunningServ
 
     def found(_: int) -> bool:
         url = running_service.http.base_url
-        asked = {"query": "a cat", "top_k": 100}
+        request = {"query": "a cat", "top_k": 100}
         with httpx.Client(base_url=url, timeout=30) as http:
-            results = http.post("/v1/search", json=asked).json()["results"]
+            results = http.post("/v1/search", json=request).json()["results"]
         return video_id in {result["video"]["id"] for result in results}
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:

@@ -42,30 +42,30 @@ def test_up_starts_what_is_missing_and_down_leaves_nothing(
     settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = fake(run_folder, "one"), fake(run_folder, "two")
-    said = stack_of(monkeypatch, one, two)
-    stack.up(settings, said.append)
-    assert [line.split()[0] for line in said] == ["one", "two", "up:"]
+    lines = stack_of(monkeypatch, one, two)
+    stack.up(settings, lines.append)
+    assert [line.split()[0] for line in lines] == ["one", "two", "up:"]
     assert stack.status(settings).ready
     first = one.leader()
 
-    said.clear()
-    stack.up(settings, said.append)
-    assert said == [f"already up: http://127.0.0.1:{settings.http_port}"]
+    lines.clear()
+    stack.up(settings, lines.append)
+    assert lines == [f"already up: http://127.0.0.1:{settings.http_port}"]
 
     leader = two.leader()
     assert leader is not None
     leader.kill()
     psutil.wait_procs([leader], timeout=5)
     assert not stack.status(settings).ready
-    said.clear()
-    stack.up(settings, said.append)
-    assert [line.split()[0] for line in said] == ["two", "up:"]
+    lines.clear()
+    stack.up(settings, lines.append)
+    assert [line.split()[0] for line in lines] == ["two", "up:"]
     assert one.leader() == first
 
-    said.clear()
-    stack.down(settings, said.append)
-    stack.down(settings, said.append)
-    assert said == ["stopped two, one", "nothing was running"]
+    lines.clear()
+    stack.down(settings, lines.append)
+    stack.down(settings, lines.append)
+    assert lines == ["stopped two, one", "nothing was running"]
     assert marked(run_folder) == []
 
 
@@ -73,12 +73,12 @@ def test_up_is_not_content_with_a_process_that_does_not_answer(
     settings: Settings, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = fake(run_folder, "one", SILENT, ready_seconds=0.3)
-    said = stack_of(monkeypatch, silent)
+    lines = stack_of(monkeypatch, silent)
     silent.start()
     try:
         with pytest.raises(QasirError, match="one does not answer"):
-            stack.up(settings, said.append)
-        assert said == []
+            stack.up(settings, lines.append)
+        assert lines == []
         assert silent.leader() is not None
     finally:
         silent.stop()
@@ -87,9 +87,9 @@ def test_up_is_not_content_with_a_process_that_does_not_answer(
 def test_up_that_fails_stops_what_it_started(
     settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = stack_of(monkeypatch, fake(run_folder, "one"), fake(run_folder, "two", BROKEN))
+    lines = stack_of(monkeypatch, fake(run_folder, "one"), fake(run_folder, "two", BROKEN))
     with pytest.raises(QasirError, match="two ended while starting"):
-        stack.up(settings, said.append)
+        stack.up(settings, lines.append)
     assert marked(run_folder) == []
 
 
@@ -97,27 +97,27 @@ def test_up_with_a_taken_port_starts_nothing(
     settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = fake(run_folder, "one"), fake(run_folder, "two")
-    said = stack_of(monkeypatch, one, two)
+    lines = stack_of(monkeypatch, one, two)
     number = two.ports[0].number
     with http.server.HTTPServer(("127.0.0.1", number), http.server.BaseHTTPRequestHandler):
         with pytest.raises(Conflict, match="set QASIR_TWO_PORT to a free port"):
-            stack.up(settings, said.append)
+            stack.up(settings, lines.append)
         assert marked(run_folder) == []
 
 
 def test_an_export_is_added_once_and_a_choice_by_hand_stays(
     settings: Settings, tiny_export: Path, tmp_path: Path
 ) -> None:
-    store, said = ModelStore(settings.state), list[str]()
+    store, lines = ModelStore(settings.state), list[str]()
     with pytest.raises(NotFound, match="run `dvc pull` or `dvc repro`"):
-        stack.add_export(settings, said.append, tmp_path / "no-export")
-    stack.add_export(settings, said.append, tiny_export)
+        stack.add_export(settings, lines.append, tmp_path / "no-export")
+    stack.add_export(settings, lines.append, tiny_export)
     assert store.active().version == 1
-    stack.add_export(settings, said.append, tiny_export)
+    stack.add_export(settings, lines.append, tiny_export)
     assert len(store.list()) == 1
-    stack.add_export(settings, said.append, tmp_path / "no-export")
+    stack.add_export(settings, lines.append, tmp_path / "no-export")
     assert store.active().version == 1
-    assert said == ["version 1 is active: 0 of 0 videos; see `qasir models list`"]
+    assert lines == ["version 1 is active: 0 of 0 videos; see `qasir models list`"]
 
 
 def test_children_hear_of_every_setting(
@@ -167,8 +167,8 @@ def test_up_and_down_as_json_are_json_alone(
     one, two = fake(run_folder, "one"), fake(run_folder, "two")
     stack_of(monkeypatch, one, two)
     assert command("up", "--json") == 0
-    told = capsys.readouterr()
-    answer = json.loads(told.out)
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
     assert answer["url"] == f"http://127.0.0.1:{settings.http_port}"
     assert answer["grpc"] == f"127.0.0.1:{settings.grpc_port}"
     assert answer["triton"] == settings.triton_url
@@ -184,7 +184,7 @@ def test_up_and_down_as_json_are_json_alone(
         "ports": [two.ports[0].number],
         "log": str(two.log),
     }
-    assert "two      ready after" in told.err, "progress is for people"
+    assert "two      ready after" in printed.err, "progress is for people"
 
     assert command("up", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {**answer, "started": []}
@@ -218,11 +218,11 @@ def test_an_error_as_json_is_a_message_and_no_document(
 def test_up_twice_at_once_starts_one_stack(
     settings: Settings, export: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = stack_of(monkeypatch, fake(run_folder, "one"))
-    threads = [threading.Thread(target=stack.up, args=(settings, said.append)) for _ in range(2)]
+    lines = stack_of(monkeypatch, fake(run_folder, "one"))
+    threads = [threading.Thread(target=stack.up, args=(settings, lines.append)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(line.split()[0] for line in said) == ["already", "one", "up:"]
-    stack.down(settings, said.append)
+    assert sorted(line.split()[0] for line in lines) == ["already", "one", "up:"]
+    stack.down(settings, lines.append)

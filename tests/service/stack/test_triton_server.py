@@ -35,11 +35,11 @@ def test_the_stub_is_to_find_this_interpreter_first() -> None:
 
 
 def test_everything_is_bound_where_the_settings_say(settings: Settings) -> None:
-    said = command(settings, "secret", ["rank"])
+    arguments = command(settings, "secret", ["rank"])
     for protocol in ("http", "grpc", "metrics"):
-        assert f"--{protocol}-address=127.0.0.1" in said
-    assert "--model-control-mode=explicit" in said
-    assert [word for word in said if word.startswith("--load-model")] == ["--load-model=rank"]
+        assert f"--{protocol}-address=127.0.0.1" in arguments
+    assert "--model-control-mode=explicit" in arguments
+    assert [word for word in arguments if word.startswith("--load-model")] == ["--load-model=rank"]
 
 
 def test_the_key_is_made_once_and_is_its_owners(settings: Settings) -> None:
