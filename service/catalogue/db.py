@@ -26,8 +26,10 @@ LOCK_NAME = "catalogue.lock"
 class Database:
     """One SQLite file; safe to share by threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, repairing: bool = False) -> None:
         """Open the catalogue, and create it where the state folder is new.
+
+        `repairing`: for a repair, which holds the lock alone and fills an empty catalogue.
 
         Raises:
             CorruptArtifact: it is damaged, or missing or empty beside media or vectors.
@@ -36,13 +38,14 @@ class Database:
         """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._in_use = SharedLock(StateFolders(path.parent).run / LOCK_NAME, "a repair")
+        lock = StateFolders(path.parent).run / LOCK_NAME
+        self._in_use = None if repairing else SharedLock(lock, "a repair")
         timeout = {"timeout": BUSY_MILLISECONDS / 1000}
         self._engine = create_engine(f"sqlite:///{path}", connect_args=timeout)
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         try:
-            self._open()
+            self._open(repairing)
         except BaseException:
             self.close()
             raise
@@ -64,17 +67,19 @@ class Database:
     def close(self) -> None:
         """Release the file handles."""
         self._engine.dispose()
-        self._in_use.close()
+        if self._in_use is not None:
+            self._in_use.close()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         with integrity.damage_is_typed(self._path), self._engine.connect() as connection:
             yield connection
 
-    def _open(self) -> None:
+    def _open(self, repairing: bool) -> None:
         # Two processes that both switch a new file to WAL can lock each other out.
         with locked(self._path.with_name(f"{self._path.name}.lock")):
-            integrity.refuse_missing(self._path)
+            if not repairing:
+                integrity.refuse_missing(self._path)
             with self.writing() as connection:
                 version = connection.execute(text("PRAGMA user_version")).scalar_one()
                 if version == 0 and not inspect(connection).get_table_names():
@@ -85,7 +90,8 @@ class Database:
                 elif version != schema.SCHEMA_VERSION:
                     raise _other_version(self._path, version)
                 integrity.refuse_damaged(connection, self._path)
-                integrity.refuse_empty(connection, self._path)
+                if not repairing:
+                    integrity.refuse_empty(connection, self._path)
 
 
 def record_change(
@@ -108,7 +114,8 @@ def spec_key(spec: EmbeddingSpec) -> str:
 def _other_version(path: Path, version: int) -> InvalidConfig:
     return InvalidConfig(
         f"{path} has catalogue version {version}, this program reads {schema.SCHEMA_VERSION}; "
-        f"run the program that wrote it, or set QASIR_STATE to a new folder"
+        f"run the program that wrote it, set QASIR_STATE to a new folder, or, where it is older, "
+        f"run `qasir repair` to rebuild it from media and vectors"
     )
 
 

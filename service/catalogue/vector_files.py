@@ -55,7 +55,7 @@ class VectorFiles:
     def all(self) -> list[VectorFile]:
         """Every vector file."""
         with self._database.reading() as connection:
-            return _files(connection)
+            return every(connection)
 
     def of_video(self, video_id: str) -> list[VectorFile]:
         """Every vector file of one video."""
@@ -93,6 +93,11 @@ def add(connection: Connection, file: VectorFile) -> None:
         delete(schema.vectors).where(schema.vectors.c.video_id == file.video_id, replaced)
     )
     connection.execute(insert(schema.vectors).values(**asdict(file)))
+
+
+def every(connection: Connection) -> list[VectorFile]:
+    """Every vector file."""
+    return _files(connection)
 
 
 def with_spec(

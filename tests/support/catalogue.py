@@ -1,6 +1,9 @@
 """A catalogue's rows and a state folder's files, as uploads and ingests leave them."""
 
 import hashlib
+import os
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +63,22 @@ def encode_claimed(catalogue: Catalogue, media: MediaStore, spec: EmbeddingSpec 
     claim = catalogue.queue.claim("me")
     assert claim is not None
     video_id = claim.job.video_id
-    file = vectors(video_id, f"{video_id}/{spec.fingerprint}-n{spec.grid_size}.npz", spec)
+    path = f"{video_id}/{spec.fingerprint}-n{spec.grid_size}.npz"
+    file = replace(vectors(video_id, path, spec), seconds=13.0)
     write_vectors(random_vectors(spec), media.vectors(file.path))
     assert catalogue.queue.commit(claim, INFO, [file])
     return media.vectors(file.path)
+
+
+def six_videos(folders: StateFolders) -> StateFolders:
+    """Six videos, three of them encoded, whose catalogue is closed."""
+    catalogue, media = Catalogue(folders.catalogue), MediaStore(folders, 1 << 20, 0)
+    for number in range(6):
+        upload(catalogue, media, bytes([number]) * 9, f"title {number}")
+        if number < 3:
+            encode_claimed(catalogue, media)
+    catalogue.close()
+    return folders
 
 
 def random_vectors(spec: EmbeddingSpec = SPEC, frames: int = 13) -> VideoVectors:
@@ -87,3 +102,59 @@ def lose_catalogue(folders: StateFolders) -> None:
     """Remove the catalogue, as a failed restore does."""
     for path in folders.root.glob("catalogue.sqlite3*"):
         path.unlink()
+
+
+def empty_catalogue(folders: StateFolders) -> None:
+    """Leave a file of no bytes."""
+    lose_catalogue(folders)
+    folders.catalogue.touch()
+
+
+def catalogue_without_tables(folders: StateFolders) -> None:
+    """Leave a database that holds nothing."""
+    lose_catalogue(folders)
+    connection = sqlite3.connect(folders.catalogue)
+    connection.execute("VACUUM")
+    connection.close()
+
+
+def catalogue_of_another_folder(folders: StateFolders) -> None:
+    """Put a new folder's catalogue in its place."""
+    lose_catalogue(folders)
+    other = folders.root.parent / "other" / "catalogue.sqlite3"
+    Catalogue(other).close()
+    other.rename(folders.catalogue)
+
+
+def catalogue_without_rows(folders: StateFolders) -> None:
+    """Remove every video's row."""
+    connection = sqlite3.connect(folders.catalogue)
+    connection.execute("DELETE FROM videos")
+    connection.commit()
+    connection.close()
+
+
+def catalogue_of_text(folders: StateFolders) -> None:
+    """Put something else in its place."""
+    lose_catalogue(folders)
+    folders.catalogue.write_text("no database\n" * 1000)
+
+
+def truncate_catalogue(folders: StateFolders) -> None:
+    """Cut it in half."""
+    os.truncate(folders.catalogue, folders.catalogue.stat().st_size // 2)
+
+
+def overwrite_catalogue(folders: StateFolders) -> None:
+    """Overwrite all but its first page."""
+    size = folders.catalogue.stat().st_size
+    with folders.catalogue.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+
+
+def drop_a_table(folders: StateFolders) -> None:
+    """Remove a table."""
+    connection = sqlite3.connect(folders.catalogue)
+    connection.execute("DROP TABLE changes")
+    connection.close()

@@ -1,7 +1,6 @@
 """A catalogue that is missing, empty or damaged stops every start, and removes nothing."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +17,21 @@ from service.folders import StateFolders
 from service.lock import only_one
 from service.storage.media import MediaStore
 from service.storage.orphans import OrphanFolder
-from tests.support.catalogue import encode_claimed, files, lose_catalogue, upload
+from tests.support.catalogue import (
+    catalogue_of_another_folder,
+    catalogue_of_text,
+    catalogue_without_rows,
+    catalogue_without_tables,
+    drop_a_table,
+    empty_catalogue,
+    encode_claimed,
+    files,
+    lose_catalogue,
+    overwrite_catalogue,
+    six_videos,
+    truncate_catalogue,
+    upload,
+)
 
 
 @pytest.fixture
@@ -32,67 +45,18 @@ def media(folders: StateFolders) -> MediaStore:
 
 
 @pytest.fixture
-def library(folders: StateFolders, media: MediaStore) -> StateFolders:
-    """Six videos, three of them encoded, whose catalogue is closed."""
-    catalogue = Catalogue(folders.catalogue)
-    for number in range(6):
-        upload(catalogue, media, bytes([number]) * 9, f"title {number}")
-        if number < 3:
-            encode_claimed(catalogue, media)
-    catalogue.close()
-    return folders
+def library(folders: StateFolders) -> StateFolders:
+    return six_videos(folders)
 
 
-def _empty_file(folders: StateFolders) -> None:
-    lose_catalogue(folders)
-    folders.catalogue.touch()
-
-
-def _no_tables(folders: StateFolders) -> None:
-    lose_catalogue(folders)
-    connection = sqlite3.connect(folders.catalogue)
-    connection.execute("VACUUM")
-    connection.close()
-
-
-def _no_rows(folders: StateFolders) -> None:
-    lose_catalogue(folders)
-    other = folders.root.parent / "other" / "catalogue.sqlite3"
-    Catalogue(other).close()
-    other.rename(folders.catalogue)
-
-
-def _rows_removed(folders: StateFolders) -> None:
-    connection = sqlite3.connect(folders.catalogue)
-    connection.execute("DELETE FROM videos")
-    connection.commit()
-    connection.close()
-
-
-def _text(folders: StateFolders) -> None:
-    lose_catalogue(folders)
-    folders.catalogue.write_text("no database\n" * 1000)
-
-
-def _truncated(folders: StateFolders) -> None:
-    os.truncate(folders.catalogue, folders.catalogue.stat().st_size // 2)
-
-
-def _overwritten(folders: StateFolders) -> None:
-    size = folders.catalogue.stat().st_size
-    with folders.catalogue.open("r+b") as file:
-        file.seek(4096)
-        file.write(os.urandom(size - 4096))
-
-
-def _no_changes_table(folders: StateFolders) -> None:
-    connection = sqlite3.connect(folders.catalogue)
-    connection.execute("DROP TABLE changes")
-    connection.close()
-
-
-LOST = [lose_catalogue, _empty_file, _no_tables, _no_rows, _rows_removed]
-DAMAGED = [_text, _truncated, _overwritten, _no_changes_table]
+LOST = [
+    lose_catalogue,
+    empty_catalogue,
+    catalogue_without_tables,
+    catalogue_of_another_folder,
+    catalogue_without_rows,
+]
+DAMAGED = [catalogue_of_text, truncate_catalogue, overwrite_catalogue, drop_a_table]
 Damage = Callable[[StateFolders], None]
 
 
@@ -117,7 +81,7 @@ def test_damage_is_a_typed_error(library: StateFolders, damage: Damage) -> None:
 def test_damage_while_open_is_a_typed_error(library: StateFolders) -> None:
     database = Database(library.catalogue)
     with database.reading():
-        _overwritten(library)
+        overwrite_catalogue(library)
         # A second connection: the first one has the pages in memory.
         with pytest.raises(CorruptArtifact, match="is damaged"), database.reading() as connection:
             connection.execute(text("SELECT * FROM videos"))
@@ -125,7 +89,9 @@ def test_damage_while_open_is_a_typed_error(library: StateFolders) -> None:
 
 
 @pytest.mark.parametrize("module", ["service.ingest", "service.http", "service.models"])
-@pytest.mark.parametrize("damage", [lose_catalogue, _no_rows, _truncated])
+@pytest.mark.parametrize(
+    "damage", [lose_catalogue, catalogue_of_another_folder, truncate_catalogue]
+)
 def test_every_process_refuses(library: StateFolders, module: str, damage: Damage) -> None:
     damage(library)
     before = files(library.media) | files(library.vectors)
