@@ -10,7 +10,7 @@ import structlog
 
 from qasir.errors import QasirError
 from qasir.triton import Triton
-from service.canary.checks import Canary
+from service.canary.checks import Canary, GoldenQueryCheck, ImageCheck, IndexCheck, TextCheck
 from service.canary.scheduler import CanaryScheduler
 from service.canary.windows import WindowStore
 from service.catalogue.catalogue import Catalogue
@@ -135,7 +135,15 @@ def open_service(settings: Settings) -> AppState:
     videos = Videos(settings, catalogue, media, jobs)
     control, heartbeats = _open_triton_control(settings), Heartbeats(folders.searching)
     windows = WindowStore(folders, settings.disk_reserve_bytes)
-    canary = Canary(settings, catalogue, windows, library, engine, triton, find_active)
+    canary = Canary(
+        find_active,
+        {
+            "text": TextCheck(triton, settings.search_seconds),
+            "image": ImageCheck(triton, catalogue, windows, library),
+            "index": IndexCheck(library),
+            "pair": GoldenQueryCheck(engine, settings),
+        },
+    )
     return AppState(
         settings=settings,
         catalogue=catalogue,

@@ -7,7 +7,7 @@ from itertools import product
 
 from qasir import __version__
 from qasir.errors import QasirError
-from service.canary.scheduler import canary_readings
+from service.canary.scheduler import canary_gauges
 from service.catalogue.catalogue import Catalogue, Totals
 from service.models.deployment import FindActive, ModelVersion
 from service.models.rollout import Rollout
@@ -34,7 +34,7 @@ def gauges(
     yield GaugeSample(metrics.RERANKER_REQUESTS, waiting)
     yield from _disk(settings)
     yield from _recall(settings)
-    yield from canary_readings(settings.folders.run)
+    yield from canary_gauges(settings.folders.run)
 
 
 def _active(find: FindActive) -> ModelVersion | None:

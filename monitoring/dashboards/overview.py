@@ -42,8 +42,8 @@ HEALTH = Row(
         ),
         Panel(
             "Canary",
-            "1 where the last check of texts, stored super images or known pairs gave what it is "
-            "known to give, in every process; 0 says that answers may be wrong.",
+            "1 where the last check of texts, stored super images, the index or golden queries "
+            "passed in every process; 0 says that answers may be wrong.",
             COUNT,
             (Query(f"min by (check) (qasir_canary_success{{{WHERE}}})", "{{check}}"),),
             "number",

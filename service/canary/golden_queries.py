@@ -1,9 +1,9 @@
-"""`canary.yaml`: queries with the video that each of them must find, kept by an operator.
+"""`canary.yaml`: an operator's queries, each with the video that it must find.
 
 pairs:
   - query: a dog runs on the beach
     video: v0123456789abcdef0123
-    within: 3        # among the first three; 1 if it is not said
+    within: 3        # among the first three; default 1
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from qasir.errors import InvalidConfig
 
 MAX_BYTES = 64 << 10
 MAX_PAIRS = 50
-# Of a search without an offset; more would be no proof of anything.
+# A wider limit would prove nothing.
 MAX_WITHIN = 20
 
 
@@ -37,11 +37,11 @@ class GoldenQueries(_Strict):
     pairs: tuple[GoldenQuery, ...] = Field(max_length=MAX_PAIRS)
 
 
-def read_known_pairs(path: Path, *, must_exist: bool = False) -> tuple[GoldenQuery, ...]:
-    """The pairs of a file; none where there is no file, unless there `must_exist` one.
+def read_golden_queries(path: Path, *, must_exist: bool = False) -> tuple[GoldenQuery, ...]:
+    """Read the queries of a file; none where there is no file, unless it `must_exist`.
 
     Raises:
-        InvalidConfig: it cannot be read, is too large, or is not of this shape.
+        InvalidConfig: the file cannot be read, is too large, or has another shape.
     """
     try:
         if not path.exists() and not must_exist:

@@ -1,8 +1,8 @@
-"""Whose turn it is to run the canary, and what the last runs found, for every process to tell.
+"""When each process runs the canary, and what the last runs found.
 
-Each service process has an index of its own, so each must be looked at: they take turns, one
-at a time, by a lock and a file of reports under `run/`. The metrics page of any process reads
-that file, so all of them tell the same.
+Each service process has its own index, so each must be checked. They take turns, one at a time, by
+a lock and a file of reports under `run/`. Every process reads that file for its metrics page, so
+all pages agree.
 """
 
 import os
@@ -24,14 +24,14 @@ from service.observability.telemetry import GaugeSample
 from service.observability.tracing import job_span
 
 REPORTS_NAME = "canary.json"
-# How often in an interval a process looks whether it is its turn.
+# How often per interval a process checks whether its turn has come.
 LOOKS = 20
 
 log = structlog.get_logger()
 
 
 class Report(BaseModel):
-    """One run: by which process, at what time in seconds since 1970, for how many seconds."""
+    """One run: its process, when it began in seconds since 1970, and how many seconds it took."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,15 +54,15 @@ class Reports(BaseModel):
 
 
 def read_reports(run: Path) -> Reports:
-    """The reports in this folder; none where no canary ran yet."""
+    """Read the reports in this folder; none where no canary ran yet."""
     try:
         return Reports.model_validate_json((run / REPORTS_NAME).read_bytes())
     except (FileNotFoundError, ValidationError):
         return Reports()
 
 
-def canary_readings(run: Path) -> Iterator[GaugeSample]:
-    """The canary's gauges: a check has passed if it did in every process that had a turn."""
+def canary_gauges(run: Path) -> Iterator[GaugeSample]:
+    """Yield the canary's gauges: a check has passed if it has in every process that ran it."""
     reports = read_reports(run)
     if reports.newest is None:
         return
@@ -75,7 +75,7 @@ def canary_readings(run: Path) -> Iterator[GaugeSample]:
 
 
 class CanaryScheduler:
-    """A thread that runs the canary of this process whenever its turn has come."""
+    """A thread that runs the canary of this process when its turn comes."""
 
     def __init__(
         self,
@@ -92,23 +92,23 @@ class CanaryScheduler:
         self._thread = threading.Thread(target=self._loop, name="canary", daemon=True)
 
     def start(self) -> None:
-        """Begin; an interval of 0 means never."""
+        """Start the thread; an interval of 0 means never."""
         if self._interval_seconds > 0:
             self._thread.start()
 
     def stop(self) -> None:
-        """Let a run that has begun end, within a moment."""
+        """Stop the thread; wait a second for a run under way."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(1.0)
 
-    def take(self) -> bool:
-        """Run the canary if it is this process's turn; whether it was."""
+    def run_if_due(self) -> bool:
+        """Run the canary if it is the turn of this process; return whether it ran."""
         if not self._due():
             return False
         try:
             with only_one(self._run / "canary.lock", "canary"):
-                # Somebody may have been in between.
+                # Another process may have run it before we got the lock.
                 if due := self._due():
                     self._report()
                 return due
@@ -121,37 +121,39 @@ class CanaryScheduler:
     def _loop(self) -> None:
         while not self._stop.wait(self._interval_seconds / LOOKS):
             try:
-                self.take()
-            except Exception:  # a canary that died would look like one that is content
+                self.run_if_due()
+            except Exception:  # a dead canary must not look like a passing one
                 log.exception("canary broke")
 
     def _due(self) -> bool:
         newest = read_reports(self._run).newest
         if newest is None:
             return True
-        # Whoever ran last waits two looks longer, so that every other process goes first.
-        others_first = 0 if newest.process == os.getpid() else 2
-        patience = self._interval_seconds * (1 - others_first / LOOKS)
-        return not 0 <= self._clock() - newest.time < patience
+        # The process that ran last waits two looks longer, so that every other one goes first.
+        looks = 0 if newest.process == os.getpid() else 2
+        wait = self._interval_seconds * (1 - looks / LOOKS)
+        return not 0 <= self._clock() - newest.time < wait
 
     def _report(self) -> None:
         began, begin = self._clock(), time.perf_counter()
         with job_span("canary", None):
             findings = self._canary.run()
         seconds = time.perf_counter() - begin
-        mine = Report(process=os.getpid(), time=began, seconds=seconds, findings=tuple(findings))
+        report = Report(process=os.getpid(), time=began, seconds=seconds, findings=tuple(findings))
         others = [
-            report
-            for report in read_reports(self._run).reports
-            if report.process != mine.process and psutil.pid_exists(report.process)
+            other
+            for other in read_reports(self._run).reports
+            if other.process != report.process and psutil.pid_exists(other.process)
         ]
         with atomic_write(self._run / REPORTS_NAME) as file:
-            file.write(Reports(reports=(*others, mine)).model_dump_json(indent=1).encode() + b"\n")
-        _tell(findings, seconds)
+            file.write(
+                Reports(reports=(*others, report)).model_dump_json(indent=1).encode() + b"\n"
+            )
+        _log(findings, seconds)
 
 
-def _tell(findings: Sequence[Finding], seconds: float) -> None:
+def _log(findings: Sequence[Finding], seconds: float) -> None:
     failed = {finding.check: finding.detail for finding in findings if not finding.passed}
-    say = log.error if failed else log.info
+    write = log.error if failed else log.info
     passed = [finding.check for finding in findings if finding.passed]
-    say("canary", passed=passed, failed=failed, milliseconds=round(seconds * 1000, 2))
+    write("canary", passed=passed, failed=failed, milliseconds=round(seconds * 1000, 2))

@@ -1,7 +1,7 @@
 """A window of super images of a few videos, pixel for pixel as it was encoded.
 
-Sheets are what people see; a canary needs what the encoder saw, and whole windows of it,
-because a temporal encoder lets the super images of one window see each other.
+Previews are for people. A canary needs what the encoder saw, and whole windows of it, because a
+temporal encoder lets the super images of one window see each other.
 """
 
 import random
@@ -20,7 +20,7 @@ from qasir.types import Bool, Uint8
 from service.folders import StateFolders
 from service.lock import locked
 
-# Videos at a time. A window of 64 super images of 320 x 320 is 20 MB.
+# Videos. A window of 64 super images of 320 x 320 is 20 MB.
 VIDEOS = 10
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class StoredWindow:
-    """What one call of the encoder was given: pixels uint8 [S, R, R, 3], mask bool [S, P].
+    """The input of one call of the encoder: pixels uint8 [S, R, R, 3], mask bool [S, P].
 
     `keep` of the S became the video's super images from number `first` on.
     """
@@ -41,7 +41,7 @@ class StoredWindow:
 
 @dataclass(frozen=True)
 class WindowName:
-    """Where a window lies, and whose it is."""
+    """The file of a window, and the video it belongs to."""
 
     video_id: str
     path: Path
@@ -50,39 +50,39 @@ class WindowName:
 class WindowStore:
     """The folder `canary/` under the state folder: windows of at most ten videos.
 
-    A later video takes the place of a random one, so they change as the library does.
+    A later video replaces a random one, so the windows follow the library.
     """
 
     def __init__(self, folders: StateFolders, reserve_bytes: int) -> None:
         self._folders = folders
         self._reserve_bytes = reserve_bytes
 
-    def keep(
+    def store(
         self, video_id: str, manifest: Manifest, spec: EmbeddingSpec, window: StoredWindow
     ) -> None:
-        """Keep a window as this model cut it, if there is room; no ingest ever fails for it."""
+        """Store a window as this model cut it, if there is room; an ingest never fails for it."""
         size = window.pixels.nbytes + window.mask.nbytes
         if shutil.disk_usage(self._folders.root).free - size < self._reserve_bytes:
             return
         try:
-            # With the lock of deletes: a deleted video leaves no picture behind.
+            # Under the lock of deletes, so that a deleted video leaves no picture behind.
             with locked(self._folders.run / "media.lock"):
                 if (self._folders.media / video_id).is_dir():
-                    self._drop_beyond(VIDEOS - 1, keep=video_id)
+                    self._evict(VIDEOS - 1, other_than=video_id)
                     _write(window, self._folders.canary / video_id / _file_name(manifest, spec))
         except OSError as error:
-            log.warning("window not kept", video_id=video_id, detail=str(error))
+            log.warning("window not stored", video_id=video_id, detail=str(error))
 
     def names(self, manifest: Manifest, spec: EmbeddingSpec) -> list[WindowName]:
-        """The windows that this model would cut in the same way."""
-        found = self._folders.canary.glob(f"*/{_file_name(manifest, spec)}")
-        return [WindowName(path.parent.name, path) for path in found]
+        """List the windows that this model would cut in the same way."""
+        paths = self._folders.canary.glob(f"*/{_file_name(manifest, spec)}")
+        return [WindowName(path.parent.name, path) for path in paths]
 
     def read(self, name: WindowName) -> StoredWindow | None:
-        """Read a window; None: it has gone since, with its video or for a later video's.
+        """Read a window; None: it was deleted with its video, or evicted, since it was listed.
 
         Raises:
-            CorruptArtifact: it is cut short or something else.
+            CorruptArtifact: the file is cut short or not a window.
         """
         try:
             with name.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -93,9 +93,9 @@ class WindowStore:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise CorruptArtifact(f"{name.path} is no window: {error}; delete it") from error
 
-    def _drop_beyond(self, most: int, keep: str) -> None:
-        others = [folder for folder in self._folders.canary.iterdir() if folder.name != keep]
-        for folder in random.sample(others, max(0, len(others) - most)):
+    def _evict(self, limit: int, other_than: str) -> None:
+        others = [path for path in self._folders.canary.iterdir() if path.name != other_than]
+        for folder in random.sample(others, max(0, len(others) - limit)):
             shutil.rmtree(folder, ignore_errors=True)
 
 

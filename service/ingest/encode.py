@@ -141,7 +141,7 @@ class Encoding:
                         finished = message
                         past_span("decode", began, **_decoded(message))
         for n, p in parts.items():
-            self._windows.keep(video_id, self._model.manifest, self._specs[n], p.last[-1])
+            self._windows.store(video_id, self._model.manifest, self._specs[n], p.last[-1])
         return EncodedVideo(
             finished=finished,
             vectors={n: p.vectors(self._specs[n]) for n, p in parts.items()},

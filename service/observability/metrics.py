@@ -206,7 +206,7 @@ CANARY_SUCCESS = Metric(
     "qasir_canary_success",
     "gauge",
     "1 where the last canary of every service process passed this check, else 0.",
-    {"check": ("text", "image", "pair")},
+    {"check": ("text", "image", "index", "pair")},
     unit="bool",
 )
 CANARY_LAST_RUN = Metric(

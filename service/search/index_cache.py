@@ -136,6 +136,11 @@ class Library:
         with self._current(manifest, spec, patience_seconds=-1) as shelf:
             return len(shelf.index)
 
+    def unreadable(self, manifest: Manifest, spec: EmbeddingSpec) -> frozenset[str]:
+        """The videos whose vector files are missing or damaged, so that no search finds them."""
+        with self._current(manifest, spec, patience_seconds=-1) as shelf:
+            return frozenset(shelf.unreadable)
+
     def keep(self, wanted: Collection[EmbeddingSpec]) -> None:
         """Let go of every index that is not wanted, once no search can still be using it."""
         with self._lock:
@@ -181,6 +186,7 @@ class LoadedIndex:
         self.used = time.monotonic()
         self.number: int | None = None
         self.relevant = 0
+        self.unreadable: set[str] = set()
         self._total_seconds = 0.0
         self._videos: dict[str, Video] = {}
         self._seconds: dict[str, float] = {}
@@ -213,7 +219,8 @@ class LoadedIndex:
     def follow(self, catalogue: Catalogue, media: MediaStore) -> None:
         changes = catalogue.changes.since(self.index.spec, self.number)
         named = {file.video_id for file in changes.files}
-        gone = set(self._paths) - named if changes.complete else changes.gone
+        held = self._paths.keys() | self.unreadable
+        gone = held - named if changes.complete else changes.gone
         for video_id in gone:
             self._drop(video_id)
         for file in changes.files:
@@ -233,11 +240,14 @@ class LoadedIndex:
             # the next change number says so.
             log.warning("vectors unreadable", video_id=file.video_id, detail=str(error))
             self._drop(file.video_id)
+            self.unreadable.add(file.video_id)
             return
+        self.unreadable.discard(file.video_id)
         self._paths[file.video_id] = file.path
         self._seconds[file.video_id] = file.seconds
 
     def _drop(self, video_id: str) -> None:
         self.index.drop(video_id)
+        self.unreadable.discard(video_id)
         for known in (self._videos, self._seconds, self._paths):
             known.pop(video_id, None)

@@ -17,7 +17,14 @@ from qasir.modeling.retriever import zero_shot
 from qasir.triton import Triton
 from qasir.types import VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
-from service.canary.checks import Canary, Finding
+from service.canary.checks import (
+    Canary,
+    Finding,
+    GoldenQueryCheck,
+    ImageCheck,
+    IndexCheck,
+    TextCheck,
+)
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile
@@ -66,7 +73,7 @@ class Aviary:
         file = VectorFile(name, **dict(spec), path=path, frames=9, super_images=COUNT, seconds=9.0)
         assert self.catalogue.queue.commit(mine, INFO, [file])
         (self.folders.media / name).mkdir()
-        self.windows.keep(
+        self.windows.store(
             name, self.model.manifest, spec, StoredWindow(pixels, mask, slice(0, COUNT), 0)
         )
 
@@ -83,13 +90,13 @@ class Aviary:
             Telemetry(SERVICE_METRICS),
         )
         canary = Canary(
-            self.settings,
-            self.catalogue,
-            self.windows,
-            library,
-            engine,
-            self.triton,
             lambda: self.model,
+            {
+                "text": TextCheck(self.triton, self.settings.search_seconds),
+                "image": ImageCheck(self.triton, self.catalogue, self.windows, library),
+                "index": IndexCheck(library),
+                "pair": GoldenQueryCheck(engine, self.settings),
+            },
         )
         return {finding.check: finding for finding in canary.run()}
 
@@ -115,6 +122,7 @@ def test_all_is_well(aviary: Aviary, unit: IndexUnit) -> None:
     assert {check: finding.passed for check, finding in found.items()} == {
         "text": True,
         "image": True,
+        "index": True,
     }
     assert found["image"].detail == "9 super images of 3 videos found themselves first"
 
@@ -174,7 +182,7 @@ def encode_otherwise(aviary: Aviary) -> None:
     """What was seen at ingest is another picture than what is encoded now."""
     spec, mask = aviary.model.manifest.spec(2), padded(COUNT, 2)
     window = StoredWindow(pictures(COUNT, 99), mask, slice(0, COUNT), 0)
-    aviary.windows.keep("va", aviary.model.manifest, spec, window)
+    aviary.windows.store("va", aviary.model.manifest, spec, window)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +202,21 @@ def test_a_broken_index_shows(aviary: Aviary, spoil: Callable[[Aviary], None], s
     assert re.search(said, finding.detail), finding.detail
 
 
+@pytest.mark.parametrize("spoil", [cut_a_file_short, lose_a_file])
+def test_a_ready_video_that_no_search_finds_shows(
+    aviary: Aviary, spoil: Callable[[Aviary], None]
+) -> None:
+    """Also where no window of it is stored to encode again."""
+    shutil.rmtree(aviary.folders.canary)
+    assert aviary.look()["index"] == Finding("index", passed=True, detail="3 videos")
+    spoil(aviary)
+    finding = aviary.look()["index"]
+    assert not finding.passed
+    name = "va" if spoil is cut_a_file_short else "vc"
+    assert "1 ready videos are in no search, because" in finding.detail
+    assert f"missing or damaged: {name}; " in finding.detail
+
+
 def test_another_text_encoder_than_the_manifests_shows(
     aviary: Aviary, tiny_siglip_backbone: Backbone, tmp_path: Path
 ) -> None:
@@ -209,7 +232,7 @@ def test_another_text_encoder_than_the_manifests_shows(
 def test_an_export_of_an_earlier_version_has_no_sentences(aviary: Aviary) -> None:
     changed = aviary.model.manifest.model_copy(update={"known_texts": ()})
     aviary.model = replace(aviary.model, manifest=changed)
-    assert list(aviary.look()) == ["image"]
+    assert list(aviary.look()) == ["image", "index"]
 
 
 def test_models_out_of_reach_show(aviary: Aviary) -> None:

@@ -5,24 +5,24 @@ from pathlib import Path
 import pytest
 
 from qasir.errors import InvalidConfig
-from service.canary.golden_queries import MAX_BYTES, MAX_PAIRS, GoldenQuery, read_known_pairs
+from service.canary.golden_queries import MAX_BYTES, MAX_PAIRS, GoldenQuery, read_golden_queries
 
 
 def test_no_file_is_no_pair(tmp_path: Path) -> None:
-    assert read_known_pairs(tmp_path / "canary.yaml") == ()
+    assert read_golden_queries(tmp_path / "canary.yaml") == ()
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"cnary\.yaml: .*No such file"):
-        read_known_pairs(tmp_path / "cnary.yaml", must_exist=True)
+        read_golden_queries(tmp_path / "cnary.yaml", must_exist=True)
     with pytest.raises(InvalidConfig, match="directory"):
-        read_known_pairs(tmp_path)
+        read_golden_queries(tmp_path)
 
 
 def test_pairs_are_read(tmp_path: Path) -> None:
     path = tmp_path / "canary.yaml"
     path.write_text("pairs: [{query: a dog, video: v1}, {query: a cat, video: v2, within: 3}]")
-    assert read_known_pairs(path) == (
+    assert read_golden_queries(path) == (
         GoldenQuery(query="a dog", video="v1", within=1),
         GoldenQuery(query="a cat", video="v2", within=3),
     )
@@ -44,6 +44,6 @@ def test_a_wrong_file_says_what_is_wrong(text: str, said: str, tmp_path: Path) -
     path = tmp_path / "canary.yaml"
     path.write_text(text)
     with pytest.raises(InvalidConfig) as caught:
-        read_known_pairs(path)
+        read_golden_queries(path)
     assert str(path) in str(caught.value)
     assert said in str(caught.value)

@@ -16,7 +16,7 @@ from service.canary.scheduler import (
     CanaryScheduler,
     Report,
     Reports,
-    canary_readings,
+    canary_gauges,
     read_reports,
 )
 from service.lock import only_one
@@ -52,13 +52,13 @@ def gauges(run: Path) -> dict[str, float]:
         reading.metric.name.removeprefix("qasir_canary_") + "".join(reading.labels.values()): (
             reading.value
         )
-        for reading in canary_readings(run)
+        for reading in canary_gauges(run)
     }
 
 
 def test_nothing_ran_yet(tmp_path: Path) -> None:
     assert gauges(tmp_path) == {}
-    assert CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL, lambda: 5.0).take()
+    assert CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL, lambda: 5.0).run_if_due()
     assert gauges(tmp_path)["successtext"] == 1
     assert gauges(tmp_path)["last_run_timestamp_seconds"] == 5.0
 
@@ -70,21 +70,22 @@ def test_nothing_ran_yet(tmp_path: Path) -> None:
 def test_others_go_first(mine: bool, age: float, due: bool, tmp_path: Path) -> None:
     """A clock that was set back must not stop the canary either."""
     leave(tmp_path, (os.getpid() if mine else 1, 1000.0, [PASSED]))
-    assert CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL, lambda: 1000.0 + age).take() == due
+    scheduler = CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL, lambda: 1000.0 + age)
+    assert scheduler.run_if_due() == due
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     canary = Scripted(PASSED)
-    turns = CanaryScheduler(canary, tmp_path, INTERVAL)
+    scheduler = CanaryScheduler(canary, tmp_path, INTERVAL)
     with only_one(tmp_path / "canary.lock", "canary"):
-        assert not turns.take()
+        assert not scheduler.run_if_due()
     assert canary.runs == 0
 
 
 def test_one_broken_process_is_not_hidden_by_a_sound_one(tmp_path: Path) -> None:
     leave(tmp_path, (1, 10.0, [PASSED, FAILED]))
     sound = Finding("image", passed=True, detail="")
-    CanaryScheduler(Scripted(PASSED, sound), tmp_path, INTERVAL, lambda: 99.0).take()
+    CanaryScheduler(Scripted(PASSED, sound), tmp_path, INTERVAL, lambda: 99.0).run_if_due()
     assert gauges(tmp_path)["successtext"] == 1
     assert gauges(tmp_path)["successimage"] == 0
     assert "successpair" not in gauges(tmp_path)
@@ -94,18 +95,18 @@ def test_a_dead_process_is_forgotten(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     leave(tmp_path, (ended.pid, 10.0, [FAILED]))
-    CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL, lambda: 99.0).take()
+    CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL, lambda: 99.0).run_if_due()
     assert "successimage" not in gauges(tmp_path)
 
 
 def test_too_much_to_do_is_no_news(tmp_path: Path) -> None:
-    assert not CanaryScheduler(Scripted(busy=True), tmp_path, INTERVAL).take()
+    assert not CanaryScheduler(Scripted(busy=True), tmp_path, INTERVAL).run_if_due()
     assert read_reports(tmp_path).newest is None
 
 
 def test_a_broken_report_is_none(tmp_path: Path) -> None:
     (tmp_path / REPORTS_NAME).write_text("{")
-    assert CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL).take()
+    assert CanaryScheduler(Scripted(PASSED), tmp_path, INTERVAL).run_if_due()
 
 
 def told(running: RunningService, check: str) -> float | None:

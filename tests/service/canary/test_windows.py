@@ -46,7 +46,7 @@ def keep(folders: StateFolders, *names: str, reserve: int = 0) -> WindowStore:
     store = WindowStore(folders, reserve)
     for name in names:
         (folders.media / name).mkdir(exist_ok=True)
-        store.keep(name, MANIFEST, SPEC, WINDOW)
+        store.store(name, MANIFEST, SPEC, WINDOW)
     return store
 
 
@@ -79,7 +79,7 @@ def test_the_newest_stays_and_a_random_one_goes(folders: StateFolders) -> None:
 
 def test_a_deleted_video_gets_no_window(folders: StateFolders) -> None:
     store = WindowStore(folders, 0)
-    store.keep("vgone", MANIFEST, SPEC, WINDOW)
+    store.store("vgone", MANIFEST, SPEC, WINDOW)
     assert store.names(MANIFEST, SPEC) == []
 
 
