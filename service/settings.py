@@ -8,14 +8,14 @@ import difflib
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qasir.errors import InvalidConfig
 from service.folders import StateFolders
-from service.observability.tracing import CONSOLE, traces_url
 
 PREFIX = "QASIR_"
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +115,40 @@ class CanarySettings(StateSettings):
         return self.canary_file or self.folders.root / "canary.yaml"
 
 
+class TraceSettings(BaseSettings):
+    """Where spans go, by OpenTelemetry's own variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    traces_exporter: Literal["otlp", "console", "none"] = Field(
+        default="otlp", validation_alias="OTEL_TRACES_EXPORTER"
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str | None) -> str | None:
+        url = urlsplit(endpoint or "http://unset")
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("give the URL of an OTLP/HTTP endpoint, such as http://127.0.0.1:4318")
+        return endpoint or None
+
+    @property
+    def traces_url(self) -> str | None:
+        """Where spans are posted; None: nowhere.
+
+        >>> TraceSettings(otlp_endpoint="http://127.0.0.1:4318").traces_url
+        'http://127.0.0.1:4318/v1/traces'
+        """
+        if self.otlp_endpoint is None or self.traces_exporter != "otlp":
+            return None
+        return f"{self.otlp_endpoint.rstrip('/')}/v1/traces"
+
+
 class Settings(
+    TraceSettings,
     TritonSettings,
     ModelSettings,
     SearchSettings,
@@ -149,14 +182,11 @@ class Settings(
     withdraw_seconds: float = Field(default=1.0, ge=0)
     drain_seconds: Seconds = 10.0
     request_stall_seconds: Seconds = 60.0
-    trace_endpoint: str | None = None
 
-    @field_validator("trace_endpoint")
-    @classmethod
-    def _is_an_endpoint(cls, said: str | None) -> str | None:
-        if said not in (None, CONSOLE):
-            traces_url(said)
-        return said
+    def environment(self) -> dict[str, str]:
+        """The environment variables that give another process these settings."""
+        values = self.model_dump(exclude_defaults=True, exclude_none=True)
+        return {variable(name): str(value) for name, value in values.items()}
 
 
 def load_settings() -> Settings:
@@ -179,8 +209,19 @@ def _nearest(name: str) -> str:
     return f"; did you mean {PREFIX}{near[0].upper()}?" if near else "; remove it"
 
 
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
+
+
 def _explain(error: ValidationError) -> str:
     return "; ".join(
-        f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
+        f"{_name(str(fault['loc'][0]))}={fault['input']!r}: {fault['msg']}"
         for fault in error.errors()
     )
+
+
+def _name(location: str) -> str:
+    # Pydantic names a field that has an alias by that.
+    return variable(location) if location in Settings.model_fields else location

@@ -9,8 +9,8 @@ from qasir.errors import InvalidConfig, QasirError, error_from_code
     ("text", "shown"),
     [
         (
-            "QASIR_TRACE_ENDPOINT='http://ada:pw@host:4318'",
-            "QASIR_TRACE_ENDPOINT='http://***@host:4318'",
+            "OTEL_EXPORTER_OTLP_ENDPOINT='http://ada:pw@host:4318'",
+            "OTEL_EXPORTER_OTLP_ENDPOINT='http://***@host:4318'",
         ),
         ("no answer at https://ada:p@w/x@host/a", "no answer at https://***@host/a"),
         ("http://host:3000 and v1@0:08-0:09", "http://host:3000 and v1@0:08-0:09"),

@@ -62,16 +62,16 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
         _, service, method = handler_call_details.method.split("/")
         if handler is None or service != SERVICE:
             return handler
-        return self._guarded(handler, OPERATIONS[method])
+        return self._guarded(handler, method)
 
-    def _guarded(self, handler: Any, operation: str) -> Handler:
+    def _guarded(self, handler: Any, method: str) -> Handler:
         async def one(request: Any, call: Call) -> Any:
-            async with self._call(operation, call):
+            async with self._call(method, call):
                 serve = handler.stream_unary or handler.unary_unary
                 return await serve(request, call)
 
         async def many(request: Any, call: Call) -> AsyncIterator[Any]:
-            async with self._call(operation, call):
+            async with self._call(method, call):
                 async for message in handler.unary_stream(request, call):
                     yield message
 
@@ -83,22 +83,30 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
         return grpc.unary_unary_rpc_method_handler(one, *coding)
 
     @asynccontextmanager
-    async def _call(self, operation: str, call: Call) -> AsyncIterator[None]:
+    async def _call(self, method: str, call: Call) -> AsyncIterator[None]:
         with request_context(self._context.core.telemetry, "grpc", _headers(call)) as request:
-            request.operation = operation
+            request.operation = OPERATIONS[method]
+            request.conventions |= {
+                "rpc.system": "grpc",
+                "rpc.service": SERVICE,
+                "rpc.method": method,
+            }
+            status = grpc.StatusCode.OK
             try:
                 with self._context.requests.place():
                     yield
             except QasirError as error:
-                request.code = error.code
+                request.code, status = error.code, _status_code(error)
                 await abort(call, error)
             except asyncio.CancelledError:
-                request.code = CANCELLED
+                request.code, status = CANCELLED, grpc.StatusCode.CANCELLED
                 raise
             except Exception:
-                request.code = QasirError.code
-                log.exception("bug", operation=operation)
+                request.code, status = QasirError.code, grpc.StatusCode.INTERNAL
+                log.exception("bug", operation=request.operation)
                 await abort(call, unexpected())
+            finally:
+                request.conventions["rpc.grpc.status_code"] = status.value[0]
 
 
 def _headers(call: Call) -> dict[str, str]:
@@ -122,5 +130,9 @@ async def abort(call: Call, error: QasirError) -> None:
     else:
         # RESOURCE_EXHAUSTED is a full queue, and a file over its limit, too.
         told.append(("grpc-retry-pushback-ms", "-1"))
-    code = getattr(grpc.StatusCode, status.grpc)
-    await call.abort(code, str(error)[:MAX_DETAIL], tuple(told))
+    await call.abort(_status_code(error), str(error)[:MAX_DETAIL], tuple(told))
+
+
+def _status_code(error: QasirError) -> grpc.StatusCode:
+    code: grpc.StatusCode = getattr(grpc.StatusCode, status_of(type(error)).grpc)
+    return code

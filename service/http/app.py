@@ -109,7 +109,10 @@ class RequestMiddleware:
                 if request.status is None:
                     await problems.problem_response(error)(scope, receive, answered)
             finally:
-                request.operation = getattr(scope.get("route"), "name", None) or OTHER
+                route = scope.get("route")
+                request.operation = getattr(route, "name", None) or OTHER
+                request.conventions["http.request.method"] = scope["method"]
+                request.conventions["http.route"] = getattr(route, "path", OTHER)
                 request.code = scope.get(problems.CODE_KEY, "ok")
 
 

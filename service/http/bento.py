@@ -55,7 +55,7 @@ class Qasir:
 
     def __init__(self) -> None:
         _end_with_parent()
-        configure_tracing(settings.trace_endpoint, "service")
+        configure_tracing(settings, "service")
         core = open_service(settings)
         core.readiness.load()
         core.reconciler.start()

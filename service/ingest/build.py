@@ -127,7 +127,7 @@ class Builder:
             return
         with job_span("build", None) as span:
             outcome = self._outcome(build)
-            span.tell(outcome=outcome, video_id=build.video_id)
+            span.set(outcome=outcome, video_id=build.video_id)
             self._telemetry.count(metrics.BACKFILLS, result=outcome)
             log.info(
                 "job",

@@ -24,7 +24,7 @@ def run_worker() -> None:
     """
     settings = load_settings()
     configure_logs("worker")
-    configure_tracing(settings.trace_endpoint, "worker")
+    configure_tracing(settings, "worker")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -95,7 +95,7 @@ class IngestLoop:
             self._telemetry.observe(metrics.JOB_WAIT_SECONDS, max(0.0, waited))
         with job_span("ingest", mine.traceparent) as span:
             outcome = self._outcome(mine)
-            span.tell(outcome=outcome, job_id=mine.job.id, video_id=mine.job.video_id)
+            span.set(outcome=outcome, job_id=mine.job.id, video_id=mine.job.video_id)
             log.info(
                 "job",
                 operation="ingest",

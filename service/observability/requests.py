@@ -1,6 +1,6 @@
-"""One request, by whichever transport it came: its id, its span, its count, its line in the log.
+"""One request over any transport: its id, its span, its count, its line in the log.
 
-Neither holds what a user wrote, sent or called a file; `docs/observability.md` says what they do.
+None of them holds what a user wrote, sent or named; `docs/observability.md` lists what they hold.
 """
 
 import re
@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
@@ -17,10 +17,10 @@ from qasir.errors import QasirError
 from service.observability import metrics
 from service.observability.metric_types import OTHER
 from service.observability.telemetry import Telemetry
-from service.observability.tracing import request_span
+from service.observability.tracing import Value, request_span
 
 REQUEST_ID = "x-request-id"
-# What a proxy may send: an id, and nothing that could forge a line of a log.
+# What a caller may send as an id: nothing that could forge a line of the log.
 SENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Transport = Literal["http", "grpc", "bentoml"]
@@ -30,19 +30,23 @@ log = structlog.get_logger()
 
 @dataclass
 class RequestContext:
-    """What a transport finds out about a request; `status` is HTTP's, None elsewhere."""
+    """What a transport sets while it serves a request.
+
+    status: of HTTP, None elsewhere; conventions: `http.*` and `rpc.*` attributes of the span.
+    """
 
     request_id: str
     operation: str = OTHER
     code: str = "ok"
     status: int | None = None
+    conventions: dict[str, Value] = field(default_factory=dict)
 
 
 @contextmanager
 def request_context(
     telemetry: Telemetry, transport: Transport, headers: Mapping[str, str]
 ) -> Iterator[RequestContext]:
-    """Around a request, its headers' names in lower case."""
+    """Count, trace and log one request; the names of its headers are in lower case."""
     sent = headers.get(REQUEST_ID, "")
     request = RequestContext(sent if SENT_ID.fullmatch(sent) else uuid.uuid4().hex)
     begin = time.perf_counter()
@@ -54,11 +58,15 @@ def request_context(
             yield request
         finally:
             telemetry.count(metrics.REQUESTS, operation=request.operation, code=request.code)
-            told: dict[str, str | int] = {"transport": transport, "code": request.code}
+            facts: dict[str, str | int] = {"transport": transport, "code": request.code}
             if request.status is not None:
-                told["status"] = request.status
-            span.tell(request.operation, **told)
+                facts["status"] = request.status
+                request.conventions["http.response.status_code"] = request.status
+            if request.code != "ok":
+                request.conventions["error.type"] = request.code
+            span.set(request.operation, **facts)
+            span.set_conventional(request.conventions)
             if request.code == QasirError.code:
                 span.fail()
             milliseconds = round((time.perf_counter() - begin) * 1000, 2)
-            log.info("request", operation=request.operation, **told, milliseconds=milliseconds)
+            log.info("request", operation=request.operation, **facts, milliseconds=milliseconds)

@@ -1,47 +1,56 @@
 """Traces by OpenTelemetry: where one request or job spends its time. Off, unless
-`QASIR_TRACE_ENDPOINT` says where they go.
+`OTEL_EXPORTER_OTLP_ENDPOINT` names a collector, or `OTEL_TRACES_EXPORTER` is `console`.
 
  POST /v1/search -> tokenise, encode -> triton text_encoder     HTTP, gRPC: requests.py
                  -> recall, score -> triton attention_scorer    stages: telemetry.py
  POST /v1/videos -> job -> encode -> triton encode_video        the worker goes on with the trace
 
-BentoML has spans of its own, which nobody collects unless BentoML is told to. These have a
-provider of their own, so neither counts twice; a context is taken from a caller's headers
-and given to Triton in the call's, as W3C says.
+Attributes are `qasir.*`, and OpenTelemetry's semantic conventions `http.*` and `rpc.*` beside them.
+BentoML has spans of its own, which nothing collects unless BentoML is configured to. Ours have a
+provider of their own, so none counts twice. The context comes from the caller's headers and goes on
+to Triton in the headers of the call, as W3C specifies.
 """
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from qasir import __version__
-from qasir.errors import InvalidConfig
+from service.settings import TraceSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, SpanKind, Tracer
 
-CONSOLE = "console"
-TRACES_PATH = "/v1/traces"
-# How long a collector has to take a batch; spans it does not take are dropped.
+# The collector's time to take a batch; spans that it does not take are dropped.
 SEND_SECONDS = 2.0
-# The one header of the W3C that says which trace goes on.
+# W3C's header that names the trace to continue.
 TRACEPARENT = "traceparent"
+
+# Of the semantic conventions for gRPC.
+TRITON_CALL = {
+    "rpc.system": "grpc",
+    "rpc.service": "inference.GRPCInferenceService",
+    "rpc.method": "ModelInfer",
+}
 
 Value = str | int | float | bool
 
 
 class _Off:
-    """Spans that are none."""
+    """A span while tracing is off."""
 
-    def tell(self, name: str | None = None, **attributes: Value) -> None:
-        """Nobody listens."""
+    def set(self, name: str | None = None, **attributes: Value) -> None:
+        """Do nothing."""
+
+    def set_conventional(self, attributes: Mapping[str, Value]) -> None:
+        """Do nothing."""
 
     def fail(self) -> None:
-        """Nobody listens."""
+        """Do nothing."""
 
 
 class Traced:
@@ -50,11 +59,15 @@ class Traced:
     def __init__(self, span: "Span") -> None:
         self._span = span
 
-    def tell(self, name: str | None = None, **attributes: Value) -> None:
-        """What is known by now: what it is called, and about it."""
+    def set(self, name: str | None = None, **attributes: Value) -> None:
+        """Set the name, and attributes `qasir.*`."""
         if name is not None:
             self._span.update_name(name)
-        self._span.set_attributes({f"qasir.{key}": value for key, value in attributes.items()})
+        self._span.set_attributes(_qasir(attributes))
+
+    def set_conventional(self, attributes: Mapping[str, Value]) -> None:
+        """Set attributes whose names are OpenTelemetry's semantic conventions."""
+        self._span.set_attributes(dict(attributes))
 
     def fail(self) -> None:
         """Mark it as failed."""
@@ -68,7 +81,7 @@ _OFF: AbstractContextManager[AnySpan] = nullcontext(_Off())
 
 
 class _Tracing:
-    """Tracing of one process, once it is on."""
+    """Tracing of one process."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self.provider = provider
@@ -76,8 +89,7 @@ class _Tracing:
 
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, Value]) -> Iterator[Traced]:
-        told = {f"qasir.{key}": value for key, value in attributes.items()}
-        with self.tracer.start_as_current_span(name, attributes=told) as span:
+        with self.tracer.start_as_current_span(name, attributes=_qasir(attributes)) as span:
             yield Traced(span)
 
     @contextmanager
@@ -85,7 +97,7 @@ class _Tracing:
         from opentelemetry.context import Context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        # From nothing but the headers: around us is what BentoML takes for the parent.
+        # From nothing but the headers: the current context has BentoML's span as the parent.
         parent = TraceContextTextMapPropagator().extract(dict(headers), Context())
         with self.tracer.start_as_current_span(name, parent, kind) as span:
             yield Traced(span)
@@ -94,19 +106,18 @@ class _Tracing:
     def call(self, name: str) -> Iterator[dict[str, str]]:
         from opentelemetry.trace import SpanKind
 
-        with self.tracer.start_as_current_span(name, kind=SpanKind.CLIENT):
+        with self.tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=TRITON_CALL):
             yield _headers()
 
 
 _tracing: _Tracing | None = None
 
 
-def configure_tracing(endpoint: str | None, process: str) -> None:
-    """Send this process's spans to an OTLP/HTTP endpoint or, for `console`, to standard error."""
+def configure_tracing(settings: TraceSettings, process: str) -> None:
+    """Send the spans of this process to the collector or to standard error, as the settings say."""
     global _tracing
-    if endpoint is None:
+    if (exporter := _exporter(settings)) is None:
         return
-    exporter = _exporter(endpoint)
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -118,7 +129,7 @@ def configure_tracing(endpoint: str | None, process: str) -> None:
 
 
 def close_tracing() -> None:
-    """Send what is left, and be off; a collector that is away or hangs holds no process up."""
+    """Send what is left and turn tracing off; a collector that hangs does not delay the process."""
     global _tracing
     if _tracing is not None:
         sending = threading.Thread(target=_tracing.provider.shutdown, daemon=True)
@@ -128,20 +139,19 @@ def close_tracing() -> None:
 
 
 def span(name: str, **attributes: Value) -> AbstractContextManager[AnySpan]:
-    """A part of whatever is under way."""
+    """Open a span inside the current one."""
     return _OFF if _tracing is None else _tracing.span(name, attributes)
 
 
 def past_span(name: str, began: float, **attributes: Value) -> None:
-    """A part of what is under way that began then, in seconds since 1970, and ends now."""
+    """Record a span that began then, in seconds since 1970, and ends now."""
     if _tracing is not None:
-        told = {f"qasir.{key}": value for key, value in attributes.items()}
         start = int(began * 1e9)
-        _tracing.tracer.start_span(name, attributes=told, start_time=start).end()
+        _tracing.tracer.start_span(name, attributes=_qasir(attributes), start_time=start).end()
 
 
 def request_span(headers: Mapping[str, str]) -> AbstractContextManager[AnySpan]:
-    """A request, in its caller's trace if the headers name one."""
+    """Open the span of a request, in its caller's trace if the headers name one."""
     if _tracing is None:
         return _OFF
     from opentelemetry.trace import SpanKind
@@ -150,7 +160,7 @@ def request_span(headers: Mapping[str, str]) -> AbstractContextManager[AnySpan]:
 
 
 def job_span(name: str, traceparent: str | None) -> AbstractContextManager[AnySpan]:
-    """A job, in the trace of the request that made it."""
+    """Open the span of a job, in the trace of the request that made it."""
     if _tracing is None:
         return _OFF
     from opentelemetry.trace import SpanKind
@@ -160,17 +170,17 @@ def job_span(name: str, traceparent: str | None) -> AbstractContextManager[AnySp
 
 
 def triton_call(model: str) -> AbstractContextManager[Mapping[str, str]]:
-    """A call of Triton: the headers that tell it which trace it belongs to."""
+    """Open the span of a call of Triton; yields the headers that name the trace to it."""
     return nullcontext({}) if _tracing is None else _tracing.call(f"triton {model}")
 
 
 def traceparent() -> str | None:
-    """What a job is told, so that its worker goes on with the trace; None where there is none."""
+    """The header with which the worker of a job continues the trace; None where there is none."""
     return None if _tracing is None else _headers().get(TRACEPARENT)
 
 
 def trace_id() -> str | None:
-    """The trace under way as 32 hex digits; None where there is none."""
+    """The current trace as 32 hex digits; None where there is none."""
     if _tracing is None:
         return None
     from opentelemetry.trace import format_trace_id, get_current_span
@@ -179,39 +189,18 @@ def trace_id() -> str | None:
     return format_trace_id(context.trace_id) if context.is_valid else None
 
 
-def traces_url(endpoint: str) -> str:
-    """Where spans are posted; a bare endpoint gets OTLP's own path.
-
-    >>> traces_url("http://127.0.0.1:4318")
-    'http://127.0.0.1:4318/v1/traces'
-    >>> traces_url("https://collector.example/custom")
-    'https://collector.example/custom'
-
-    Raises:
-        InvalidConfig: it is no URL.
-    """
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise InvalidConfig(
-            f"QASIR_TRACE_ENDPOINT={endpoint!r}: give the URL of an OTLP/HTTP endpoint, such as "
-            f"http://127.0.0.1:4318, or '{CONSOLE}'"
-        )
-    return urlunsplit(url) if url.path.strip("/") else urlunsplit(url._replace(path=TRACES_PATH))
-
-
-def _exporter(endpoint: str) -> "SpanExporter":
-    if endpoint == CONSOLE:
-        import sys
-
+def _exporter(settings: TraceSettings) -> "SpanExporter | None":
+    if settings.traces_exporter == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
         return ConsoleSpanExporter(
             out=sys.stderr, formatter=lambda span: f"{span.to_json(indent=None)}\n"
         )
-    url = traces_url(endpoint)
+    if settings.traces_url is None:
+        return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(endpoint=url, timeout=SEND_SECONDS)
+    return OTLPSpanExporter(endpoint=settings.traces_url, timeout=SEND_SECONDS)
 
 
 def _headers() -> dict[str, str]:
@@ -220,3 +209,7 @@ def _headers() -> dict[str, str]:
     headers: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(headers)
     return headers
+
+
+def _qasir(attributes: Mapping[str, Value]) -> dict[str, Value]:
+    return {f"qasir.{name}": value for name, value in attributes.items()}

@@ -19,7 +19,7 @@ from qasir.triton_home import TritonHome, libpython_folder
 from service.app import open_admin
 from service.lock import locked
 from service.models.admin import progress
-from service.settings import PREFIX, Settings, load_settings
+from service.settings import Settings, load_settings
 from service.stack.processes import Port, Process, ProcessStatus, python, refuse_taken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,9 +241,7 @@ def _process(
 
 def _variables(settings: Settings) -> dict[str, str]:
     """Return the environment that gives these settings to a child process."""
-    changed = settings.model_dump(exclude_defaults=True, exclude_none=True)
-    variables = {f"{PREFIX}{name.upper()}": str(value) for name, value in changed.items()}
-    return {**variables, "PYTHONPATH": _path()}
+    return {**settings.environment(), "PYTHONPATH": _path()}
 
 
 def _path() -> str:

@@ -17,7 +17,6 @@ from qasir.errors import Conflict, QasirError
 from qasir.triton import KEY_HEADER
 from qasir.triton_home import TritonHome, libpython_folder
 from service.models.store import ModelStore
-from service.observability.tracing import CONSOLE, traces_url
 from service.settings import Settings, load_settings
 
 VARIANT = "wheel"
@@ -51,13 +50,13 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
         f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
         f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
         f"--exit-timeout-secs={EXIT_SECONDS}",
-        *_tracing(settings.trace_endpoint),
+        *_tracing(settings.traces_url),
     ]
 
 
-def _tracing(endpoint: str | None) -> list[str]:
-    """Let Triton send its own spans for every request; it cannot print them."""
-    if endpoint in (None, CONSOLE):
+def _tracing(url: str | None) -> list[str]:
+    """Let Triton send its own spans for every request to this URL; it cannot print them."""
+    if url is None:
         return []
     options = (
         "mode=opentelemetry",
@@ -65,7 +64,7 @@ def _tracing(endpoint: str | None) -> list[str]:
         # Trace every request: over gRPC, Triton 2.51 reads the traceparent header past its end up
         # to the next zero byte, and takes the request for untraced where that is not right behind.
         "rate=1",
-        f"opentelemetry,url={traces_url(endpoint)}",
+        f"opentelemetry,url={url}",
         "opentelemetry,resource=service.name=qasir-triton",
     )
     return [f"--trace-config={option}" for option in options]

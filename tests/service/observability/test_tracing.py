@@ -20,6 +20,7 @@ from qasir.proto.v1 import retrieval_pb2 as pb
 from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
 from qasir.text import Tokens
 from qasir.triton import Triton
+from service.grpc.interceptors import SERVICE
 from service.models.store import ModelStore
 from service.observability.tracing import (
     SEND_SECONDS,
@@ -28,10 +29,9 @@ from service.observability.tracing import (
     span,
     trace_id,
     traceparent,
-    traces_url,
     triton_call,
 )
-from service.settings import Settings, load_settings
+from service.settings import Settings, TraceSettings, load_settings
 from service.stack.control import processes
 from tests.support.collector import Collector, Sent, running_collector
 from tests.support.retrieval import refused
@@ -98,7 +98,7 @@ def traced_stack(
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         collector = stack.enter_context(running_collector())
-        changed = {"trace_endpoint": collector.url, "workers": 1, "canary_seconds": 0.0}
+        changed = {"otlp_endpoint": collector.url, "workers": 1, "canary_seconds": 0.0}
         settings = stack_settings(folder / "state").model_copy(update=changed)
         store = ModelStore(settings.state)
         store.activate(store.add(tiny_export))
@@ -148,6 +148,11 @@ def test_a_search_is_one_tree_down_into_triton(
     assert services == {"qasir-service", "qasir-triton"}
     search = traced_stack.span(trace, "search")
     assert search.attributes["qasir.status"] == 200
+    assert search.attributes["http.request.method"] == "POST"
+    assert search.attributes["http.route"] == "/v1/search"
+    assert search.attributes["http.response.status_code"] == 200
+    call = traced_stack.span(trace, "triton attention_scorer").attributes
+    assert (call["rpc.system"], call["rpc.method"]) == ("grpc", "ModelInfer")
     parts = [s.seconds for s in traced_stack.collector.of(trace) if s.parent == search.id]
     assert 0 < sum(parts) <= search.seconds
 
@@ -183,6 +188,11 @@ def test_a_grpc_call_goes_on_with_its_callers_trace(
     assert "recall" in tree["search"]
     assert sorted(tree["InferRequest"]) == ["attention_scorer", "text_encoder"]
     assert refusal.metadata["qasir-trace-id"] == trace
+    refused_call = traced_stack.span(trace, "get_video").attributes
+    assert refused_call["rpc.service"] == SERVICE
+    assert refused_call["rpc.method"] == "GetVideo"
+    assert refused_call["rpc.grpc.status_code"] == grpc.StatusCode.NOT_FOUND.value[0]
+    assert refused_call["error.type"] == "not_found"
     assert {"mine-1"} == {line["request_id"] for line in lines(traced_stack) if is_of(line, trace)}
 
 
@@ -264,7 +274,7 @@ def test_a_collector_that_hangs_holds_no_process_up() -> None:
     """It takes connections, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as hung:
         url = f"http://127.0.0.1:{hung.getsockname()[1]}"
-        configure_tracing(url, "test")
+        configure_tracing(TraceSettings(otlp_endpoint=url), "test")
         with span("recall"):
             assert trace_id() is not None
         begin = time.monotonic()
@@ -275,14 +285,28 @@ def test_a_collector_that_hangs_holds_no_process_up() -> None:
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:4318", "grpc://host:4317", "http://", "yes"])
 def test_an_endpoint_that_is_none_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QASIR_TRACE_ENDPOINT", wrong)
-    with pytest.raises(InvalidConfig, match=r"QASIR_TRACE_ENDPOINT.*http://127.0.0.1:4318"):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)
+    with pytest.raises(InvalidConfig, match=r"OTEL_EXPORTER_OTLP_ENDPOINT.*http://127.0.0.1:4318"):
         load_settings()
 
 
-def test_an_endpoint_with_a_path_is_taken_as_it_is() -> None:
-    assert traces_url("http://h:4318/") == "http://h:4318/v1/traces"
-    assert traces_url("https://h/otlp/v1/traces") == "https://h/otlp/v1/traces"
+@pytest.mark.parametrize("endpoint", ["http://h:4318", "http://h:4318/", "http://h:4318/otlp"])
+def test_spans_go_to_the_traces_path_of_the_endpoint(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the specification says of OTEL_EXPORTER_OTLP_ENDPOINT."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    assert load_settings().traces_url == f"{endpoint.rstrip('/')}/v1/traces"
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    assert load_settings().traces_url is None
+
+
+def test_a_child_process_gets_the_same_endpoint() -> None:
+    settings = Settings(otlp_endpoint="http://h:4318", workers=5)
+    assert settings.environment() == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4318",
+        "QASIR_WORKERS": "5",
+    }
 
 
 def lines(stack: TracedStack, process: str = "service") -> list[dict[str, Any]]:
