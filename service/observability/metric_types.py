@@ -1,9 +1,18 @@
-"""What an entry of the catalogue says, and the buckets for each kind of quantity."""
+"""What an entry of the metrics list says: buckets by kind of quantity, label values, units.
+
+Every value that a label can take is listed, except those that belong to one metric alone.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
+
+from qasir import errors
+from qasir.config import MAX_GRID_SIZE, Variant
+from qasir.contract.jobs import JobState, Stage
+from qasir.contract.search import Mode
+from qasir.errors import QasirError
 
 Kind = Literal["counter", "histogram", "gauge"]
 # Base units, as Prometheus asks; what is only counted is named by its plural.
@@ -39,6 +48,58 @@ INGEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800, 3600, 1
 INGEST_STAGE_BUCKETS = (0.001, 0.0025, 0.01, 0.025, *INGEST_BUCKETS)
 # A queue is empty, or a working day long.
 WAIT_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+
+GRID_SIZES = tuple(str(n) for n in range(1, MAX_GRID_SIZE + 1))
+MODES: tuple[Mode, ...] = get_args(Mode)
+RECALL_KS = ("1", "5", "10", "100")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
+INGEST_STAGES: tuple[Stage, ...] = get_args(Stage)
+SEARCH_STAGES = ("queue", "tokenise", "encode", "recall", "score", "hydrate")
+# One name for each route and its twin over gRPC.
+OPERATIONS = (
+    "add_video",
+    "list_videos",
+    "get_video",
+    "delete_video",
+    "video_media",
+    "video_thumbnail",
+    "video_super_image",
+    "upload_options",
+    "create_upload",
+    "upload_offset",
+    "continue_upload",
+    "delete_upload",
+    "list_jobs",
+    "get_job",
+    "job_events",
+    "cancel_job",
+    "retry_job",
+    "list_generations",
+    "build_generation",
+    "activate_generation",
+    "retire_generation",
+    "search",
+    "attention",
+    "embed",
+    "page",
+    "asset",
+    "study",
+    "plot",
+    "docs",
+    "metrics",
+    "worker_metrics",
+)
+
+
+def error_codes() -> tuple[str, ...]:
+    """Every code of the error tree."""
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    return tuple(sorted({c.code for c in classes if issubclass(c, QasirError)}))
+
+
+ERROR_CODES = error_codes()
+REQUEST_CODES = ("ok", "method_not_allowed", "request_too_large", "cancelled", *ERROR_CODES)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,25 @@
-"""The catalogue of every `qasir_` metric: name, help, unit, labels with all their values, buckets.
+"""Every `qasir_` metric: name, help, unit, labels with all their values, buckets.
 
-The words a label may take are in `metric_labels`, the buckets in `metric_types`. A value that is
-not among them cannot be exported: whoever records one gets "other" instead, so no id, path or
-query ever becomes a time series.
+A label value that is not listed is exported as "other", so no id, path or query ever becomes a time
+series.
 """
 
 from qasir import __version__
-from service.catalogue.jobs import JOB_STATES, STAGES
-from service.observability.metric_labels import (
+from service.observability.metric_types import (
     ERROR_CODES,
     GRID_SIZES,
+    INGEST_BUCKETS,
+    INGEST_STAGE_BUCKETS,
+    INGEST_STAGES,
+    JOB_STATES,
     MODES,
     OPERATIONS,
     RECALL_KS,
     REQUEST_CODES,
-    SEARCH_STAGES,
-    VARIANTS,
-)
-from service.observability.metric_types import (
-    INGEST_BUCKETS,
-    INGEST_STAGE_BUCKETS,
     SEARCH_BUCKETS,
+    SEARCH_STAGES,
     STAGE_BUCKETS,
+    VARIANTS,
     WAIT_BUCKETS,
     Metric,
 )
@@ -68,7 +66,7 @@ INGEST_STAGE_SECONDS = Metric(
     "qasir_ingest_stage_seconds",
     "histogram",
     "Seconds spent in one stage of an ingest; stages overlap, so their sum exceeds the whole.",
-    {"stage": STAGES, "grid_size": GRID_SIZES},
+    {"stage": INGEST_STAGES, "grid_size": GRID_SIZES},
     INGEST_STAGE_BUCKETS,
     unit="seconds",
 )

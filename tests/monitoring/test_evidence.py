@@ -10,7 +10,7 @@ from rich.console import Console
 
 from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
 from monitoring.queries import NamedQuery, absent_hardware, variable_queries
-from service.observability.metric_labels import MODES
+from service.observability.metric_types import MODES
 from tests.support.monitoring import GRID_SIZES, Watched
 from tests.support.service import wait_for, write_sound
 
