@@ -1,4 +1,4 @@
-"""The gauges of the metrics page, read from the state folder and the evaluation when asked."""
+"""The gauges of the metrics page, read from the state folder and the evaluation at each scrape."""
 
 import shutil
 from collections import Counter
@@ -23,7 +23,7 @@ def gauges(
     find_active: FindActive,
     rollout: Rollout,
 ) -> Iterator[GaugeSample]:
-    """Every gauge of `SERVICE_METRICS`, as of now."""
+    """Read every gauge of `SERVICE_METRICS`."""
     model = _active(find_active)
     yield GaugeSample(metrics.BUILD_INFO, 1, {"version": __version__})
     yield GaugeSample(metrics.MODEL_VERSION, model.version if model else 0)

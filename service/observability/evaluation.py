@@ -1,4 +1,4 @@
-"""What the last evaluation measured: the recall that dashboards show beside the latency."""
+"""The recall of the last evaluation, which dashboards show beside the latency."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from qasir.config import Variant
 
 log = structlog.get_logger()
 
-# The file that the stage `evaluate` writes: variant -> N -> measure in percent.
+# What the stage `evaluate` writes: variant -> N -> measure in percent.
 MEASURES: TypeAdapter[dict[Variant, dict[int, dict[str, float]]]] = TypeAdapter(
     dict[Variant, dict[int, dict[str, float]]]
 )
@@ -19,7 +19,7 @@ MEASURES: TypeAdapter[dict[Variant, dict[int, dict[str, float]]]] = TypeAdapter(
 
 @dataclass(frozen=True)
 class EvaluatedRecall:
-    """The share of queries, in 0..1, whose video was among the first k."""
+    """The share of queries, in 0..1, whose video is among the first k."""
 
     variant: Variant
     grid_size: int
@@ -28,9 +28,9 @@ class EvaluatedRecall:
 
 
 def read_recall(path: Path) -> Iterator[EvaluatedRecall]:
-    """Every R@k of a `metrics.json`; nothing where the file is absent or no such file.
+    """Read every R@k of a `metrics.json`; none where the file is absent or has another shape.
 
-    Read at each scrape, so that a new evaluation shows without a restart.
+    It is read at each scrape, so that a new evaluation shows without a restart.
     """
     try:
         measures = MEASURES.validate_json(path.read_bytes())

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object a line on standard error, libraries' lines included.
+"""Structured logs: one JSON object per line on standard error, also for libraries.
 
-What users write, send or call their files is no matter of a log: ids, codes and numbers are.
+A log holds ids, codes and numbers, and nothing that users write, send or name.
 """
 
 import logging
@@ -13,16 +13,16 @@ from structlog.typing import EventDict, Processor
 
 from service.observability.tracing import trace_id
 
-# BentoML and what it runs on have handlers of their own, in another format.
-LOUD = ("bentoml", "circus", "uvicorn", "uvicorn.error", "uvicorn.access")
+# BentoML and its servers install handlers of their own, in another format.
+OWN_HANDLERS = ("bentoml", "circus", "uvicorn", "uvicorn.error", "uvicorn.access")
 
 
 def configure_logs(process: str) -> None:
-    """Log as `process`, with the time in UTC, and let every library do so too."""
+    """Make this process and its libraries log as `process`, with times in UTC."""
     shared = _processors(process)
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
-        # A line and its end are written at once, so no other logger's line comes between.
+        # A line and its end are written at once, so that no other logger's line comes between.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     logging.config.dictConfig(stdlib_config(process))
@@ -30,7 +30,7 @@ def configure_logs(process: str) -> None:
 
 
 def stdlib_config(process: str) -> dict[str, Any]:
-    """What makes the standard library's loggers write the same lines."""
+    """Configure the standard library's loggers to write the same lines."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -51,14 +51,14 @@ def stdlib_config(process: str) -> dict[str, Any]:
                 "stream": "ext://sys.stderr",
             }
         },
-        "loggers": {name: {"handlers": [], "propagate": True} for name in LOUD},
+        "loggers": {name: {"handlers": [], "propagate": True} for name in OWN_HANDLERS},
         "root": {"handlers": ["json"], "level": "WARNING"},
     }
 
 
 def _processors(process: str) -> list[Processor]:
     def name_process(_logger: object, _method: str, event: EventDict) -> EventDict:
-        # Not by context variables: those do not reach other threads.
+        # Context variables do not reach other threads.
         return {"process": process, **event}
 
     def name_trace(_logger: object, _method: str, event: EventDict) -> EventDict:

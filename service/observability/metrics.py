@@ -260,8 +260,5 @@ WORKER_METRICS = (
     JOB_FAILURES,
     BACKFILLS,
 )
-# What one page may become at most, every label at every value: a scrape stays cheap.
-SERVICE_SERIES = 3500
-WORKER_SERIES = 1500
 
 METRICS = (*SERVICE_METRICS, *WORKER_METRICS)

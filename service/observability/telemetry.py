@@ -1,9 +1,9 @@
-"""Recording the metrics of the catalogue, and the page Prometheus reads.
+"""Recording metrics, and the page that Prometheus reads.
 
-Several service processes answer on one port, so whichever is asked must speak for all:
-counters and histograms go to files that prometheus_client adds up (its multiprocess
-mode, which BentoML switches on for its workers before they import anything); gauges are
-read from the catalogue at the time of asking.
+Several service processes answer on one port, so the page of each must cover all of them: counters
+and histograms go to files that prometheus_client adds up (its multiprocess mode, which BentoML
+switches on for its workers before they import anything); gauges are read from the state folder at
+each scrape.
 """
 
 import itertools
@@ -38,29 +38,29 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 @dataclass(frozen=True)
 class GaugeSample:
-    """One gauge's value at the time of asking."""
+    """The value of a gauge at a scrape."""
 
     metric: Metric
     value: float
     labels: dict[str, str] = field(default_factory=dict)
 
 
-Readings = Callable[[], Iterable[GaugeSample]]
+ReadGauges = Callable[[], Iterable[GaugeSample]]
 
 
 class Telemetry:
-    """Counters and histograms of one process, by catalogue entry."""
+    """The counters and histograms of one process."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._registry = CollectorRegistry()
-        mine = [metric for metric in metrics if not metric.at_scrape]
-        self._counters = {m.name: self._counter(m) for m in mine if m.kind == "counter"}
-        self._histograms = {m.name: self._histogram(m) for m in mine if m.kind == "histogram"}
+        metrics = tuple(metrics)
+        self._counters = {m.name: self._counter(m) for m in metrics if m.kind == "counter"}
+        self._histograms = {m.name: self._histogram(m) for m in metrics if m.kind == "histogram"}
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
         counter = self._counters[metric.name]
-        # The library refuses `labels` of what has none.
+        # The library refuses `labels` for a metric that has none.
         (counter.labels(**metric.values(labels)) if metric.labels else counter).inc(amount)
 
     def observe(self, metric: Metric, seconds: float, **labels: str) -> None:
@@ -68,8 +68,8 @@ class Telemetry:
         histogram = self._histograms[metric.name]
         (histogram.labels(**metric.values(labels)) if metric.labels else histogram).observe(seconds)
 
-    def page(self, gauges: Readings = tuple) -> bytes:
-        """The text Prometheus reads: every process's counts, and the given gauges."""
+    def page(self, gauges: ReadGauges = tuple) -> bytes:
+        """Write what Prometheus reads: the counts of all processes, and the given gauges."""
         registry = self._registry
         if os.environ.get(MULTIPROCESS):
             registry = CollectorRegistry()
@@ -96,22 +96,22 @@ class Telemetry:
 
 
 class _Gauges(Collector):
-    def __init__(self, gauges: Readings) -> None:
-        self._readings = gauges
+    def __init__(self, gauges: ReadGauges) -> None:
+        self._gauges = gauges
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         families: dict[str, GaugeMetricFamily] = {}
-        for reading in self._readings():
-            metric = reading.metric
+        for sample in self._gauges():
+            metric = sample.metric
             family = families.setdefault(
                 metric.name, GaugeMetricFamily(metric.name, metric.help, labels=list(metric.labels))
             )
-            family.add_metric(list(metric.values(reading.labels).values()), reading.value)
+            family.add_metric(list(metric.values(sample.labels).values()), sample.value)
         yield from families.values()
 
 
 class Stopwatch:
-    """Seconds by stage, added up where a stage happens more than once; each time is a span."""
+    """Seconds by stage; a stage that runs twice adds up. Each run is a span."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -120,12 +120,12 @@ class Stopwatch:
 
     @property
     def total(self) -> float:
-        """Seconds since this stopwatch was made."""
+        """Seconds since this stopwatch was created."""
         return self._clock() - self._begin
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as one more part of the stage."""
+        """Add the duration of the block to the stage."""
         begin = self._clock()
         try:
             with span(name):

@@ -1,5 +1,7 @@
 """The catalogue of metrics: names, units, labels, buckets, and how many series they become."""
 
+from math import prod
+
 import pytest
 
 from qasir import errors
@@ -8,7 +10,17 @@ from service.observability import metrics
 from service.observability.metric_types import Metric, Unit
 from service.observability.metrics import METRICS, SERVICE_METRICS, WORKER_METRICS
 
+# What a page may become at most, so that a scrape stays cheap.
+SERVICE_SERIES = 3500
+WORKER_SERIES = 1500
 SUFFIXES: dict[str, Unit] = {"seconds": "seconds", "bytes": "bytes", "recall": "ratio"}
+
+
+def most_series(metric: Metric) -> int:
+    """How many series a metric can become, every label at every value and at `other`."""
+    combinations = prod(len(values) + 1 for values in metric.labels.values())
+    # A histogram has one series per bucket, that of infinity, a count and a sum.
+    return combinations * (len(metric.buckets) + 3 if metric.buckets else 1)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -45,9 +57,9 @@ def test_series_are_counted_with_every_bucket() -> None:
         "qasir_x_seconds", "histogram", "X.", {"a": ("1", "2")}, (0.1, 1), unit="seconds"
     )
     # At a = 1, 2 and other: two buckets, the one of infinity, count and sum.
-    assert metric.most_series == 3 * 5
+    assert most_series(metric) == 3 * 5
 
 
 def test_pages_stay_within_their_budget_of_series() -> None:
-    assert sum(metric.most_series for metric in SERVICE_METRICS) <= metrics.SERVICE_SERIES
-    assert sum(metric.most_series for metric in WORKER_METRICS) <= metrics.WORKER_SERIES
+    assert sum(most_series(metric) for metric in SERVICE_METRICS) <= SERVICE_SERIES
+    assert sum(most_series(metric) for metric in WORKER_METRICS) <= WORKER_SERIES
