@@ -35,7 +35,7 @@ from service.storage.media import MediaStore
 from service.storage.uploads import UploadStore
 
 TRITON_KEY_FILE = "triton.key"
-# A probe a second and process is what Triton sees, however many ask for readiness.
+# Triton sees one probe per second and process, however many clients ask for readiness.
 READY_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -60,11 +60,11 @@ class AppState:
     canary: CanaryScheduler
 
     def gauges(self) -> Iterator[GaugeSample]:
-        """The gauges of the metrics page, as of now."""
+        """Read the gauges of the metrics page."""
         return gauges(self.settings, self.catalogue, self.store.find_active, self.rollout)
 
     def close(self) -> None:
-        """Give connections and file handles back."""
+        """Close connections and files."""
         self.reconciler.close()
         self.canary.stop()
         self.triton.close()
@@ -74,7 +74,7 @@ class AppState:
 class Readiness:
     """Whether searches can be answered: a model is active, indexed, and loaded in Triton.
 
-    `withdrawn`: this process shall stop; nothing new should be sent to it.
+    withdrawn: this process is about to stop, so nothing new should be sent to it.
     """
 
     def __init__(self, engine: SearchEngine, triton: Triton, active: FindActive) -> None:
@@ -88,10 +88,10 @@ class Readiness:
         self.withdrawn = False
 
     def load(self) -> bool:
-        """Read the library into memory; False where no model says which one yet.
+        """Load the index; False while no model is active.
 
-        A process does this before it accepts connections: its neighbour, which shares the
-        port, serves meanwhile, and nobody's search has to wait for it.
+        A process does this before it accepts connections: the other one, which shares the port,
+        serves meanwhile, and no search waits for it.
         """
         try:
             if not self._loaded:
@@ -102,11 +102,11 @@ class Readiness:
         return self._loaded
 
     def withdraw(self) -> None:
-        """Not ready from now on, whatever else is true; what runs goes on."""
+        """Report not ready from now on; requests under way go on."""
         self.withdrawn = True
 
     def check(self) -> bool:
-        """The answer of at most a second ago, or a new one."""
+        """Return the answer of at most a second ago, or a new one."""
         if self.withdrawn:
             return False
         with self._lock:

@@ -1,16 +1,15 @@
-"""Triton's configs in the store, made from `model_repository/` for the versions it serves.
+"""Triton's configs in the store, made from `model_repository/` for the deployed versions.
 
-One config serves all versions of a model, and an ensemble's steps name their versions in
-its config. So a set that is served gets ensembles of its own, `rank_v3`, whose steps all
-have its version; plain `rank` is the active set's, for people who call Triton directly.
+One config serves all versions of a model, but the config of an ensemble names the version of each
+step. So every deployed version has its own ensembles, such as `rank_v3`; plain `rank` is that of
+the active version, for people who call Triton directly.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from qasir.artifacts import atomic_write
 from qasir.manifest import Manifest
@@ -20,12 +19,12 @@ from service.models.deployment import ModelVersion
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 CONFIG_NAME = "config.pbtxt"
 WHEEL_NAME = "configs/wheel.pbtxt"
-# The wheel variant's program, beside each graph; the other variants do not look at it.
+# The wheel variant's program, beside each graph; the other variants ignore it.
 PROGRAM = "onnx_model.py"
 
 
 def write_configs(root: Path, active: int, models: Sequence[ModelVersion]) -> None:
-    """Write everything that Triton reads, except the graphs, for these model sets."""
+    """Write everything that Triton reads, except the graphs, for these versions."""
     versions = [model.version for model in models]
     for name in MODELS:
         for variant in (CONFIG_NAME, WHEEL_NAME):
@@ -41,16 +40,16 @@ def write_configs(root: Path, active: int, models: Sequence[ModelVersion]) -> No
             _write_ensemble(root / ensemble_name(name, version), name, version)
 
 
-def read_config(path: Path) -> Any:
-    """A config.pbtxt as Triton's own message."""
-    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+def read_config(path: Path) -> ModelConfig:
+    """Parse a config.pbtxt."""
+    return text_format.Parse(path.read_text(), ModelConfig())
 
 
-def fill_warmup(config: Any, manifests: Sequence[Manifest]) -> None:
-    """Replace -1 in the warm-up's shapes by the model's own sizes.
+def fill_warmup(config: ModelConfig, manifests: Sequence[Manifest]) -> None:
+    """Replace -1 in the warm-up's shapes by the sizes of the models.
 
-    One config warms all versions: where their sizes differ there is no common shape, and
-    a failed warm-up would keep the model from loading, so there is none then.
+    One config warms all versions. Where their sizes differ there is no common shape, and a failed
+    warm-up would keep the model from loading, so the warm-up is removed.
     """
     sizes = {_sizes(manifest) for manifest in manifests}
     if len(sizes) > 1:
@@ -76,12 +75,12 @@ def _write_ensemble(folder: Path, name: str, version: int) -> None:
     for step in config.ensemble_scheduling.step:
         step.model_version = version
     _write(folder / CONFIG_NAME, text_format.MessageToString(config))
-    # Triton wants a folder for the version even where, as in an ensemble, nothing lies in it.
+    # Triton requires a folder for the version, although that of an ensemble is empty.
     (folder / str(version)).mkdir(exist_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
-    # Same text, same file: Triton reloads what is newer, and reloading costs seconds.
+    # An unchanged file stays: Triton reloads what is newer, and reloading costs seconds.
     if not path.is_file() or path.read_text() != text:
         with atomic_write(path) as file:
             file.write(text.encode())
