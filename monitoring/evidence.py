@@ -1,6 +1,6 @@
-"""Ask a running Prometheus every query of every panel and rule: `python -m monitoring.evidence`.
+"""Send every query of every panel and rule to Prometheus: `python -m monitoring.evidence`.
 
-Prints a table of what came back, and says what is missing or cannot be true.
+Prints a table of the answers, and what is missing or impossible.
 """
 
 import math
@@ -24,7 +24,7 @@ from monitoring.queries import (
 )
 from service.settings import load_settings
 
-# Every choice of every variable, over the last minutes.
+# Every value of every variable, over the last minutes.
 VARIABLES = {
     **dict.fromkeys(("instance", "mode", "grid_size", "model"), ".*"),
     "__rate_interval": "1m",
@@ -38,19 +38,19 @@ Labels = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What Prometheus said to one query: a value for each set of labels."""
+    """Prometheus' answer to one query: a value for each set of labels."""
 
     query: NamedQuery
     values: dict[Labels, float]
 
     def faults(self, absent: Set[str]) -> Iterator[str]:
-        """What is missing or cannot be true, in words."""
+        """Describe what is missing or impossible."""
         if not self.values and self.query.name not in absent:
             yield "no data"
         values = self.values.values()
         if any(not math.isfinite(value) for value in values):
             yield "not a number, or infinite"
-        # A prediction may go below what can be.
+        # A prediction may be impossible.
         if any(value < 0 for value in values) and "predict_linear" not in self.query.expr:
             yield "negative"
         ratio = self.query.unit == RATIO_UNIT or ":ratio_" in self.query.name
@@ -59,12 +59,12 @@ class Answer:
 
 
 def every_query() -> list[NamedQuery]:
-    """Those of the panels, then those of the rules."""
+    """Read the queries of the panels, then those of the rules."""
     return [*dashboard_queries(), *rule_queries()]
 
 
 def ask(url: str, queries: Iterable[NamedQuery]) -> list[Answer]:
-    """Ask all of them as of one moment, so that answers can be compared.
+    """Send all queries for the same moment, so that answers can be compared.
 
     Raises:
         httpx.HTTPError: Prometheus does not answer, or refuses a query.
@@ -75,13 +75,13 @@ def ask(url: str, queries: Iterable[NamedQuery]) -> list[Answer]:
 
 
 def faults(answers: Sequence[Answer], absent: Set[str]) -> list[str]:
-    """Every fault of every answer, and quantiles that are out of order."""
+    """List every fault of every answer, and quantiles that are out of order."""
     own = [f"{one.query.name}: {fault}" for one in answers for fault in one.faults(absent)]
     return own + list(_disordered(answers))
 
 
 def table(answers: Sequence[Answer], absent: Set[str]) -> Table:
-    """Queries with the number of series and the range of their values."""
+    """Tabulate queries with their number of series and range of values."""
     result = Table(box=None, pad_edge=False)
     result.add_column("query")
     for heading in ("series", "lowest", "highest"):
@@ -96,29 +96,29 @@ def table(answers: Sequence[Answer], absent: Set[str]) -> Table:
 
 
 def _values(http: httpx.Client, query: NamedQuery, now: float) -> dict[Labels, float]:
-    asked = {"query": substituted(query.expr, VARIABLES), "time": str(now)}
-    result = http.post("/api/v1/query", data=asked).raise_for_status().json()["data"]["result"]
+    form = {"query": substituted(query.expr, VARIABLES), "time": str(now)}
+    result = http.post("/api/v1/query", data=form).raise_for_status().json()["data"]["result"]
     return {frozenset(row["metric"].items()): float(row["value"][1]) for row in result}
 
 
 def _disordered(answers: Sequence[Answer]) -> Iterator[str]:
-    """A higher quantile of the same thing must not be lower."""
-    known: dict[tuple[str, Labels], dict[float, float]] = defaultdict(dict)
+    """A higher quantile of the same series must not be lower."""
+    quantiles: dict[tuple[str, Labels], dict[float, float]] = defaultdict(dict)
     for one in answers:
         for labels, value in one.values.items():
-            found = QUANTILE.search(one.query.expr)
-            share = found[1] if found else dict(labels).get("quantile")
+            match = QUANTILE.search(one.query.expr)
+            share = match[1] if match else dict(labels).get("quantile")
             if share is not None:
                 rest = frozenset(pair for pair in labels if pair[0] != "quantile")
-                known[QUANTILE.sub("", one.query.expr), rest][float(share)] = value
-    for (expr, labels), by_share in known.items():
+                quantiles[QUANTILE.sub("", one.query.expr), rest][float(share)] = value
+    for (expr, labels), by_share in quantiles.items():
         ordered = [by_share[share] for share in sorted(by_share)]
         if ordered != sorted(ordered):
             yield f"quantiles out of order: {by_share} at {dict(labels)} of {expr}"
 
 
 def main() -> None:
-    """Print the table; exit code 1 where anything is missing or impossible."""
+    """Print the table; exit with 1 if anything is missing or impossible."""
     settings = load_settings()
     url = f"http://127.0.0.1:{settings.prometheus_port}"
     absent = absent_hardware()

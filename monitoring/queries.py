@@ -14,13 +14,13 @@ DASHBOARDS = FOLDER / "grafana" / "dashboards"
 RULES = FOLDER / "rules"
 ABSENT_HARDWARE = FOLDER / "absent_hardware.yml"
 
-# Comparisons and set operators: an alert that does not fire has no data, its sides have.
+# Comparisons and set operators: an alert that does not fire has no data, but its sides have.
 DECISIONS = frozenset({">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"})
 
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """One expression, named by where it stands; `unit` is Grafana's, "" in a rule."""
+    """One expression, named by its place; `unit` is Grafana's, "" in a rule."""
 
     name: str
     expr: str
@@ -28,7 +28,7 @@ class NamedQuery:
 
 
 def dashboard_queries(folder: Path = DASHBOARDS) -> Iterator[NamedQuery]:
-    """Every target of every panel, as `<dashboard> / <panel> / <letter>`."""
+    """Read every target of every panel, as `<dashboard> / <panel> / <letter>`."""
     for path in sorted(folder.glob("*.json")):
         board = json.loads(path.read_text())
         for panel in board["panels"]:
@@ -40,25 +40,15 @@ def dashboard_queries(folder: Path = DASHBOARDS) -> Iterator[NamedQuery]:
                 )
 
 
-def variable_queries(folder: Path = DASHBOARDS) -> Iterator[tuple[str, str]]:
-    """Metric and label of every variable of every dashboard."""
-    for path in sorted(folder.glob("*.json")):
-        for variable in json.loads(path.read_text())["templating"]["list"]:
-            if variable["type"] == "query":
-                inner = variable["query"].removeprefix("label_values(").removesuffix(")")
-                metric, label = inner.split(", ")
-                yield metric, label
-
-
 def rules(folder: Path = RULES) -> Iterator[dict[str, Any]]:
-    """Every recording rule and alert, as Prometheus reads them."""
+    """Read every recording rule and alert."""
     for path in sorted(folder.glob("*.yml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
             yield from group["rules"]
 
 
 def rule_queries(folder: Path = RULES) -> Iterator[NamedQuery]:
-    """What rules ask: of a recording rule the expression, of an alert both sides of each test."""
+    """Read the expression of every recording rule, and both sides of each test of every alert."""
     for rule in rules(folder):
         if "record" in rule:
             quantile = rule.get("labels", {}).get("quantile", "")
@@ -69,20 +59,20 @@ def rule_queries(folder: Path = RULES) -> Iterator[NamedQuery]:
 
 
 def absent_hardware(path: Path = ABSENT_HARDWARE) -> set[str]:
-    """Names of the queries that may be without data."""
+    """Read the names of the queries that may have no data."""
     lists: dict[str, list[str]] = yaml.safe_load(path.read_text())
     return {name for names in lists.values() for name in names}
 
 
 def substituted(expr: str, variables: Mapping[str, str]) -> str:
-    """An expression as Grafana would send it, its variables replaced."""
+    """Replace the variables of an expression, as Grafana does."""
     for name in sorted(variables, key=len, reverse=True):
         expr = expr.replace(f"${name}", variables[name])
     return expr
 
 
 def metric_names(expr: str) -> set[str]:
-    """Names of the series that an expression reads."""
+    """Collect the names of the series that an expression reads."""
     names: set[str] = set()
 
     def visit(node: promql_parser.Expr) -> None:
@@ -94,9 +84,9 @@ def metric_names(expr: str) -> set[str]:
 
 
 def sides(expr: str) -> list[str]:
-    """What an alert compares, apart: `a > 1 and b < 2` reads a and b.
+    """Split an alert into what it compares: `a > 1 and b < 2` reads a and b.
 
-    What is absent when all is well is asked for by what should be there instead.
+    Of `absent(x)`, which has no data while all is well, it is x.
     """
     return [node.prettify() for node in _sides(promql_parser.parse(expr))]
 

@@ -1,6 +1,6 @@
-"""Prometheus with our configuration beside the running stack: `make monitor`.
+"""Runs Prometheus with our configuration beside the stack: `make monitor`.
 
-What is scraped where follows the settings; data and logs are in the state folder.
+The targets follow the settings; data and logs are in the state folder.
 """
 
 import shutil
@@ -22,13 +22,13 @@ from service.stack.processes import Port, Process, refuse_taken
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
-KEPT = "15d"
+RETENTION = "15d"
 
 Say = Callable[[str], None]
 
 
 def targets(settings: Settings, *, node: bool) -> list[dict[str, Any]]:
-    """Where this stack's processes are, as targets.yml says it; `node`: its exporter runs."""
+    """List the processes of this stack in the form of targets.yml; `node`: its exporter runs."""
     host = settings.host
     ports = {
         "service": (host, settings.http_port),
@@ -43,8 +43,8 @@ def targets(settings: Settings, *, node: bool) -> list[dict[str, Any]]:
     ]
 
 
-def configure(folder: Path, found: Sequence[dict[str, Any]], scrape: str | None = None) -> Path:
-    """Copy configuration and rules to a folder with these targets; the configuration's path.
+def configure(folder: Path, groups: Sequence[dict[str, Any]], scrape: str | None = None) -> Path:
+    """Copy configuration and rules to a folder with these targets; return the configuration's path.
 
     `scrape` replaces the interval of scrapes and evaluations.
     """
@@ -53,13 +53,13 @@ def configure(folder: Path, found: Sequence[dict[str, Any]], scrape: str | None 
     if scrape is not None:
         config["global"] = {"scrape_interval": scrape, "evaluation_interval": scrape}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    (folder / "targets.yml").write_text(yaml.safe_dump(list(found)))
+    (folder / "targets.yml").write_text(yaml.safe_dump(list(groups)))
     shutil.copytree(FOLDER / "rules", folder / "rules", dirs_exist_ok=True)
     return folder / "prometheus.yml"
 
 
 def prometheus(settings: Settings, config: Path) -> Process:
-    """Prometheus as a process of this state folder.
+    """Describe Prometheus as a process of this state folder.
 
     Raises:
         MissingExtra: it is not installed.
@@ -78,7 +78,7 @@ def prometheus(settings: Settings, config: Path) -> Process:
             binary,
             f"--config.file={config}",
             f"--storage.tsdb.path={config.parent / 'data'}",
-            f"--storage.tsdb.retention.time={KEPT}",
+            f"--storage.tsdb.retention.time={RETENTION}",
             f"--web.listen-address={address}",
         ],
         f"http://{address}/-/ready",
@@ -87,7 +87,7 @@ def prometheus(settings: Settings, config: Path) -> Process:
 
 
 def node_exporter(settings: Settings) -> Process | None:
-    """The exporter of the host's metrics; None where it is not installed."""
+    """Describe the exporter of the host's metrics; None if it is not installed."""
     names = ("prometheus-node-exporter", "node_exporter")
     binary = next((path for name in names if (path := shutil.which(name))), None)
     if binary is None:
@@ -104,7 +104,7 @@ def node_exporter(settings: Settings) -> Process | None:
 
 @contextmanager
 def monitored(settings: Settings, say: Say, scrape: str | None = None) -> Iterator[str]:
-    """Prometheus, and the host's exporter where there is one, while the block runs; its URL.
+    """Run Prometheus, and the host's exporter if it is installed, for the block; yields the URL.
 
     Raises:
         MissingExtra: Prometheus is not installed.
@@ -117,7 +117,7 @@ def monitored(settings: Settings, say: Say, scrape: str | None = None) -> Iterat
     config = configure(folder, targets(settings, node=node is not None), scrape)
     processes = [process for process in (node, prometheus(settings, config)) if process]
     for process in processes:
-        # One that a killed `make monitor` left behind.
+        # A killed `make monitor` may have left one behind.
         process.stop()
     refuse_taken([port for process in processes for port in process.ports])
     try:
@@ -147,7 +147,7 @@ def _process(
 
 
 def main() -> None:
-    """Serve until Ctrl-C or SIGTERM; one message and exit code 1 where something is wrong."""
+    """Run until Ctrl-C or SIGTERM; print one message and exit with 1 on an error."""
     say = Console(highlight=False, soft_wrap=True).print
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "grafana" / "dashboards"
 
 
 def main() -> None:
-    """Write what is wanted, remove what is no longer."""
+    """Write the file of every board and remove all others."""
     files = {f"{board.uid}.json": rendered(board) for board in BOARDS}
     for old in FOLDER.glob("*.json"):
         if old.name not in files:

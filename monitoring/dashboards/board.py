@@ -1,6 +1,6 @@
-"""What a dashboard is made of, before it is Grafana's: panels in rows, queries, variables.
+"""What a dashboard consists of, independent of Grafana: panels in rows, queries, variables.
 
-Every panel says in a sentence what it shows and in which unit: both are required here.
+Every panel needs a sentence that says what it shows, and a unit.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture; `width` in Grafana's 24 columns."""
+    """One panel; `width` in Grafana's 24 columns."""
 
     title: str
     description: str
@@ -56,7 +56,7 @@ class Variable:
 
     @property
     def query(self) -> str:
-        """How Grafana asks Prometheus for the values."""
+        """The query by which Grafana reads the values."""
         return f"label_values({self.metric}, {self.name})"
 
 
@@ -84,7 +84,7 @@ def quantiles(
     selector: str = "",
     window: str = "$__rate_interval",
 ) -> tuple[Query, ...]:
-    """Quantiles of a histogram, a series for each value of the label `by` ("" for all in one)."""
+    """Query quantiles of a histogram, one series per value of the label `by` ("": one in all)."""
     labels = f"le, {by}" if by else "le"
     rate = f"sum by ({labels}) (rate({histogram}_bucket{{{selector}}}[{window}]))"
     name = f"{'N' if by == 'grid_size' else by} {{{{{by}}}}} " if by else ""
@@ -96,5 +96,5 @@ def quantiles(
 
 
 def ratio(above: str, below: str) -> str:
-    """above / below, nothing where below is 0."""
+    """Divide, without data where `below` is 0."""
     return f"{above} / ({below} > 0)"

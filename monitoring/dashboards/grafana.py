@@ -1,4 +1,4 @@
-"""From our boards to Grafana's JSON, through Grafana's own SDK."""
+"""Converts boards to Grafana's JSON through Grafana's own SDK."""
 
 import json
 from collections.abc import Callable
@@ -42,7 +42,7 @@ TAG = "qasir"
 
 
 def rendered(board: Board) -> str:
-    """The dashboard as Grafana's provisioning reads it."""
+    """Render a dashboard as Grafana's provisioning reads it."""
     built = (
         dashboard.Dashboard(board.title)
         .uid(board.uid)
@@ -132,7 +132,7 @@ def _number() -> stat.Panel:
 
 
 def _heatmap() -> heatmap.Panel:
-    # The buckets come from Prometheus as they are; seconds are the axis, not the cells.
+    # Prometheus delivers the buckets; seconds are the axis, not the cells.
     return heatmap.Panel().calculate(False).y_axis(heatmap.YAxisConfig().unit(SECONDS))
 
 

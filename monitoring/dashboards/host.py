@@ -1,4 +1,4 @@
-"""The machine below: processors, memory, disks, network, and the GPU where there is one."""
+"""The machine: processors, memory, disks, network, and the GPU where there is one."""
 
 from monitoring.dashboards.board import (
     BYTES,
@@ -13,7 +13,7 @@ from monitoring.dashboards.board import (
 
 WHERE = 'instance=~"$instance"'
 RATE = "[$__rate_interval]"
-# What is no disk of its own.
+# Without file systems that are no disk.
 DISKS = f'{WHERE}, fstype!~"tmpfs|overlay|squashfs|nsfs|proc|sysfs"'
 
 HOST = Row(
@@ -21,7 +21,7 @@ HOST = Row(
     (
         Panel(
             "Processors",
-            "Share of all processors' time that is not idle.",
+            "Share of the time in which processors are not idle.",
             RATIO,
             (
                 Query(
@@ -33,7 +33,7 @@ HOST = Row(
         ),
         Panel(
             "Memory",
-            "Memory in use and memory there is, in bytes.",
+            "Memory in use and total memory.",
             BYTES,
             (
                 Query(
@@ -46,8 +46,8 @@ HOST = Row(
         ),
         Panel(
             "Disk of the state folder",
-            "Bytes free where videos and vectors are kept, and the reserve below which uploads "
-            "are refused.",
+            "Bytes free on the disk of the state folder, and the reserve below which uploads are "
+            "refused.",
             BYTES,
             (
                 Query("max(qasir_state_free_bytes)", "free"),
@@ -57,7 +57,7 @@ HOST = Row(
         ),
         Panel(
             "Disks",
-            "Share of each disk that is in use; hidden where the exporter sees none of the host's.",
+            "Share of each disk in use; no data where the exporter sees no disk of the host.",
             RATIO,
             (
                 Query(
@@ -69,7 +69,7 @@ HOST = Row(
         ),
         Panel(
             "Reading and writing",
-            "Bytes read from and written to disks in a second.",
+            "Bytes read from and written to disks per second.",
             "Bps",
             (
                 Query(
@@ -84,7 +84,7 @@ HOST = Row(
         ),
         Panel(
             "Network",
-            "Bytes received and sent in a second, loopback left out.",
+            "Bytes received and sent per second, without loopback.",
             "Bps",
             (
                 Query(
@@ -113,7 +113,7 @@ TRITON = Row(
         ),
         Panel(
             "Memory, as Triton sees it",
-            "Bytes of memory in use on Triton's machine, and bytes there are.",
+            "Memory in use on Triton's machine, and its total.",
             BYTES,
             (
                 Query("nv_cpu_memory_used_bytes", "{{instance}} used"),
@@ -138,14 +138,14 @@ GPU = Row(
     (
         Panel(
             "GPU in use",
-            "Share of the last seconds in which a kernel ran, by GPU.",
+            "Share of the time in which a kernel ran, by GPU.",
             RATIO,
             (Query("nv_gpu_utilization", "{{gpu_uuid}}"),),
             width=8,
         ),
         Panel(
             "GPU memory",
-            "Bytes of GPU memory in use, and bytes there are, by GPU.",
+            "GPU memory in use, and its total, by GPU.",
             BYTES,
             (
                 Query("nv_gpu_memory_used_bytes", "{{gpu_uuid}} used"),
@@ -155,7 +155,7 @@ GPU = Row(
         ),
         Panel(
             "GPU power",
-            "Watts drawn now, and the limit, by GPU.",
+            "Power drawn, and the limit, by GPU.",
             WATTS,
             (
                 Query("nv_gpu_power_usage", "{{gpu_uuid}}"),

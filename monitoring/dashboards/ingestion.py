@@ -1,4 +1,4 @@
-"""How videos become searchable: pace, stages, queue, failures."""
+"""How fast videos become searchable: pace, stages, queue, failures."""
 
 from monitoring.dashboards.board import (
     COUNT,
@@ -26,8 +26,8 @@ PACE = Row(
     (
         Panel(
             "Real-time factor",
-            "Seconds of video made searchable in a second of work, at each N. The stages of "
-            "several grid sizes in one ingest count for each of them.",
+            "Seconds of video indexed per second of work, at each N. An ingest at several grid "
+            "sizes counts for each of them.",
             TIMES,
             (
                 Query(
@@ -42,8 +42,8 @@ PACE = Row(
         ),
         Panel(
             "Shares of the stages",
-            "Where ingests spend their time. Stages overlap: a window is decoded while the last "
-            "one is encoded.",
+            "Where ingests spend their time. Stages overlap: a window is decoded while the one "
+            "before is encoded.",
             RATIO,
             (
                 Query(
@@ -63,7 +63,7 @@ PACE = Row(
         ),
         Panel(
             "Stages of an ingest, p95",
-            "95 % of the ingests of a quarter of an hour spent less in each stage, at each N.",
+            "Seconds of each stage of an ingest over 15 minutes, at each N.",
             SECONDS,
             (
                 Query(
@@ -75,8 +75,8 @@ PACE = Row(
         ),
         Panel(
             "Windows",
-            "Windows of super images encoded in a second, at each N, while ingests run: 0 with "
-            "jobs waiting is a worker that is stuck.",
+            "Windows of super images encoded per second, at each N: 0 while jobs wait means that "
+            "the worker is stuck.",
             PER_SECOND,
             (
                 Query(
@@ -87,7 +87,7 @@ PACE = Row(
         ),
         Panel(
             "Super images",
-            "Super images encoded and committed in a second, at each N.",
+            "Super images encoded and committed per second, at each N.",
             PER_SECOND,
             (
                 Query(
@@ -103,13 +103,13 @@ QUEUE = Row(
     (
         Panel(
             "Jobs",
-            "Ingest jobs by state, as the catalogue counts them.",
+            "Ingest jobs by state.",
             COUNT,
             (Query("max by (state) (qasir_jobs)", "{{state}}"),),
         ),
         Panel(
             "Age of the queue",
-            "How long the oldest job that waits has been waiting; 0 where none does.",
+            "How long the oldest queued job has waited; 0 if none waits.",
             SECONDS,
             (Query("max(qasir_oldest_queued_job_seconds)", "oldest"),),
         ),

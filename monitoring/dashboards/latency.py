@@ -1,4 +1,4 @@
-"""What a larger grid buys and what it costs: latency by N, with recall beside it."""
+"""What a larger grid saves and what it costs: latency by N, with recall beside it."""
 
 from monitoring.dashboards.board import (
     COUNT,
@@ -34,7 +34,7 @@ COMPARED = Row(
     (
         Panel(
             "Search by grid size",
-            "Half and 95 % of searches were faster than this, over the time shown, at each N.",
+            "Seconds of searches within the time shown: median and p95 at each N.",
             SECONDS,
             quantiles("qasir_search_seconds", "grid_size", BOTH, SEARCHES, "$__range"),
             "bars",
@@ -42,8 +42,8 @@ COMPARED = Row(
         ),
         Panel(
             "Recall by grid size",
-            "Share of the test split's queries whose video was among the first k, as evaluated "
-            "last: the quality that stands beside the latency. A model's own, not this library's.",
+            "Share of the test split's queries whose video is among the first k, as last "
+            "evaluated. It describes the model, not this library.",
             RATIO,
             (
                 Query(
@@ -56,8 +56,8 @@ COMPARED = Row(
         ),
         Panel(
             "Super images of a video",
-            "Super images that stand for a video of this library, on average, at each N: "
-            "encodings and vectors shrink by N squared.",
+            "Mean number of super images per video of this library, at each N: encodings and "
+            "vectors shrink by N squared.",
             COUNT,
             (
                 Query(
@@ -82,7 +82,7 @@ SEARCHING = Row(
         ),
         Panel(
             "Searches by duration",
-            "How many searches took how long, as a heat map of the histogram's buckets.",
+            "Number of searches by duration, as a heat map of the histogram's buckets.",
             SECONDS,
             (
                 Query(
@@ -108,14 +108,13 @@ SEARCHING = Row(
         ),
         _over_time(
             "Score",
-            "Seconds in which Triton scores the best videos again.",
+            "Seconds of Triton's scorer over the candidates.",
             "qasir_search_stage_seconds",
             _stage("score"),
         ),
         Panel(
             "Stages by grid size",
-            "Half and 95 % of the searches of the last five minutes were faster in each stage, "
-            "at each N.",
+            "Seconds of each stage within the last five minutes: median and p95 at each N.",
             SECONDS,
             (
                 Query(
@@ -133,14 +132,14 @@ ENCODING = Row(
     (
         _over_time(
             "Encoding a video",
-            "Seconds a video's super images took to be encoded, at each N.",
+            "Seconds to encode the super images of one video, at each N.",
             "qasir_ingest_stage_seconds",
             f'{INGESTS}, stage="encode"',
         ),
         Panel(
             "Encoding a super image",
-            "Mean seconds to encode one super image, over a quarter of an hour: about the same at "
-            "each N where the side in pixels is the same.",
+            "Mean seconds to encode one super image, over 15 minutes: about the same at each N "
+            "if the resolution is the same.",
             SECONDS,
             (
                 Query(

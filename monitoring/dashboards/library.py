@@ -26,19 +26,19 @@ INDEX = Row(
         ),
         Panel(
             "Super images",
-            "Super images that a search with the active model compares, at each N.",
+            "Super images that a search with the active model scans, at each N.",
             COUNT,
             (Query(f"max by (grid_size) (qasir_index_super_images{{{GRID}}})", "N {{grid_size}}"),),
         ),
         Panel(
             "Changes",
-            "Commits and deletes in a minute: each makes every process bring its index up to date.",
+            "Commits and deletes per minute: after each, every process updates its index.",
             "cpm",
             (Query(f"max(rate(qasir_catalogue_changes{{{WHERE}}}[$__rate_interval])) * 60", ""),),
         ),
         Panel(
             "Super images of a video",
-            "Super images of a video of this library, on average, at each N.",
+            "Mean number of super images per video of this library, at each N.",
             COUNT,
             (
                 Query(
@@ -55,7 +55,7 @@ MODELS = Row(
     (
         Panel(
             "Active model",
-            "Triton's version of the active model; a step is an activation or a way back.",
+            "Version of the active model; a step is an activation or a rollback.",
             "none",
             (Query(f"max(qasir_model_version{{{WHERE}}})", "version"),),
         ),
@@ -83,7 +83,7 @@ MODELS = Row(
         ),
         Panel(
             "Canary",
-            "Seconds that the newest canary took, and seconds since it ran.",
+            "Seconds that the latest canary took, and seconds since it ran.",
             SECONDS,
             (
                 Query(f"max(qasir_canary_seconds{{{WHERE}}})", "took"),
@@ -92,8 +92,8 @@ MODELS = Row(
         ),
         Panel(
             "Build",
-            "Service processes by the qasir they run; two versions for longer than a roll-out "
-            "are a roll-out that stopped.",
+            "Service processes by qasir version; two versions for longer than a rollout takes mean "
+            "that the rollout stopped.",
             COUNT,
             (Query(f"count by (version) (qasir_build_info{{{WHERE}}})", "{{version}}"),),
             "number",
@@ -103,7 +103,7 @@ MODELS = Row(
 BOARD = Board(
     "qasir-library",
     "qasir: index and models",
-    "Videos and vectors that are searched, how they change, and which model made them.",
+    "Videos and vectors that are searched, how they change, and the model that made them.",
     (INSTANCE, INDEXED_GRID_SIZE),
     (INDEX, MODELS),
 )

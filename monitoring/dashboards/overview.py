@@ -1,4 +1,4 @@
-"""Is it well: rate, errors, duration, and how fast the error budget burns."""
+"""Rate, errors and duration of requests, and how fast the error budget is consumed."""
 
 from monitoring.dashboards.board import (
     COUNT,
@@ -34,7 +34,7 @@ HEALTH = Row(
         ),
         Panel(
             "Firing alerts",
-            "How many alerts fire now; monitoring/README.md says what to do about each.",
+            "Alerts that fire now; monitoring/README.md says what to do about each.",
             COUNT,
             (Query('count(ALERTS{alertstate="firing"}) or vector(0)', "alerts"),),
             "number",
@@ -67,7 +67,7 @@ TRAFFIC = Row(
     (
         Panel(
             "Requests",
-            "Requests answered in a second, by what was asked for.",
+            "Requests answered per second, by operation.",
             PER_SECOND,
             (
                 Query(
@@ -78,8 +78,8 @@ TRAFFIC = Row(
         ),
         Panel(
             "Errors",
-            "Requests answered with an error in a second, by its code; docs/architecture.md "
-            "says where the codes are.",
+            "Requests answered with an error per second, by error code; docs/architecture.md "
+            "says where the codes are defined.",
             PER_SECOND,
             (
                 Query(
@@ -90,7 +90,7 @@ TRAFFIC = Row(
         ),
         Panel(
             "Searches",
-            "Searches answered in a second, by mode and grid size.",
+            "Searches answered per second, by mode and grid size.",
             PER_SECOND,
             (
                 Query(
@@ -101,8 +101,8 @@ TRAFFIC = Row(
             ),
         ),
         Panel(
-            "Queries known already",
-            "Share of query texts whose vector was in the cache, so that Triton was not asked.",
+            "Text cache hits",
+            "Share of query texts whose vector was cached, so that Triton was not called.",
             RATIO,
             (
                 Query(
@@ -121,13 +121,13 @@ DURATION = Row(
     (
         Panel(
             "Search",
-            "Seconds from a search's arrival to its answer, time in the queue included.",
+            "Seconds from a search's arrival to its answer, including time in the queue.",
             SECONDS,
             quantiles("qasir_search_seconds", "", (0.5, 0.95, 0.99), SEARCHES),
         ),
         Panel(
             "Stages of a search, p95",
-            "Where searches spend their time: queue, tokenise, encode, recall, score, hydrate.",
+            "Seconds of each stage of a search: queue, tokenise, encode, recall, score, hydrate.",
             SECONDS,
             quantiles(
                 "qasir_search_stage_seconds",
@@ -142,9 +142,9 @@ HYBRID = Row(
     "Mode hybrid",
     (
         Panel(
-            "Scored in time",
-            "Share of the best videos of hybrid searches that the fine model scored before the "
-            "answer was due; the others left the answer provisional.",
+            "Reranked videos",
+            "Share of the candidates of hybrid searches that had reranker embeddings; while some "
+            "lack them, an answer is provisional.",
             RATIO,
             (
                 Query(
@@ -169,7 +169,7 @@ GRID_SIZES = Row(
     (
         Panel(
             "Search by grid size",
-            "Half, 95 % and 99 % of the searches of the last five minutes were faster, at each N.",
+            "Seconds of searches within the last five minutes: median, p95 and p99 at each N.",
             SECONDS,
             (
                 Query(
@@ -181,8 +181,7 @@ GRID_SIZES = Row(
         ),
         Panel(
             "Real-time factor",
-            "Seconds of video made searchable in a second of work within a quarter of an hour, "
-            "at each N.",
+            "Seconds of video indexed per second of work, over 15 minutes, at each N.",
             TIMES,
             (
                 Query(

@@ -1,4 +1,4 @@
-"""Triton's own view: requests, what they wait for, batches, failures of every model."""
+"""Triton's own metrics: requests, waiting, batches and failures of every model."""
 
 from monitoring.dashboards.board import (
     COUNT,
@@ -39,15 +39,15 @@ REQUESTS = Row(
     (
         Panel(
             "Requests",
-            "Requests that succeeded in a second, by model; those of an ensemble count for the "
-            "models it is composed of, too.",
+            "Requests that succeeded per second, by model; those of an ensemble also count for the "
+            "models it is composed of.",
             PER_SECOND,
             (Query(f"instance_model:triton_requests:rate5m{{{WHERE}}}", "{{model}}"),),
         ),
         Panel(
             "Failures",
-            "Requests that failed in a second, by model and reason. A failure inside an ensemble "
-            "shows at the model that failed.",
+            "Requests that failed per second, by model and reason. A failure inside an ensemble "
+            "counts for the model that failed.",
             PER_SECOND,
             (
                 Query(
@@ -57,7 +57,7 @@ REQUESTS = Row(
         ),
         Panel(
             "Pending",
-            "Requests that wait in a model's queue now.",
+            "Requests in a model's queue.",
             COUNT,
             (
                 Query(
@@ -67,8 +67,8 @@ REQUESTS = Row(
         ),
         Panel(
             "Mean batch",
-            "Inferences in one execution: inference_count / exec_count. 1 says that nothing was "
-            "batched; a window of super images counts each of them.",
+            "Inferences per execution: inference_count / exec_count. 1 means that nothing was "
+            "batched; a window counts each of its super images.",
             COUNT,
             (_recorded("batch"),),
         ),

@@ -22,9 +22,9 @@ from monitoring.queries import (
     rule_queries,
     rules,
     substituted,
-    variable_queries,
 )
 from service.observability.metrics import METRICS
+from tests.support.monitoring import variable_queries
 from tests.support.triton import RunningTriton
 
 FILES = sorted(DASHBOARDS.glob("*.json"))

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
-from monitoring.queries import NamedQuery, absent_hardware, variable_queries
+from monitoring.queries import NamedQuery, absent_hardware
 from service.observability.metric_types import MODES
-from tests.support.monitoring import GRID_SIZES, Watched
+from tests.support.monitoring import GRID_SIZES, Watched, variable_queries
 from tests.support.service import wait_for, write_sound
 
 NO_LABELS: Labels = frozenset()

@@ -1,5 +1,6 @@
 """A stack that serves several grid sizes, and a real Prometheus that scrapes it."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from monitoring.queries import DASHBOARDS
 from monitoring.serve import monitored
 from qasir.config import HybridParams
 from qasir.manifest import Profile, read_manifest, write_manifest
@@ -79,3 +81,13 @@ def several_grid_sizes(export: Path, folder: Path) -> Path:
     )
     write_manifest(manifest.model_copy(update={"profile": profile}), folder)
     return folder
+
+
+def variable_queries(folder: Path = DASHBOARDS) -> Iterator[tuple[str, str]]:
+    """Read metric and label of every variable of every dashboard."""
+    for path in sorted(folder.glob("*.json")):
+        for variable in json.loads(path.read_text())["templating"]["list"]:
+            if variable["type"] == "query":
+                inner = variable["query"].removeprefix("label_values(").removesuffix(")")
+                metric, label = inner.split(", ")
+                yield metric, label
