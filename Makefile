@@ -17,10 +17,14 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check
 WORKERS ?= 3
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test test-fast lint proto proto-baseline up down monitor repro study bench setup clean
+.PHONY: demo model test test-fast lint proto proto-baseline up down monitor repro study bench setup clean
 
-demo: setup repro ## set up, reproduce, serve, search three times, keep serving (ONCE=1: stop then)
-	@python -m service.stack.__main__.demo $(if $(ONCE),--once)
+demo: $(VENV)/.ready ## set up, train and export, serve, search three times, keep serving (ONCE=1: stop then)
+	@$(MAKE) --no-print-directory -j 2 model $(TRITON_HOME)/.ready # training needs no Triton
+	@python -m service.stack.demo $(if $(ONCE),--once)
+
+model: $(VENV)/.ready ## train and export the model, without the evaluation that `make repro` adds
+	@python -m training.reproduce
 
 test: setup lint ## linters, types and every test (WORKERS=3 side by side)
 	@$(PYTEST)
@@ -38,7 +42,8 @@ proto: setup ## generate the code of the gRPC contract again, after a change of 
 proto-baseline: ## accept the .proto: from now on `make lint` refuses changes that break it
 	@linters/run accept
 
-repro: setup ## dvc repro: corpus, features, fine-tuning, figures, export
+repro: setup ## the whole pipeline: corpus, features, fine-tuning, every figure of results/, export
+	@if [ -e build/dvc.lock ]; then mv build/dvc.lock dvc.lock; fi # what `make demo` has done already
 	@dvc repro
 
 up: setup ## start triton, worker and service in the background; return when they are ready
@@ -51,10 +56,10 @@ monitor: setup ## Prometheus with our rules beside the running stack, until Ctrl
 	@python -m monitoring.serve
 
 study: repro ## the trade-off study, resumable, outside dvc: results/, plots and docs/results.md
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m training.study # small matrices: threads only wait
+	@python -m training.study
 
 bench: repro ## measure speed as ratios, into results/benchmarks.json
-	@OPENBLAS_NUM_THREADS=1 python -m benchmarks # as the service runs
+	@python -m benchmarks
 
 setup: $(VENV)/.ready $(TRITON_HOME)/.ready
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name ...]`: run all or some, print and keep the rows."""
+"""`python -m benchmarks [name ...]`: runs all or some benchmarks, prints and stores the rows."""
 
 import importlib
 import sys
@@ -9,13 +9,13 @@ from rich.table import Table
 from benchmarks.rows import Row, write_rows
 
 NAMES = ("recall", "encoding", "ingestion", "grids", "search")
-# Run only when named: one needs a Prometheus, which no Python package brings, and the other
-# measures no speed and writes a report of its own.
+# Run only when named: capacity needs Prometheus, which is no Python package, and parity writes a
+# report of its own instead of speeds.
 NAMED = ("capacity", "parity")
 
 
 def main(names: list[str]) -> None:
-    """Run the named benchmarks, or all of them."""
+    """Runs the named benchmarks, or all of them."""
     unknown = set(names) - {*NAMES, *NAMED}
     if unknown:
         sys.exit(f"no benchmark {sorted(unknown)}; there are {', '.join((*NAMES, *NAMED))}")

@@ -1,8 +1,8 @@
-"""Latency, ingestion and recall against grid size, as a real Prometheus saw them.
+"""Measures latency, ingestion and recall against grid size through a real Prometheus.
 
 `python -m benchmarks capacity`. Needs an export (`dvc repro`), the demo corpus and a Prometheus
 (`make monitor` says how to get it). The real stack indexes the test videos at every N of the
-export, searches their captions, and what is reported is what Prometheus scraped of it.
+export and searches their captions; the report shows what Prometheus scraped.
 """
 
 import json
@@ -35,7 +35,7 @@ WINDOW = "15m"
 
 
 def run() -> list[Row]:
-    """Rows by grid size, the baseline is N = 1; the picture beside them."""
+    """Returns rows by grid size with N = 1 as the baseline, and draws the plot."""
     manifest = read_manifest(EXPORT)
     sizes = sorted(manifest.grids)
     say = Console(stderr=True).print
@@ -46,7 +46,7 @@ def run() -> list[Row]:
         )
         export = several_grid_sizes(Path(folder), manifest)
         with served(settings, export) as url, monitored(settings, say, SCRAPE) as watched:
-            # What happens before the first scrape is in no rate.
+            # Prometheus computes no rate for events before the first scrape.
             time.sleep(3)
             drive(url, sizes)
             time.sleep(3)
@@ -56,7 +56,7 @@ def run() -> list[Row]:
 
 
 def several_grid_sizes(folder: Path, manifest: Manifest) -> Path:
-    """The export with another profile: it indexes at every N that the model knows."""
+    """Copies the export with a profile that indexes at every N of the model."""
     export = folder / "export"
     shutil.copytree(EXPORT, export)
     profile = manifest.profile.model_copy(update={"grid_sizes": tuple(sorted(manifest.grids))})
@@ -65,7 +65,7 @@ def several_grid_sizes(folder: Path, manifest: Manifest) -> Path:
 
 
 def drive(url: str, grid_sizes: Sequence[int]) -> None:
-    """Index test videos, then search captions, each text new to the cache."""
+    """Indexes test videos, then searches captions, each text new to the cache."""
     lines = (DATASET / "test" / "queries.jsonl").read_text().splitlines()
     captions = [json.loads(line)["text"] for line in lines]
     files = sorted((DATASET / "videos").glob("test-*.mp4"))[:VIDEOS]
@@ -80,7 +80,7 @@ def drive(url: str, grid_sizes: Sequence[int]) -> None:
 
 
 def read(prometheus: str, manifest: Manifest, n: int) -> GridCapacity:
-    """What Prometheus knows of one grid size."""
+    """Reads the metrics of one grid size from Prometheus."""
 
     def ask(expr: str) -> float:
         answer = httpx.post(f"{prometheus}/api/v1/query", data={"query": expr}).raise_for_status()
@@ -112,7 +112,7 @@ def read(prometheus: str, manifest: Manifest, n: int) -> GridCapacity:
 
 
 def rows(one: GridCapacity, first: GridCapacity, manifest: Manifest) -> Iterator[Row]:
-    """Three rows of one grid size; a ratio above 1 is better than N = 1."""
+    """Yields three rows of one grid size; a ratio above 1 is better than N = 1."""
     config = {
         "backbone": manifest.backbone,
         "resolution": one.resolution,

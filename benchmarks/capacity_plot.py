@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.capacity`: latency, encoding and recall against grid size."""
+"""Draws the plot of `benchmarks.capacity`: latency, encoding and recall against grid size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from qasir.manifest import Manifest
-from training.plots import COLORS, headline, line, plain_ticks, save, styled
+from training.evaluate.plots import COLORS, headline, line, plain_ticks, save, styled
 
 MILLI = 1000.0
 
 
 @dataclass(frozen=True)
 class GridCapacity:
-    """What one grid size took and gave: seconds by mode, recall in 0..1 by k."""
+    """Measurements at one grid size: seconds by mode, recall in 0..1 by k."""
 
     grid_size: int
     resolution: int
@@ -26,7 +26,7 @@ class GridCapacity:
 
 
 def plot(found: Sequence[GridCapacity], manifest: Manifest, path: Path) -> None:
-    """Three panels over N: search, encoding, recall."""
+    """Draws three panels over N: search, encoding, recall."""
     with styled():
         figure = Figure(figsize=(10.5, 4.6), layout="constrained")
         searching, encoding, quality = figure.subplots(1, 3)

@@ -1,6 +1,6 @@
-"""The video side of a fine-tuned model on ONNX Runtime, as Triton runs it: two graphs.
+"""Runs the video side of a fine-tuned model on ONNX Runtime, as Triton does: two graphs.
 
-What is learned is random here, which takes as long.
+Learned weights are random, which takes equally long.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from qasir.types import Bool, Float32, Uint8
 
 
 class Encoder:
-    """A backbone with the adapters and temporal encoder of params, for side R."""
+    """A backbone with the adapters and temporal encoder of params.yaml, for side R."""
 
     def __init__(self, backbone: Backbone, resolution: int) -> None:
         self._images = session(image_graph(backbone, resolution))
@@ -35,13 +35,13 @@ class Encoder:
 
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:
-    """A graph, written and opened."""
+    """Writes a graph and opens it."""
     with TemporaryDirectory() as folder:
         graph.write(Path(folder))
         return onnxruntime.InferenceSession(Path(folder) / f"{graph.name}.onnx")
 
 
 def grid_mask(mask: Bool) -> Bool:
-    """bool [S, P] -> [S, N, N], as the graphs read it."""
+    """Reshapes a mask bool [S, P] to [S, N, N], the input of the graphs."""
     side = round(mask.shape[1] ** 0.5)
     return mask.reshape(-1, side, side)

@@ -1,6 +1,6 @@
-"""What super images save in the encoder alone: the same frames at equal R, N^2 to a picture.
+"""Measures what super images save in the encoder alone: N^2 frames per image at equal R.
 
-Each call gives vectors of the pictures and of their cells; so N = 1 does no work less.
+Each call returns vectors of super images and cells, so N = 1 does the same work per image.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ REPEATS = 5
 
 
 def run() -> list[Row]:
-    """A row per N: seconds for FRAMES frames as super images, and one by one; target N^2."""
+    """Returns a row per N: seconds for FRAMES frames as super images and one by one."""
     images = session(image_graph(load_backbone("lite"), RESOLUTION))
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (FRAMES, RESOLUTION, RESOLUTION, 3), np.uint8)

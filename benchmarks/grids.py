@@ -1,4 +1,4 @@
-"""Seconds to ingest an hour of video, for every backbone, N and R that the study measured.
+"""Measures seconds to ingest an hour of video, for every backbone, N and R of the study.
 
 `qasir tune` reads these rows. Decoding and encoding overlap, as in the worker.
 """
@@ -20,13 +20,13 @@ STUDY = Path("results/study.json")
 
 
 def run() -> list[Row]:
-    """A row per backbone, N and R; the baseline is decoding and tiling alone."""
+    """Returns a row per backbone, N and R; the baseline is decoding and tiling alone."""
     files = video_files()
     return [timed(files, load_backbone(name), n, r) for name, n, r in measured(STUDY)]
 
 
 def measured(study: Path) -> list[tuple[str, int, int]]:
-    """Backbone, N and R of every row that `qasir tune` could propose."""
+    """Returns backbone, N and R of every row that `qasir tune` could propose."""
     return sorted(
         {
             (row["backbone"], row["grid_size"], row["resolution"])
@@ -37,7 +37,7 @@ def measured(study: Path) -> list[tuple[str, int, int]]:
 
 
 def timed(files: Sequence[Path], backbone: Backbone, grid_size: int, resolution: int) -> Row:
-    """One grid of one backbone."""
+    """Measures one grid of one backbone."""
     hours = sum(probe(path).duration for path in files) / HOUR
     run_with = partial(ingest, files, grid_size, resolution)
     encode = Encoder(backbone, resolution).embeddings

@@ -1,8 +1,8 @@
-"""From files to vectors: super images at N = 2 against a dense, per-frame pipeline.
+"""Compares ingestion of super images at N = 2 with a dense, per-frame pipeline.
 
-Both sides decode the same real files in a thread while the encoder runs, on ONNX Runtime.
-The encoder has the cost of CLIP ViT-B/32; its weights are random, which costs the same.
-For `lite`, encoding is so cheap that decoding bounds it: the share of that ceiling is shown.
+Both sides decode the same files in a thread while the encoder runs on ONNX Runtime. The encoder
+has the size of CLIP ViT-B/32 with random weights, which cost the same. For `lite` decoding is the
+bottleneck, so the row shows its share of that ceiling.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ Encode = Callable[[Uint8, Bool], object]
 
 
 def run() -> list[Row]:
-    """Two rows: dense over super images for CLIP B/32's cost; `lite` over decoding alone."""
+    """Returns two rows: dense over super images for CLIP B/32; `lite` over decoding alone."""
     files = video_files()
     config = {"videos": len(files), "fps": FPS, "grid_size": 2, **machine()}
     clip = clip_encoder()
@@ -63,12 +63,12 @@ def run() -> list[Row]:
 
 
 def video_files() -> list[Path]:
-    """Some videos of the demo corpus."""
+    """Returns some videos of the demo corpus."""
     return sorted(Path("data/dataset/videos").glob("*.mp4"))[:VIDEOS]
 
 
 def clip_encoder() -> Encode:
-    """A vision tower of CLIP ViT-B/32's size, cells included."""
+    """Builds a vision tower of the size of CLIP ViT-B/32, cells included."""
     torch.manual_seed(0)
     tower = ImageTower(reader_of(CLIPModel(CLIPConfig()).eval()), [0.5] * 3, [0.25] * 3)
     pixels = torch.zeros(2, CLIP_RESOLUTION, CLIP_RESOLUTION, 3, dtype=torch.uint8)
@@ -83,11 +83,11 @@ def clip_encoder() -> Encode:
 
 
 def nothing(pixels: Uint8, mask: Bool) -> None:
-    """The encoder of the decode ceiling."""
+    """Encodes nothing: the decode ceiling."""
 
 
 def ingest(files: Sequence[Path], grid_size: int, resolution: int, encode: Encode) -> None:
-    """Decode, sample and tile in one thread; encode in this one."""
+    """Decodes, samples and tiles in one thread and encodes in this one."""
     source = batches(files, grid_size, resolution)
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(next, source, None)
@@ -97,7 +97,7 @@ def ingest(files: Sequence[Path], grid_size: int, resolution: int, encode: Encod
 
 
 def batches(files: Sequence[Path], grid_size: int, resolution: int) -> Iterator[SuperImageBatch]:
-    """Super images of all files, BATCH at a time."""
+    """Yields super images of all files, BATCH at a time."""
     images = (
         image for path in files for image in tile(sample_frames(path, FPS), grid_size, resolution)
     )

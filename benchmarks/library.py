@@ -1,4 +1,4 @@
-"""A library of random videos in a state folder, as ingests would have left it."""
+"""Fills a state folder with random videos, as after ingestion."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SUPER_IMAGES = 9
 
 
 def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> VideoVectors:
-    """SUPER_IMAGES super images, all cells real."""
+    """Draws SUPER_IMAGES super images with real cells only."""
     cells = spec.grid_size**2
     embeddings = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
     starts = np.arange(SUPER_IMAGES * cells, dtype=np.float64).reshape(SUPER_IMAGES, cells)
@@ -28,7 +28,7 @@ def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> V
 
 
 def fill(settings: Settings, manifest: Manifest, count: int) -> None:
-    """Write `count` videos and name them in one transaction."""
+    """Writes `count` videos and registers them in one transaction."""
     settings.folders.create()
     rng = np.random.default_rng(0)
     spec = manifest.spec(manifest.profile.grid_sizes[0])

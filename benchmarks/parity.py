@@ -1,9 +1,9 @@
-"""torch = Triton: the parity report of the export, told by the server that serves it.
+"""Compares torch with a running Triton, for every exported model and ensemble.
 
 `python -m benchmarks parity` writes results/parity_triton.json. Needs an export with its
-checkpoint (`dvc repro`) and Triton (`make setup`), which runs on free ports and a state folder
-of its own. Cases and tolerance are those of stage `export` (torch = ONNX, results/parity.json),
-and the ensembles besides.
+checkpoint (`dvc repro export`) and Triton (`make setup`), which runs on free ports with a state
+folder of its own. Cases and tolerance are those of stage `export` (torch = ONNX,
+build/parity.json); ensembles are added.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,15 +29,15 @@ from qasir.triton_home import TritonHome
 from service.models.store import ModelStore
 from service.settings import Settings
 from service.stack.control import EXPORT, processes
-from training.export import read_model
-from training.parity import TOLERANCE, Case, Difference, cases, difference, run_torch
-from training.rows import write_json
+from training.evaluate.rows import write_json
+from training.export.export import read_model
+from training.export.parity import TOLERANCE, Case, Difference, cases, difference, run_torch
 
 REPORT = Path("results/parity_triton.json")
 
 
 def run() -> list[Row]:
-    """Write the report; no rows, since nothing here is a speed.
+    """Writes the report; returns no rows, because nothing here is a speed.
 
     Raises:
         CorruptArtifact: Triton differs from torch by more than 1e-3.
@@ -47,7 +47,7 @@ def run() -> list[Row]:
     with TemporaryDirectory() as folder, triton(settings_in(Path(folder) / "state")) as served:
         differences = compare(*served, [*graphs, *ensembles(graphs)])
     write_json(differences, REPORT)
-    worst = max(differences, key=lambda one: one.max_abs)
+    worst = max(differences, key=lambda difference: difference.max_abs)
     Console(soft_wrap=True).print(
         f"{len(differences)} cases: torch and Triton within {worst.max_abs:.1g} "
         f"({worst.graph}, {worst.case}), the limit is {TOLERANCE:g}; see {REPORT}"
@@ -57,7 +57,7 @@ def run() -> list[Row]:
 
 @contextmanager
 def triton(settings: Settings) -> Iterator[tuple[str, int]]:
-    """A Triton alone that serves the export: its gRPC address and the version of its models."""
+    """Runs Triton with the export; yields its gRPC address and the version of its models."""
     TritonHome(settings.triton_home.absolute()).prepare()
     store = ModelStore(settings.state)
     version = store.add(EXPORT)
@@ -72,7 +72,7 @@ def triton(settings: Settings) -> Iterator[tuple[str, int]]:
 
 
 def compare(url: str, version: int, every: Iterable[Case]) -> list[Difference]:
-    """Ask Triton every case.
+    """Runs every case on Triton.
 
     Raises:
         CorruptArtifact: a model or ensemble differs from its module by more than 1e-3.
@@ -81,7 +81,7 @@ def compare(url: str, version: int, every: Iterable[Case]) -> list[Difference]:
     with protocol.InferenceServerClient(url) as client:
         for case in every:
             pairs = zip(ask(client, version, case), run_torch(case), strict=True)
-            worst = max(difference(one, other) for one, other in pairs)
+            worst = max(difference(output, expected) for output, expected in pairs)
             if not worst <= TOLERANCE:
                 raise CorruptArtifact(
                     f"Triton's {case.graph}, {case.name}: differs from torch by {worst:.2g}, the "
@@ -95,7 +95,7 @@ def compare(url: str, version: int, every: Iterable[Case]) -> list[Difference]:
 def ask(
     client: protocol.InferenceServerClient, version: int, case: Case
 ) -> "list[np.ndarray[Any, Any]]":
-    """The outputs of a model or ensemble in the order of its config, which is the module's."""
+    """Returns the outputs of a model or ensemble in the order of its config and module."""
     name, model_version = case.graph, str(version)
     if name in ENSEMBLES:
         name, model_version = ensemble_name(name, version), ""
@@ -109,7 +109,7 @@ def ask(
 
 
 def ensembles(graphs: Sequence[Case]) -> Iterator[Case]:
-    """The same inputs through every ensemble."""
+    """Yields the same inputs for every ensemble."""
     pictures, windows, texts, scorers = (_of(graphs, name) for name in MODELS)
     image, window, text, scorer = (some[0].module for some in (pictures, windows, texts, scorers))
     for case in pictures:
@@ -135,12 +135,12 @@ def _batch(case: Case) -> int:
 
 
 def _padding(text: Case) -> str:
-    """Of a text's case "batch 1, padded", that it is padded."""
+    """Returns "padded" of the text case "batch 1, padded"."""
     return text.name.rpartition(", ")[2]
 
 
 class EncodeVideo(nn.Module):
-    """What the ensemble of this name does, in torch; so the next two."""
+    """Does in torch what the ensemble of this name does, like the next two classes."""
 
     def __init__(self, image: nn.Module, window: nn.Module) -> None:
         super().__init__()

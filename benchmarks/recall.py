@@ -1,4 +1,4 @@
-"""Exact recall over 200,000 vectors against one bare pass over the same bytes."""
+"""Compares exact recall over 200,000 vectors with one plain pass over the same bytes."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ REPEATS = 21
 
 
 def run() -> list[Row]:
-    """One row: seconds of `qasir.search.recall`, and of numpy's matrix-vector product."""
+    """Returns one row: seconds of `qasir.search.recall` and of numpy's matrix-vector product."""
     rng = np.random.default_rng(0)
     index = filled(rng)
     query = unit(rng.standard_normal(DIM, dtype=np.float32))
@@ -25,7 +25,7 @@ def run() -> list[Row]:
 
 
 def filled(rng: np.random.Generator) -> Index:
-    """An index of random videos."""
+    """Builds an index of random videos."""
     spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=2, resolution=256, fps=1.0)
     index = Index(spec, DIM, "super-image")
     mask, times = np.ones((UNITS, 4), np.bool_), np.zeros((UNITS, 4, 2))

@@ -1,8 +1,8 @@
-"""A 2 GB upload that breaks off and goes on: `python -m benchmarks.resumable`, with a stack up.
+"""Interrupts and resumes a 2 GB upload: `python -m benchmarks.resumable`, with a running stack.
 
-The client is tuspy. In the middle it is dropped, as a program that is killed would be, and
-another upload object goes on from what the service says has arrived. Printed: where it broke off,
-where it went on, seconds, and the most memory that the service's processes had.
+The client is tuspy. It is dropped half-way, like a killed program, and a second one resumes at
+the offset that the service reports. Prints both offsets, seconds, and the peak memory of the
+service's processes.
 """
 
 import os
@@ -28,7 +28,7 @@ SECONDS = 30
 
 
 def write_video(path: Path, size: int) -> None:
-    """Half a minute of moving noise; players skip the `free` box that makes it large."""
+    """Writes half a minute of moving noise, enlarged by a `free` box that players skip."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=5)
         stream.width = stream.height = 128
@@ -40,14 +40,14 @@ def write_video(path: Path, size: int) -> None:
     piece = os.urandom(1 << 20)
     count = size // len(piece)
     with path.open("ab") as file:
-        # A size of 1 says that the true one follows, in 64 bits.
+        # A size of 1 means that the real size follows in 64 bits.
         file.write((1).to_bytes(4, "big") + b"free" + (16 + count * len(piece)).to_bytes(8, "big"))
         for _ in range(count):
             file.write(piece)
 
 
 class Memory:
-    """The most resident memory of a process and all it started, in MB, sampled."""
+    """Samples the peak resident memory of a process and its children, in MB."""
 
     def __init__(self, root: psutil.Process) -> None:
         self.most = self.first = self._now(root)
@@ -69,7 +69,7 @@ class Memory:
 
 
 def main() -> None:
-    """Upload, break off, go on, wait until the video is searchable."""
+    """Uploads, interrupts, resumes, and waits until the video is searchable."""
     settings = load_settings()
     leader = processes(settings)[-1].leader()
     if leader is None:
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def send(url: str, path: Path) -> tuple[str, str]:
-    """By tuspy, in two halves that know nothing of each other; the ids of video and job."""
+    """Uploads by tuspy in two independent halves; returns the ids of video and job."""
     with path.open("rb") as file:
         first = TusClient(url).uploader(
             file_stream=file, chunk_size=CHUNK_BYTES, metadata={"filename": path.name}

@@ -1,4 +1,4 @@
-"""`results/benchmarks.json`: the one place for seconds, beside a baseline of the same run."""
+"""Writes `results/benchmarks.json`: seconds, each beside a baseline of the same run."""
 
 import json
 import os
@@ -16,8 +16,7 @@ PATH = Path("results/benchmarks.json")
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: `value` of the thing, `baseline` of what it is compared with, and
-    `ratio`, oriented so that the name says what is better."""
+    """One measurement and its baseline; the name says which direction of `ratio` is better."""
 
     name: str
     value: float
@@ -28,7 +27,7 @@ class Row:
 
 
 def machine() -> dict[str, str | int]:
-    """What the numbers were measured on."""
+    """Describes the machine of the measurements."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _cpu(),
@@ -44,7 +43,7 @@ def _cpu() -> str:
 
 
 def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
-    """Median seconds of each action, run in turn, so that a noisy neighbour hits all alike."""
+    """Runs the actions in turn, so that other load hits all alike; returns median seconds."""
     seconds: list[list[float]] = [[] for _ in actions]
     for _ in range(repeats + 1):
         for action, taken in zip(actions, seconds, strict=True):
@@ -55,7 +54,7 @@ def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
 
 
 def write_rows(rows: list[Row]) -> None:
-    """Replace rows of the same name, keep the others."""
+    """Replaces rows of the same name and keeps the others."""
     known = json.loads(PATH.read_text()) if PATH.exists() else []
     fresh = [asdict(row) for row in rows]
     names = {row.name for row in rows}

@@ -1,8 +1,8 @@
-"""A search through the real stack: 10,000 videos, text never cached, against the bare models.
+"""Compares a search through the real stack with the bare models: 10,000 videos, uncached text.
 
-Needs an export (`dvc repro`). The library is random vectors in a state folder of its own;
-Triton, worker and service are the real ones, on free ports. Run twice: with super images in
-the index, and with cells.
+Needs an export (`dvc repro export`). The library consists of random vectors in a state folder of
+its own; Triton, worker and service are the real ones, on free ports. Runs with super images in
+the index, then with cells.
 """
 
 import shutil
@@ -36,7 +36,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of every search, of its recall, and of the bare models; memory of one process."""
+    """Seconds of searches, of their recall and of the bare models; memory of one process."""
 
     searches: list[float]
     recall: list[float]
@@ -49,7 +49,7 @@ class Measured:
 
 
 def run() -> list[Row]:
-    """Latency and what transport adds, the request's size, and the price of an index of cells."""
+    """Returns latency, the overhead of transport, request size, and the cost of cells."""
     manifest = read_manifest(EXPORT)
     bare = Bare(manifest)
     with TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def run() -> list[Row]:
 
 
 class Bare:
-    """The two models of a search, in this process."""
+    """The two models of a search, run in this process."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._tokenizer = Tokenizer.load(EXPORT, manifest.tokenizer)
@@ -98,12 +98,12 @@ class Bare:
 
     @property
     def megabytes(self) -> float:
-        """What a search sends to the scorer."""
+        """Returns the size of a request to the scorer."""
         size: int = sum(array.nbytes for array in vars(self._candidates).values())
         return size / MEGABYTE
 
     def seconds(self, text: str) -> float:
-        """Tokenise, encode and score once."""
+        """Tokenises, encodes and scores once; returns seconds."""
         begin = time.perf_counter()
         tokens = self._tokenizer.encode([text])
         inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
@@ -114,7 +114,7 @@ class Bare:
 
 
 def request(manifest: Manifest) -> ScorerInput:
-    """As the service packs the best videos."""
+    """Packs random candidates as the service packs the best videos."""
     limits, size = Settings(), manifest.profile.grid_sizes[0]
     rng = np.random.default_rng(1)
     spec = manifest.spec(size)
@@ -125,7 +125,7 @@ def request(manifest: Manifest) -> ScorerInput:
 
 
 def unit_export(folder: Path, manifest: Manifest, unit: IndexUnit) -> Path:
-    """The export with another profile: recall over this unit."""
+    """Copies the export with a profile whose index holds this unit."""
     export = folder / unit
     shutil.copytree(EXPORT, export)
     profile = manifest.profile.model_copy(update={"index_unit": unit})
@@ -134,7 +134,7 @@ def unit_export(folder: Path, manifest: Manifest, unit: IndexUnit) -> Path:
 
 
 def measure(settings: Settings, export: Path, bare: Bare) -> Measured:
-    """Search the served library, each time for a text that no cache knows."""
+    """Searches the served library, each time for a text that no cache holds."""
     searches, recall, alone = [], [], []
     with served(settings, export) as url, httpx.Client(base_url=url, timeout=30) as client:
         for number in range(WARM_UP + SEARCHES):
@@ -149,13 +149,13 @@ def measure(settings: Settings, export: Path, bare: Bare) -> Measured:
 
 
 def service_memory(settings: Settings) -> float:
-    """Resident memory of the largest service process."""
+    """Returns the resident memory of the largest service process."""
     (service,) = (process for process in processes(settings) if process.name == "service")
     return float(max(member.memory_info().rss for member in service.members()) / MEGABYTE)
 
 
 def settings_in(state: Path) -> Settings:
-    """A state folder and free ports."""
+    """Returns settings with a state folder and free ports."""
     http, grpc, worker, *triton = free_ports(6)
     return Settings(
         state=state,
@@ -170,9 +170,9 @@ def settings_in(state: Path) -> Settings:
 
 @contextmanager
 def served(settings: Settings, export: Path) -> Iterator[str]:
-    """The stack with this export active; its URL."""
+    """Runs the stack with this export active; yields its URL."""
     store = ModelStore(settings.state)
-    # Known to the store, so that `up` does not take it for a new one and activate it.
+    # Added first, so that `up` does not treat it as new and activate it.
     store.add(EXPORT)
     store.activate(store.add(export))
     up(settings, lambda _: None)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from qasir.config import CANDIDATES
 from qasir.errors import InvalidConfig
 from service.folders import StateFolders
 
@@ -74,7 +75,7 @@ class SearchSettings(StateSettings):
     max_picture_bytes: Count = 3 << 20
     max_picture_pixels: Count = 50_000_000
     text_cache: Count = 4096
-    candidates: Count = 50
+    candidates: Count = CANDIDATES
     candidate_embeddings: Count = 4
     max_reranker_requests: Count = 1000
 

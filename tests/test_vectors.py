@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qasir.errors import CorruptArtifact
-from qasir.vectors import VideoVectors, read_vectors, to_float32, write_vectors
+from qasir.vectors import VideoVectors, join, read_vectors, take, to_float32, write_vectors
 from tests.support.vectors import SPEC, random_video
 
 
@@ -80,16 +80,28 @@ def test_rows_are_those_of_the_unit() -> None:
     np.testing.assert_array_equal(whole.rows("cell"), whole.cells)
 
 
-def test_widening_changes_no_value() -> None:
+def test_to_float32ing_changes_no_value() -> None:
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
     np.testing.assert_array_equal(to_float32(halves), halves.astype(np.float32))
     assert np.signbit(to_float32(np.array([-0.0], np.float16)))[0]
 
 
-def test_widening_follows_strides_and_shapes() -> None:
+def test_to_float32ing_follows_strides_and_shapes() -> None:
     rows = video().embeddings[:, 0]
     np.testing.assert_array_equal(to_float32(rows), rows.astype(np.float32))
     np.testing.assert_array_equal(
         to_float32(video().embeddings), video().embeddings.astype(np.float32)
     )
+
+
+def test_taking_super_images_keeps_their_times_and_joining_restores_the_video() -> None:
+    whole = video(40)
+    kept = take(whole, np.array([2, 6, 9]))
+    np.testing.assert_array_equal(kept.embeddings, whole.embeddings[[2, 6, 9]])
+    assert kept.times[:, 0, 0].tolist() == [8.0, 24.0, 36.0]
+    assert len(kept.mask) == 3
+    joined = join([take(whole, np.arange(3)), take(whole, np.arange(3, 10))])
+    assert joined.spec == whole.spec
+    for name in ("embeddings", "mask", "times"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))

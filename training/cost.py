@@ -1,9 +1,9 @@
-"""What a dataset will cost before a video is decoded: super images, disk, hours.
+"""Estimates what a dataset costs before a video is decoded: super images, disk, hours.
 
     python -m training.cost
 
-counts the annotated seconds of the dataset that `params.yaml` names, and measures on this
-machine how many super images a second its backbone encodes.
+Counts the annotated seconds of the dataset in `params.yaml`, and measures how many super images
+per second the backbone encodes on this machine.
 """
 
 import math
@@ -16,12 +16,12 @@ from rich.table import Table
 
 from qasir.config import Params, load_params
 from qasir.modeling.backbones import Backbone, load_backbone
-from training.dataset import SPLITS, Video, read_split
-from training.decoding import Sampling
-from training.encode import sampling_of
-from training.prepare import DATASET
+from training.data.dataset import SPLITS, Video, read_split
+from training.features.decoding import Sampling
+from training.features.encode import sampling_of
+from training.features.towers import open_image_tower
+from training.outputs import DATASET
 from training.progress import console
-from training.towers import open_image_tower
 
 FEATURE_BYTES = 2  # float16
 CELL_BYTES = 1 + 2 * 8  # the mask, and the start and end of a cell
@@ -42,7 +42,7 @@ class Cost:
 def count(
     videos: Iterable[Video], fps: float, grid_size: int, resolution: int, feature_dim: int
 ) -> Cost:
-    """Count what `encode` will write, and the pixels that training through a backbone reads.
+    """Counts what `encode` writes, and the pixels that training through a backbone reads.
 
     >>> count([Video("a", 10.0)], fps=1.0, grid_size=2, resolution=224, feature_dim=512)
     Cost(videos=1, seconds=10.0, super_images=3, feature_bytes=15564, pixel_bytes=451584)
@@ -55,12 +55,12 @@ def count(
 
 
 def frames(seconds: float, fps: float) -> int:
-    """Frames that `qasir.video` samples: one for every interval whose middle is shown."""
+    """Returns how many frames `qasir.video` samples: one per interval whose middle is shown."""
     return max(1, math.ceil(seconds * fps - 0.5))
 
 
 def images_per_second(backbone: Backbone, sampling: Sampling) -> float:
-    """Super images a second through the image tower, as `encode` runs it, decoding aside."""
+    """Measures super images per second of the image tower as `encode` runs it, without decoding."""
     side, size = sampling.resolution, sampling.batch_size
     tower = open_image_tower(backbone, side, sampling.grid_size)
     pixels = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), np.uint8)
@@ -73,7 +73,7 @@ def images_per_second(backbone: Backbone, sampling: Sampling) -> float:
 
 
 def cost_table(params: Params, videos: Sequence[Video], backbone: Backbone) -> Table:
-    """A row per grid size; hours are of encoding alone at the throughput measured here."""
+    """Returns a row per grid size; hours are encoding alone, at the throughput measured here."""
     hours = sum(video.duration for video in videos) / 3600
     title = f"{params.prepare.dataset}: {len(videos)} videos, {hours:.1f} hours"
     table = Table("N", "super images", "features GB", "pixels GB", "images/s", "hours", title=title)

@@ -1,9 +1,9 @@
-"""`params.yaml` for a backbone and a benchmark, from one small overlay each.
+"""Sets `params.yaml` for a backbone and a benchmark, from one small overlay each.
 
     python -m training.preset clip-l14-336 activitynet --annotations DIR --videos DIR
 
-The command edits `params.yaml` in place, comments kept: afterwards `dvc repro` needs no
-option, and `git diff` shows what the preset changed.
+The command edits `params.yaml` in place and keeps its comments, so `dvc repro` needs no option
+and `git diff` shows what the preset changed.
 """
 
 import argparse
@@ -23,30 +23,29 @@ PRESETS = Path(__file__).parent / "presets"
 PARAMS = Path("params.yaml")
 Kind = Literal["backbones", "datasets"]
 
-# Said in full by every overlay that says it: an N of the file before would keep an R that
-# another backbone reads.
+# Replaced, not merged: an N that is left over would keep the R of another backbone.
 WHOLE = frozenset({"grids"})
 
 
 def names(kind: Kind) -> list[str]:
-    """The presets there are."""
+    """Lists the presets of one kind."""
     return sorted(path.stem for path in (PRESETS / kind).glob("*.yaml"))
 
 
 def overlay(kind: Kind, name: str) -> dict[str, Any]:
-    """What a preset sets.
+    """Reads the values that a preset sets.
 
     Raises:
         InvalidConfig: there is no such preset.
     """
     if name not in names(kind):
-        raise InvalidConfig(f"no preset '{name}'; training/presets/{kind} has {names(kind)}")
+        raise InvalidConfig(f"no preset '{name}'; choose one of {names(kind)}")
     values: dict[str, Any] = YAML().load(PRESETS / kind / f"{name}.yaml")
     return values
 
 
 def merge(into: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Set `values` in `into`, section by section; what is not named stays.
+    """Sets `values` in `into`, section by section; all other values stay.
 
     >>> params = {"encode": {"fps": 1.0, "window": 64}, "grids": {"1": 224, "2": 256}}
     >>> merge(params, {"encode": {"fps": 0.5}, "grids": {"2": 336}})
@@ -61,10 +60,10 @@ def merge(into: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def write_preset(path: Path, backbone: str, dataset: str, annotations: Path, videos: Path) -> None:
-    """Make a params file that of a backbone on a benchmark.
+    """Rewrites a params file for a backbone on a benchmark.
 
     Raises:
-        InvalidConfig: no such preset, or the result is no valid params file; it is unchanged.
+        InvalidConfig: no such preset, or the result is invalid; the file stays unchanged.
     """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 100

@@ -1,4 +1,4 @@
-"""The one progress bar of all stages: count, time left, and quiet where nobody watches."""
+"""Progress bar and console of all stages; without a terminal the bar stays quiet."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ console = Console(stderr=True)
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar with an estimate of the time left; call what it yields once per item."""
+    """Shows a bar with the time left; call the yielded function once per item."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

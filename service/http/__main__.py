@@ -27,9 +27,6 @@ def main() -> int:
     os.environ["BENTOML_HOME"] = str(settings.folders.bentoml)
     os.environ["BENTOML_DO_NOT_TRACK"] = "1"
     os.environ["QASIR_STATE"] = str(settings.folders.root)
-    # Recall is bound by memory: a second thread gains nothing, and waiting for one that the
-    # scheduler has put off costs a tick at every product.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     where = ["--host", settings.host, "--port", str(settings.http_port)]
     # As a process, so that one signal to it reaches BentoML, which it has become.
     return os.execv(sys.executable, [sys.executable, "-m", "bentoml", "serve", SERVICE, *where])

@@ -92,7 +92,7 @@ class ModelStore:
             return Deployment.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise NotFound(
-                f"no active model in {self.root}; run `dvc pull` or `dvc repro`, "
+                f"no active model in {self.root}; run `dvc repro export`, "
                 f"then `qasir models add build/export` and `qasir models activate 1`"
             ) from error
         except ValueError as error:

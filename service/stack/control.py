@@ -149,7 +149,7 @@ def add_export(settings: Settings, report: Report, export: Path = EXPORT) -> Non
         except NotFound as error:
             raise NotFound(
                 f"no exported model in {export} and none active in {admin.store.root}; "
-                f"run `dvc pull` or `dvc repro`"
+                f"run `dvc repro export`"
             ) from error
 
 

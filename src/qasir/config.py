@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from qasir.errors import InvalidConfig
 
 MAX_GRID_SIZE = 8
+# Videos that the scorer sees for one query.
+CANDIDATES = 50
 
 GridSize = Annotated[int, Field(ge=1, le=MAX_GRID_SIZE)]
 Variant = Literal["zero-shot", "fine-tuned"]
@@ -184,7 +186,7 @@ class HybridParams(Strict):
     """How mode hybrid reranks the `k` best videos of a cheap ranking: at a finer grid size."""
 
     grid_size: GridSize
-    k: int = Field(default=20, ge=1, le=50)
+    k: int = Field(default=20, ge=1, le=CANDIDATES)
 
 
 class ServeParams(Strict):

@@ -194,7 +194,7 @@ def verify_files(manifest: Manifest, folder: Path) -> None:
     for name, digest in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise CorruptArtifact(f"{path} is missing; run `dvc repro export` or `dvc pull`")
+            raise CorruptArtifact(f"{path} is missing; run `dvc repro export`")
         if (actual := sha256_of(path)) != digest:
             raise CorruptArtifact(
                 f"{path} has SHA-256 {actual}, its manifest says {digest}; export the model again"

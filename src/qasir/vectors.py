@@ -1,7 +1,8 @@
 """One video's embeddings with their spec, in memory and as an immutable file."""
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ HALF_SCALE = np.float32(2.0**112)
 
 @dataclass(frozen=True)
 class VideoVectors:
-    """The embeddings of one video's super images and cells.
+    """The embeddings of one video's super images and cells, or the features they are made of.
 
-    embeddings: float16 [S, 1 + N*N, D], L2-normalised before rounding; row 0 of a super image
-    is the whole picture, row 1 + p its cell p (row-major), zeros where padded;
+    embeddings: float16 [S, 1 + N*N, D], L2-normalised before rounding (features are not); row 0
+    of a super image is the whole picture, row 1 + p its cell p (row-major), zeros where padded;
     mask: bool [S, N*N], True = real; times: float64 [S, N*N, 2], [start, end) of every cell.
 
     Raises:
@@ -117,3 +118,20 @@ def read_vectors(path: Path) -> VideoVectors:
         raise CorruptArtifact(
             f"{path} is not a vector file: {error}; ingest the video again"
         ) from error
+
+
+def take(video: VideoVectors, rows: Int64) -> VideoVectors:
+    """Returns some super images of a video, by position int [S']."""
+    return replace(
+        video, embeddings=video.embeddings[rows], mask=video.mask[rows], times=video.times[rows]
+    )
+
+
+def join(videos: Sequence[VideoVectors]) -> VideoVectors:
+    """Returns the super images of several videos of one spec, one after the other."""
+    return VideoVectors(
+        videos[0].spec,
+        np.concatenate([video.embeddings for video in videos]),
+        np.concatenate([video.mask for video in videos]),
+        np.concatenate([video.times for video in videos]),
+    )

@@ -10,15 +10,14 @@ from qasir.config import DemoParams
 from qasir.manifest import EmbeddingSpec
 from qasir.vectors import VideoVectors
 from tests.support import vectors
-from training import pools
-from training.dataset import Query
-from training.features import VideoFeatures
-from training.parts import Part
+from training.data.dataset import Query
+from training.evaluate import pools
+from training.evaluate.split import EvalSplit
 
 DIM = 8
 FEATURE_DIM = 12
 RandomVideo = Callable[..., VideoVectors]
-RandomFeatures = Callable[..., VideoFeatures]
+RandomFeatures = Callable[..., VideoVectors]
 
 
 @pytest.fixture
@@ -52,18 +51,18 @@ def random_video() -> RandomVideo:
 def random_features(random_video: RandomVideo) -> RandomFeatures:
     """random_features(seed, frames, grid_size=1): random features of a video like that."""
 
-    def make(seed: int, frames: int, grid_size: int = 1) -> VideoFeatures:
+    def make(seed: int, frames: int, grid_size: int = 1) -> VideoVectors:
         video = random_video(seed, frames, grid_size)
         shape = (*video.embeddings.shape[:2], FEATURE_DIM)
         features = np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
         features[:, 1:][~video.mask] = 0
-        return VideoFeatures(video.spec, features, video.mask, video.times)
+        return VideoVectors(video.spec, features, video.mask, video.times)
 
     return make
 
 
 @pytest.fixture
-def part(random_video: RandomVideo) -> Part:
+def part(random_video: RandomVideo) -> EvalSplit:
     """Twelve videos at N = 2, a query for each that resembles one of its frames, and filler."""
     videos = {f"v{i:02d}": random_video(i, 9 + i % 4, 2) for i in range(12)}
     queries = [Query(f"{v}#enc#0", v, f"about {v}", 4.0, 5.0, 10.0) for v in videos]
@@ -71,7 +70,7 @@ def part(random_video: RandomVideo) -> Part:
     asked = np.stack([video.cells[4] for video in videos.values()]) + noise
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
     filler = pools.Filler(tuple(random_video(90 + i, 12, 2) for i in range(6)))
-    return Part(2, queries, asked.astype(np.float32), videos, filler)
+    return EvalSplit(2, queries, asked.astype(np.float32), videos, filler)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from qasir.config import FinetuneParams
 from qasir.manifest import EmbeddingSpec, TokenizerSpec
 from qasir.types import Float32
-from training.batches import CachedSource, Captioned
-from training.features import VideoFeatures
-from training.trainer import TrainingData
+from qasir.vectors import VideoVectors
+from training.train.batches import CachedFeatureProvider, CaptionDataset
+from training.train.trainer import TrainingData
 
 CONCEPTS, FEATURES, DIM = 10, 24, 16
 MOMENTS, MOMENT_FRAMES = 4, 3
@@ -64,7 +64,7 @@ class World:
         names = random.standard_normal((CONCEPTS, DIM)).astype(np.float32)
         return cls(looks, names, random)
 
-    def video(self, concepts: list[int], grid_size: int) -> VideoFeatures:
+    def video(self, concepts: list[int], grid_size: int) -> VideoVectors:
         """Three frames a concept, one a second; a super image looks like the mean of its cells."""
         frames = self.looks[np.repeat(concepts, MOMENT_FRAMES)]
         frames = frames + NOISE * self.random.standard_normal(frames.shape)
@@ -76,7 +76,7 @@ class World:
         features[:, 0] = features[:, 1:].sum(1) / mask.sum(1, keepdims=True)
         starts = np.arange(count * cells, dtype=np.float64).reshape(count, cells)
         times = np.stack([starts, starts + 1], -1) * mask[..., None]
-        return VideoFeatures(spec(grid_size), features, mask, times)
+        return VideoVectors(spec(grid_size), features, mask, times)
 
     def vector(self, concept: int) -> Float32:
         """q0 of a caption about a concept."""
@@ -93,11 +93,11 @@ def planted(
 ) -> TrainingData:
     """`train` and `val` videos with a caption for each of their concepts."""
     world = World.make(seed)
-    features: dict[int, dict[str, VideoFeatures]] = {n: {} for n in grid_sizes}
+    features: dict[int, dict[str, VideoVectors]] = {n: {} for n in grid_sizes}
     vectors: dict[str, Float32] = {}
     train_split = _split(world, "train", train, features, vectors)
     val_split = _split(world, "val", val, features, vectors)
-    source = CachedSource(features, vectors, Bridge())
+    source = CachedFeatureProvider(features, vectors, Bridge())
     return TrainingData(train_split, val_split, source, grid_sizes)
 
 
@@ -105,9 +105,9 @@ def _split(
     world: World,
     name: str,
     count: int,
-    features: dict[int, dict[str, VideoFeatures]],
+    features: dict[int, dict[str, VideoVectors]],
     vectors: dict[str, Float32],
-) -> Captioned:
+) -> CaptionDataset:
     ids, texts, owners = [], [], []
     for number in range(count):
         concepts = world.random.choice(CONCEPTS, MOMENTS, replace=False).tolist()
@@ -118,7 +118,7 @@ def _split(
             texts.append(f"{ids[-1]} shows {concept}")
             owners.append(number)
             vectors[texts[-1]] = world.vector(concept)
-    return Captioned(tuple(ids), tuple(texts), np.array(owners, np.int64))
+    return CaptionDataset(tuple(ids), tuple(texts), np.array(owners, np.int64))
 
 
 def finetune_params(

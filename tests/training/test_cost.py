@@ -1,5 +1,6 @@
 """What a dataset will cost: equal to what encoding really writes, and the page says so too."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,10 @@ from qasir.video import probe
 from tests.support.models import RESOLUTION
 from tests.support.videos import write_painted
 from training.cost import Cost, cost_table, count, frames
-from training.dataset import Video
-from training.decoding import Sampling
-from training.pixels import PixelCache
-from training.prepare import READERS
+from training.data.benchmarks import READERS
+from training.data.dataset import Video
+from training.features.decoding import Sampling
+from training.train.feature_provider import PixelCache
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text()
@@ -111,7 +112,7 @@ def test_every_preset_is_on_the_page() -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_every_file_that_a_reader_opens_is_on_the_page(name: str) -> None:
-    source = (ROOT / "training" / "benchmarks" / f"{name}.py").read_text()
+    source = inspect.getsource(READERS[name])
     names = re.findall(r'"(\w+\.(?:jsonl?|txt))"', source)
     assert names
     assert all(f"`{name}`" in PAGE for name in names)

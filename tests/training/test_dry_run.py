@@ -22,9 +22,9 @@ from qasir.manifest import read_manifest, verify_files
 from qasir.modeling.backbones import load_backbone
 from tests.support.models import RESOLUTION
 from tests.support.videos import write_painted
-from training.dataset import SPLITS, Split, read_split
-from training.decoding import Sampling
-from training.encode import spec_of
+from training.data.dataset import SPLITS, Split, read_split
+from training.features.decoding import Sampling
+from training.features.encode import spec_of
 from training.preset import write_preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,9 @@ class Run:
             self.stage("encode", str(grid_size))
 
     def stage(self, name: str, *arguments: str) -> None:
-        """`python -m training.<name>` in this folder."""
-        module = import_module(f"training.{name}")
+        """Runs the stage's module in this folder."""
+        stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]
+        module = import_module(stage.get("do", stage)["cmd"].split()[2])
         with chdir(self.folder), pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [name, *arguments])
             module.main()
@@ -167,10 +168,12 @@ def test_groups_add_up(run: Run) -> None:
 
 
 def test_finetuning_kept_what_validation_preferred(run: Run) -> None:
-    card = run.json("build/finetune/retriever.json")
+    card = run.json("build/fine-tuned/retriever.json")
     assert set(card["branches"]) == {str(n) for n in GRIDS}
-    branches = run.json("build/evaluate/branches.json")
-    assert branches["fine-tuned"] == card["branches"]
+    manifest = read_manifest(run.folder / "build" / "export")
+    chosen = run.json("build/zero-shot/branches.json")
+    expected = {"fine-tuned": card["branches"], "zero-shot": chosen}[manifest.variant]
+    assert {str(n): b.model_dump() for n, b in manifest.branches.items()} == expected
 
 
 def test_the_export_is_of_what_was_evaluated(run: Run) -> None:
@@ -187,7 +190,7 @@ def test_tvr_without_its_train_file_serves_evaluation_only(
     run = Run(tmp_path, "tvr", annotations_folder / "tvr", tiny_clip)
     assert (run.stand_ins["train"], run.stand_ins["val"]) == ([], [])
     run.stage("finetune")
-    assert not (run.folder / "build" / "finetune" / "retriever.json").exists()
+    assert not (run.folder / "build" / "fine-tuned" / "retriever.json").exists()
     run.stage("evaluate")
     run.stage("export")
     assert set(run.json("results/metrics.json")) == {"zero-shot"}
@@ -208,9 +211,9 @@ def test_a_tuned_backbone_goes_through_all_stages(
     for stage in ("finetune", "evaluate", "export"):
         run.stage(stage)
     with chdir(tmp_path):
-        backbone = load_backbone("hf:build/finetune/backbone")
+        backbone = load_backbone("hf:build/fine-tuned/backbone")
     for grid_size in GRIDS:
-        own = run.json(f"build/finetune/features/{grid_size}/spec.json")
+        own = run.json(f"build/fine-tuned/features/{grid_size}/spec.json")
         sampling = Sampling(1.0, grid_size, RESOLUTION, 4)
         assert own == spec_of(backbone, sampling).model_dump()
         # Of train and val alone: what is only evaluated is read once and not kept.
@@ -218,4 +221,4 @@ def test_a_tuned_backbone_goes_through_all_stages(
         assert kept == {*run.stand_ins["train"], *run.stand_ins["val"]}
     assert set(run.json("results/metrics.json")) == {"zero-shot", "fine-tuned"}
     manifest = read_manifest(tmp_path / "build" / "export")
-    assert (manifest.backbone, manifest.variant) == ("hf:build/finetune/backbone", "fine-tuned")
+    assert (manifest.backbone, manifest.variant) == ("hf:build/fine-tuned/backbone", "fine-tuned")

@@ -20,12 +20,23 @@ OUTPUTS = (
     "data/dataset",
     "data/features/1",
     "data/features/2",
-    "build/finetune",
+    "build/fine-tuned",
+    "build/zero-shot",
+    "build/training",
     "build/export/manifest.json",
 )
 STAGES = {"prepare", "encode@1", "encode@2", "finetune", "evaluate", "export"}
-# Commands of their own, and a bar: they change no result of a stage.
-NO_STAGE = {"__init__.py", "cost.py", "preset.py", "progress.py"}
+FOLDERS = {
+    "prepare": "data",
+    "encode": "features",
+    "finetune": "train",
+    "evaluate": "evaluate",
+    "export": "export",
+}
+# Commands, paths and a progress bar: they change no result of a stage.
+NO_STAGE = {
+    *("__init__.py", "cost.py", "outputs.py", "preset.py", "progress.py", "reproduce.py", "study"),
+}
 
 
 class Project:
@@ -45,7 +56,11 @@ class Project:
 
     def repro(self, *options: str) -> set[str]:
         """Run `dvc repro`; the stages that ran."""
-        output = self.run("dvc", "repro", *options)
+        return self.stages_of("dvc", "repro", *options)
+
+    def stages_of(self, *command: str) -> set[str]:
+        """Run a command that reproduces; the stages that ran."""
+        output = self.run(*command)
         return {line.split("'")[1] for line in output.splitlines() if "Running stage" in line}
 
     def change(self, change: dict[str, Any]) -> None:
@@ -65,10 +80,11 @@ def project(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Reproduced once from nothing on a random tiny CLIP, with a remote folder beside it."""
     folder = tmp_path_factory.mktemp("project")
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp")
-    for name in ("src", "training", ".dvc"):
+    for name in ("src", "training", ".dvc", "results"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
+    for name in ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc" / "config.local").unlink(missing_ok=True)
     project = Project(folder)
     demo = {"concepts": 20, "train_videos": 4, "val_videos": 2, "test_videos": 3, "moments": 2}
     params = yaml.safe_load((folder / "params.yaml").read_text())
@@ -82,20 +98,49 @@ def project(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     project.run("git", "init", "-q")
     # DVCLive asks for the commit that a training starts from.
     author = ("-c", "user.name=a", "-c", "user.email=a@b")
-    project.run("git", *author, "commit", "-q", "--allow-empty", "-m", "begin")
-    project.run("dvc", "remote", "add", "-f", "-d", "storage", str(folder.parent / "storage"))
-    assert project.repro() == STAGES
+    project.run("git", "add", "--all")
+    project.run("git", *author, "commit", "-q", "-m", "begin")
+    the_demo_leaves_the_checkout_as_it_was(project)
+    assert project.repro() == {"evaluate"}
+    project.run("dvc", "remote", "add", "-d", "storage", str(folder.parent / "storage"))
     yield project
     shutil.rmtree(folder)
+
+
+def the_demo_leaves_the_checkout_as_it_was(project: Project) -> None:
+    """`make demo` runs all but the evaluation, and its hashes stay out of the tracked dvc.lock."""
+    assert project.stages_of("python", "-m", "training.reproduce") == STAGES - {"evaluate"}
+    assert project.run("git", "status", "--porcelain") == ""
+    assert project.stages_of("python", "-m", "training.reproduce") == set()
+    # As `make repro` does, which goes on from there.
+    (project.folder / "build" / "dvc.lock").replace(project.folder / "dvc.lock")
+
+
+def test_no_clone_is_sent_to_a_remote_that_it_does_not_have(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    (tmp_path / ".dvc" / "config.local").unlink(missing_ok=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    project = Project(tmp_path)
+    project.run("git", "init", "-q")
+    with pytest.raises(AssertionError, match="No remote provided and no default remote set"):
+        project.run("dvc", "pull")
+    # What to do instead, and that no message of ours sends a newcomer there.
+    config = (tmp_path / ".dvc" / "config").read_text()
+    assert "make demo" in config
+    assert "dvc remote add --local --default storage" in config
+    sources = (p for folder in ("src", "service") for p in (ROOT / folder).rglob("*.py"))
+    assert not [path for path in sources if "dvc pull" in path.read_text()]
 
 
 def test_every_output_is_there_and_consistent(project: Project) -> None:
     manifest = read_manifest(project.folder / "build" / "export")
     verify_files(manifest, project.folder / "build" / "export")
-    chosen = project.json("build/evaluate/branches.json")
+    checkpoint = project.json("build/fine-tuned/retriever.json")
     served = {str(n): branches.model_dump() for n, branches in manifest.branches.items()}
-    assert served == chosen["fine-tuned"]
-    assert {b["cell_tau"] for b in chosen["zero-shot"].values()} <= {0.02, 0.2}
+    assert served == checkpoint["branches"]
+    chosen = project.json("build/zero-shot/branches.json")
+    assert {b["cell_tau"] for b in chosen.values()} <= {0.02, 0.2}
     metrics = project.json("results/metrics.json")
     assert {variant: set(grids) for variant, grids in metrics.items()} == {
         "zero-shot": {"1", "2"},
@@ -143,6 +188,9 @@ def pushed_and_pulled(project: Project) -> None:
 def only_dependents_of_a_grid_would_run_again(project: Project) -> None:
     project.change({"grids": {"2": {"resolution": 96}}})
     assert project.repro("--dry") == {"encode@2", "finetune", "evaluate", "export"}
+    project.change({"export": {"variant": "zero-shot"}})
+    # Export of zero-shot needs the branches that `evaluate` chooses.
+    assert "evaluate" in project.repro("--dry", "export")
 
 
 def test_dvc_yaml_names_files_that_exist() -> None:
@@ -150,7 +198,7 @@ def test_dvc_yaml_names_files_that_exist() -> None:
     assert list(stages) == ["prepare", "encode", "finetune", "evaluate", "export"]
     for name, stage in stages.items():
         body = stage.get("do", stage)
-        assert body["cmd"].startswith(f"python -m training.{name}")
+        assert body["cmd"].startswith(f"python -m training.{FOLDERS[name]}.{name}")
         for dependency in body["deps"]:
             produced = dependency.startswith(("data/", "build/"))
             assert produced or (ROOT / dependency).exists(), dependency
@@ -161,8 +209,8 @@ def test_every_training_module_is_a_dependency_of_some_stage() -> None:
     text = (ROOT / "dvc.yaml").read_text()
     unnamed = {
         path.name
-        for path in (ROOT / "training").glob("*.py")
-        if f"training/{path.name}" not in text
+        for path in (ROOT / "training").iterdir()
+        if path.name not in {"__pycache__", "presets"} and f"- training/{path.name}\n" not in text
     }
     assert unnamed == NO_STAGE
 

@@ -1,9 +1,9 @@
-"""Whether fine-tuning forgot: real clips with a sentence each, by either variant as served.
+"""Measures what fine-tuning forgot: ranks real clips by one sentence each, with both variants.
 
     python -m training.study.clips FOLDER
 
-Any folder will do that holds videos and a manifest.json with "clips": [{"file", "description"}].
-Clips are looked at and never learned from, and no stage depends on them.
+The folder holds videos and a manifest.json with "clips": [{"file", "description"}]. Clips are
+never trained on, and no stage depends on them.
 """
 
 import argparse
@@ -18,27 +18,25 @@ from qasir.errors import CorruptArtifact
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.retriever import Retriever, load_retriever, zero_shot
 from qasir.types import Int64
-from training.branches import read_branches
-from training.corpus import FeatureSet, Texts, read_feature_set, read_texts
-from training.dataset import Query, Subset, Video, write_dataset
-from training.encode import encode, sampling_of
-from training.evaluate import BRANCHES_FILE, FINETUNE
-from training.intervals import Interval, difference, gains
-from training.measures import measure
-from training.parts import part_of
+from training.data.dataset import Query, Subset, Video, write_dataset
+from training.evaluate.corpus import FeatureSet, Texts, read_feature_set, read_texts
+from training.evaluate.fusion import read_branches
+from training.evaluate.measures import Interval, difference, gains, measure
+from training.evaluate.rows import Variant, write_json
+from training.evaluate.scores import Setting
+from training.evaluate.split import encode_split
+from training.features.encode import encode, sampling_of
+from training.outputs import BRANCHES_FILE, FINETUNED, RESULTS
 from training.progress import console
-from training.results import RESULTS
-from training.rows import Variant, write_json
-from training.scores import Setting
 
 MANIFEST = "manifest.json"
-# Of zero-shot R@5, what fine-tuning has to keep.
+# The share of zero-shot R@5 that fine-tuning has to keep.
 KEPT_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class ClipsRow:
-    """One N: recall of either variant, and R@5 fine-tuned less 90 % of R@5 zero-shot."""
+    """Recall of both variants at one N; `spare` is fine-tuned R@5 minus the share to keep."""
 
     grid_size: int
     clips: int
@@ -51,7 +49,7 @@ class ClipsRow:
 
 
 def read_clips(folder: Path) -> Subset:
-    """Clips and descriptions of a manifest as a test split.
+    """Reads clips and descriptions of a manifest as a test split.
 
     Raises:
         CorruptArtifact: there is no manifest, or it has another form.
@@ -70,11 +68,11 @@ def read_clips(folder: Path) -> Subset:
 
 
 def clips_rows(params: Params, folder: Path, work: Path) -> Iterator[ClipsRow]:
-    """Encode the clips into `work` and rank them with the checkpoint of `finetune`."""
+    """Encodes the clips into `work` and ranks them with the checkpoint of `finetune`."""
     backbone = load_backbone(params.encode.backbone)
     models: Mapping[Variant, Retriever] = {
-        "zero-shot": zero_shot(backbone, read_branches(BRANCHES_FILE, "zero-shot")),
-        "fine-tuned": load_retriever(backbone, FINETUNE),
+        "zero-shot": zero_shot(backbone, read_branches(BRANCHES_FILE)),
+        "fine-tuned": load_retriever(backbone, FINETUNED),
     }
     write_dataset(work / "dataset", {"test": read_clips(folder)})
     texts = read_texts(work / "dataset", backbone)
@@ -85,7 +83,7 @@ def clips_rows(params: Params, folder: Path, work: Path) -> Iterator[ClipsRow]:
 
 
 def clips_row(grid_size: int, zero_shot_ranks: Int64, fine_tuned_ranks: Int64) -> ClipsRow:
-    """One row from ranks [Q] of either variant."""
+    """Returns one row from the ranks [Q] of both variants."""
     before, after = (measure(r, len(r)) for r in (zero_shot_ranks, fine_tuned_ranks))
     spare = difference(gains(fine_tuned_ranks, (5,)), KEPT_SHARE * gains(zero_shot_ranks, (5,)))
     return ClipsRow(
@@ -109,7 +107,7 @@ def _encode(
 
 
 def _ranks(retriever: Retriever, features: FeatureSet, texts: Texts, params: Params) -> Int64:
-    part = part_of(retriever, features, texts, params.encode, "test", filler=False)
+    part = encode_split(retriever, features, texts, params.encode, "test", filler=False)
     setting = Setting("both", "attention", retriever.branches[features.grid_size])
     return part.rank(part.natural, [setting])[0]
 

@@ -1,23 +1,23 @@
-"""What the study compares: trials, each a set of images and a way to train on them.
+"""Plans the study: trials, each a set of images and a way to train on them.
 
-A trial is trained on one seed at a time; every image set of it that is measured gives ranks.
-Everything is by name and number, so that a trial that is done is known again (`store`).
+A trial is trained on one seed at a time, and every measured image set of it gives ranks. Trials
+are identified by names and numbers, so that a finished one is recognised (`store`).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.rows import Sampling, Variant
+from training.evaluate.rows import Sampling, Variant
 
 SEEDS = (0, 1, 2)
-# The recipe of what is served: nothing is different.
+# The recipe of the served model: nothing is changed.
 SERVED = ""
 CHEAP, FINE = "lite", "lite2"
 FINE_GRID = 2
 
-# R for each N, with cells aligned to a feature map of stride 32: less compute than served, and
-# more, where that is still less than frames one by one take.
+# R for each N with cells aligned to a feature map of stride 32: less compute than served, and
+# more, as long as it stays below the compute of single frames.
 SMALLER: Mapping[int, int] = {2: 256, 3: 288, 4: 256}
 LARGER: Mapping[int, int] = {2: 384, 4: 512}
 
@@ -37,7 +37,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Pair:
-    """A hybrid: cheap images of which everything is indexed, fine ones of the best k."""
+    """A hybrid: cheap images of the whole library, fine images of the best k videos."""
 
     cheap: Images
     fine: Images
@@ -49,11 +49,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Trial:
-    """One retriever a seed and what it is measured on.
+    """One retriever per seed and the images that it is measured on.
 
-    recipe: what differs from the served model; changes: into `params.finetune`, a dotted name
-    to a value; images: what it is trained on, one for each N; measured: a part of them;
-    ratios: residual ratios set by hand afterwards, each a recipe of its own.
+    recipe: what differs from the served model; changes: values in `params.finetune` by dotted
+    name; images: what it is trained on, one per N; measured: a subset of them; ratios: residual
+    ratios set by hand afterwards, each a recipe of its own.
     """
 
     recipe: str
@@ -71,7 +71,7 @@ class Trial:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Everything but the seed that decides its ranks."""
+        """Returns everything but the seed that determines its ranks."""
         return {
             "recipe": self.recipe,
             "variant": self.variant,
@@ -80,7 +80,7 @@ class Trial:
         }
 
 
-# Each trained part left out once, and a ratio that is the same for every query.
+# Each trained part left out once.
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "no temporal encoder": {"retriever.temporal_encoder": False},
     "no image adapter": {"retriever.image_adapter": False},
@@ -95,7 +95,7 @@ RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def trials(grids: Mapping[int, int]) -> Iterator[Trial]:
-    """The whole study over the served grids (N -> R), the most telling first."""
+    """Yields the whole study over the served grids (N -> R), the most informative trials first."""
     served = image_set(CHEAP, grids)
     yield Trial(SERVED, "fine-tuned", served, served, ratios=RATIOS)
     yield from _zero_shot(grids, served)
@@ -114,7 +114,7 @@ def trials(grids: Mapping[int, int]) -> Iterator[Trial]:
 
 
 def hybrids(grids: Mapping[int, int]) -> Iterator[Pair]:
-    """Two models; then one model at two grid sizes, which one checkpoint serves."""
+    """Yields pairs of two models, then of one checkpoint at two grid sizes."""
     cheap = {n: Images(CHEAP, n, r) for n, r in grids.items()}
     yield Pair(cheap[4], Images(FINE, FINE_GRID, grids[FINE_GRID]))
     yield Pair(cheap[4], cheap[1])
@@ -122,7 +122,7 @@ def hybrids(grids: Mapping[int, int]) -> Iterator[Pair]:
 
 
 def _zero_shot(grids: Mapping[int, int], served: tuple[Images, ...]) -> Iterator[Trial]:
-    """Nothing is trained, so one seed is all there is."""
+    """Yields zero-shot trials; nothing is trained, so they need one seed."""
     fine = image_set(FINE, {1: grids[1], FINE_GRID: grids[FINE_GRID]})
     resized = (*image_set(CHEAP, SMALLER), *image_set(CHEAP, LARGER))
     for images in dict.fromkeys((*served, *fine, *resized)):
@@ -132,12 +132,12 @@ def _zero_shot(grids: Mapping[int, int], served: tuple[Images, ...]) -> Iterator
 
 
 def image_set(backbone: str, grids: Mapping[int, int]) -> tuple[Images, ...]:
-    """One set of encodings for every N."""
+    """Returns one set of encodings per N."""
     return tuple(Images(backbone, n, r) for n, r in sorted(grids.items()))
 
 
 def low_resolution(grids: Mapping[int, int]) -> tuple[Images, ...]:
-    """Single frames as small as the cells of every N: equal compute, and N^2 as many encodings.
+    """Returns single frames of the size of a cell at N: equal compute, N^2 times the encodings.
 
     >>> [images.resolution for images in low_resolution({1: 224, 2: 256, 3: 288})]
     [128, 96]

@@ -1,4 +1,4 @@
-"""Runs trials: encode what is missing, train, rank the test split, keep the ranks."""
+"""Runs trials: encodes missing images, trains, ranks the test split, returns the ranks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -7,43 +7,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from qasir.config import FinetuneParams, GridParams, Params
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.retriever import Retriever, zero_shot
-from qasir.scoring import Pooling
-from training.apply import encode_queries
-from training.branches import choose_branches
-from training.corpus import FeatureSet, Texts, read_feature_set, read_texts, sparse
-from training.encode import FEATURES, encode, sampling_of
-from training.finetune import read_data
-from training.macs import gmacs_per_image
-from training.parts import Part, part_of
-from training.prepare import DATASET, VIDEOS
-from training.scores import Setting, Unit, score_pool
+from training.evaluate.corpus import (
+    FeatureSet,
+    Texts,
+    gmacs_per_image,
+    read_feature_set,
+    read_texts,
+    sparse,
+)
+from training.evaluate.fusion import choose_branches
+from training.evaluate.scores import Setting, score_pool
+from training.evaluate.split import EvalSplit, encode_queries, encode_split
+from training.evaluate.variant import rank_split
+from training.features.encode import encode, sampling_of
+from training.outputs import DATASET, FEATURES, videos_folder
 from training.study.plan import SERVED, Images, Trial
-from training.study.start import Starts
-from training.study.store import Kept
-from training.trainer import TrainingData, train
+from training.study.store import Stored
+from training.train.finetune import read_data
+from training.train.optimizer import ADAPTERS
+from training.train.trainable_retriever import TrainableRetriever
+from training.train.trainer import Start, TrainingData, closed_form, train
 
-UNITS: tuple[Unit, ...] = ("super-image", "cell", "both")
-POOLINGS: tuple[Pooling, ...] = ("attention", "mean", "max")
+# The retriever's parameters that the closed-form fit of adapters depends on.
+FIT_PARAMS = {"dim", "image_adapter", "text_adapter", "grid_embedding"}
 
 
-class Workshop:
-    """Everything trials share: parameters, encodings in a folder, and what was read last."""
+class StudyContext:
+    """What trials share: parameters, encodings in a folder, fitted adapters, recent reads."""
 
     def __init__(self, params: Params, folder: Path) -> None:
         self.params = params
         self.folder = folder
         self.starts = Starts()
-        # Bounded: trials that share images come one after the other.
+        # Bounded: trials that share images follow each other.
         self.features = lru_cache(maxsize=8)(self._features)
         self.training_data = lru_cache(maxsize=2)(self._training_data)
         self.gmacs = cache(self._gmacs)
 
     def params_of(self, images: Sequence[Images]) -> Params:
-        """The parameters with the grids of these images."""
+        """Returns the parameters with the backbone and grids of these images."""
         grids = {i.grid_size: GridParams(resolution=i.resolution) for i in images}
         served = self.params.serve.model_copy(update={"grid_sizes": tuple(grids)})
         encoding = self.params.encode.model_copy(update={"backbone": images[0].backbone})
@@ -51,15 +58,16 @@ class Workshop:
         return self.params.model_copy(update=changes)
 
     def encode(self, images: Images) -> Path:
-        """The folder of features of these images, brought up to date; the pipeline's own where it
-        has them."""
+        """Brings the features of these images up to date; returns their folder.
+
+        The pipeline's own features are used where they exist.
+        """
         params = self.params_of([images])
         folder = self.folder / images.name
         if self._is_served(images):
             folder = FEATURES / str(images.grid_size)
-        videos = params.prepare.videos or VIDEOS
         sampling = sampling_of(params, images.grid_size)
-        encode(backbone_of(images.backbone), sampling, DATASET, videos, folder)
+        encode(backbone_of(images.backbone), sampling, DATASET, videos_folder(params), folder)
         return folder
 
     def _is_served(self, images: Images) -> bool:
@@ -68,19 +76,41 @@ class Workshop:
         return own and images.backbone == self.params.encode.backbone
 
     def _features(self, images: Images) -> FeatureSet:
-        """Features of val and test, and of train what lengthens other videos."""
         subsets = texts_of(images.backbone).subsets
         return read_feature_set(self.encode(images), images.grid_size, subsets)
 
     def _gmacs(self, images: Images) -> float:
-        """10^9 multiply-accumulates of one image."""
         backbone = backbone_of(images.backbone)
         return gmacs_per_image(backbone, images.resolution, images.grid_size)
 
     def _training_data(self, images: tuple[Images, ...]) -> TrainingData:
-        """Train and val of these images, one set for each N."""
         folders = {i.grid_size: self.encode(i) for i in images}
         return read_data(backbone_of(images[0].backbone), DATASET, folders)
+
+
+class Starts:
+    """Adapters of the closed-form fit, by the images and parameters that determine them."""
+
+    def __init__(self) -> None:
+        self._fitted: dict[str, dict[str, Tensor]] = {}
+
+    def of(self, images: Sequence[Images], params: FinetuneParams, data: TrainingData) -> Start:
+        """Returns a start like `closed_form` that reuses an earlier fit."""
+        facts = params.retriever.model_dump(include=FIT_PARAMS)
+        key = repr((images, params.directions, sorted(facts.items())))
+
+        def start(trainable: TrainableRetriever) -> None:
+            if key in self._fitted:
+                trainable.load_state_dict(self._fitted[key], strict=False)
+                return
+            closed_form(params, data)(trainable)
+            self._fitted[key] = {
+                name: value.clone()
+                for name, value in trainable.state_dict().items()
+                if name.startswith(ADAPTERS)
+            }
+
+        return start
 
 
 @cache
@@ -93,54 +123,50 @@ def texts_of(name: str) -> Texts:
     return read_texts(DATASET, backbone_of(name))
 
 
-def run_trial(shop: Workshop, trial: Trial, seed: int) -> Mapping[str, Kept]:
-    """Ranks [Q] of the test split by name, and what goes with them; see the names below."""
+def run_trial(context: StudyContext, trial: Trial, seed: int) -> Mapping[str, Stored]:
+    """Trains and measures one trial; returns ranks [Q] of the test split and costs by name."""
     if trial.variant == "zero-shot":
-        retriever = _zero_shot(shop, trial.measured[0])
+        retriever = _zero_shot(context, trial.measured[0])
     else:
-        retriever = _train(shop, trial, seed)
-    return dict(_measure(shop, trial, retriever))
+        retriever = _train(context, trial, seed)
+    return dict(_measure(context, trial, retriever))
 
 
 def name_of(images: Images, unit: str, pooling: str, ratio: float | None = None) -> str:
-    """How ranks are called in the store: `ratio` is a residual ratio set by hand."""
+    """Names ranks in the store; `ratio` is a residual ratio set by hand."""
     suffix = "" if ratio is None else f" ratio {ratio:g}"
     return f"{images.name} {unit} {pooling}{suffix}"
 
 
 def encodes_name(images: Images) -> str:
-    """Under which the mean number of encodings a video is kept."""
+    """Names the mean number of encodings per video."""
     return f"{images.name} encodes"
 
 
 def scores_name(images: Images) -> str:
-    """Under which the scores [Q, V] of both branches are kept: what a hybrid is made of."""
+    """Names the scores [Q, V] of both branches, from which hybrids are computed."""
     return f"{images.name} scores"
 
 
-def _zero_shot(shop: Workshop, images: Images) -> Retriever:
-    backbone, params = backbone_of(images.backbone), shop.params_of([images])
-    texts = texts_of(images.backbone)
-    unscored, features = zero_shot(backbone, {}), shop.features(images)
-    part = part_of(unscored, features, texts, params.encode, "val", filler=True)
-    return zero_shot(backbone, choose_branches([part], params.evaluate).branches)
-
-
-def _train(shop: Workshop, trial: Trial, seed: int) -> Retriever:
-    settings = changed(shop.params.finetune, {**trial.changes, "seed": seed})
-    data = shop.training_data(trial.images)
-    backbone, start = backbone_of(trial.images[0].backbone), shop.starts.of
-    return train(
-        settings,
-        data,
-        backbone,
-        shop.params.encode.window,
-        start=start(trial.images, settings, data),
+def _zero_shot(context: StudyContext, images: Images) -> Retriever:
+    backbone, params = backbone_of(images.backbone), context.params_of([images])
+    texts, features = texts_of(images.backbone), context.features(images)
+    split = encode_split(
+        zero_shot(backbone, {}), features, texts, params.encode, "val", filler=True
     )
+    return zero_shot(backbone, choose_branches([split], params.evaluate).branches)
+
+
+def _train(context: StudyContext, trial: Trial, seed: int) -> Retriever:
+    params = changed(context.params.finetune, {**trial.changes, "seed": seed})
+    data = context.training_data(trial.images)
+    backbone, window = backbone_of(trial.images[0].backbone), context.params.encode.window
+    start = context.starts.of(trial.images, params, data)
+    return train(params, data, backbone, window, start=start)
 
 
 def changed(params: FinetuneParams, changes: Mapping[str, Any]) -> FinetuneParams:
-    """Parameters with some values replaced, by dotted name."""
+    """Returns the parameters with some values replaced, by dotted name."""
     values = params.model_dump()
     for name, value in changes.items():
         section, _, key = name.rpartition(".")
@@ -148,49 +174,55 @@ def changed(params: FinetuneParams, changes: Mapping[str, Any]) -> FinetuneParam
     return FinetuneParams.model_validate(values)
 
 
-def _measure(shop: Workshop, trial: Trial, retriever: Retriever) -> Iterator[tuple[str, Kept]]:
-    yield from _sparse(shop, trial, retriever)
+def _measure(
+    context: StudyContext, trial: Trial, retriever: Retriever
+) -> Iterator[tuple[str, Stored]]:
+    yield from _sparse(context, trial, retriever)
     for images in trial.measured:
-        part, branches = _part(shop, images, retriever), retriever.branches[images.grid_size]
-        settings = [Setting(unit, p, branches) for unit in UNITS for p in POOLINGS]
-        for setting, ranks in zip(settings, part.rank(part.natural, settings), strict=True):
+        split = _test_split(context, images, retriever, context.features(images))
+        branches = retriever.branches[images.grid_size]
+        for setting, ranks in rank_split(split, branches).items():
             yield name_of(images, setting.unit, setting.pooling), ranks
-        yield encodes_name(images), np.array(part.super_images_per_video)
+        yield encodes_name(images), np.array(split.super_images_per_video)
         if trial.recipe == SERVED:
             both = Setting("both", "attention", branches)
-            yield scores_name(images), score_pool(part.query_vectors, part.natural, [both])[0]
-        yield from _ratios(trial, images, retriever, part)
+            yield scores_name(images), score_pool(split.query_vectors, split.natural, [both])[0]
+        yield from _ratios(trial, images, retriever, split)
 
 
-def _part(
-    shop: Workshop, images: Images, retriever: Retriever, features: FeatureSet | None = None
-) -> Part:
-    texts, params = texts_of(images.backbone), shop.params.encode
-    chosen = features or shop.features(images)
-    return part_of(retriever, chosen, texts, params, "test", filler=False)
+def _test_split(
+    context: StudyContext, images: Images, retriever: Retriever, features: FeatureSet
+) -> EvalSplit:
+    texts, params = texts_of(images.backbone), context.params.encode
+    return encode_split(retriever, features, texts, params, "test", filler=False)
 
 
-def _sparse(shop: Workshop, trial: Trial, retriever: Retriever) -> Iterator[tuple[str, Kept]]:
-    """Single frames, as few as the super images of every N, where a trial has frames."""
+def _sparse(
+    context: StudyContext, trial: Trial, retriever: Retriever
+) -> Iterator[tuple[str, Stored]]:
+    """Ranks by as few single frames as there are super images at every N, if there are frames."""
     frames, *others = trial.measured
     if frames.grid_size != 1 or trial.recipe != SERVED:
         return
-    setting = Setting("super-image", "attention", retriever.branches[1])
     for images in others:
-        few = sparse(shop.features(frames), images.grid_size)
-        part = _part(shop, frames, retriever, few)
-        yield name_of(images, "sparse", "attention"), part.rank(part.natural, [setting])[0]
+        few = sparse(context.features(frames), images.grid_size)
+        split = _test_split(context, frames, retriever, few)
+        (ranks,) = rank_split(
+            split, retriever.branches[1], ("super-image",), ("attention",)
+        ).values()
+        yield name_of(images, "sparse", "attention"), ranks
 
 
 def _ratios(
-    trial: Trial, images: Images, retriever: Retriever, part: Part
-) -> Iterator[tuple[str, Kept]]:
-    """The same retriever at residual ratios set by hand: only queries change."""
+    trial: Trial, images: Images, retriever: Retriever, split: EvalSplit
+) -> Iterator[tuple[str, Stored]]:
+    """Ranks by the same retriever at residual ratios set by hand, which change queries only."""
     chosen, vectors = retriever.residual_ratio, texts_of(images.backbone).vectors["test"]
-    setting = Setting("both", "attention", retriever.branches[images.grid_size])
+    branches = retriever.branches[images.grid_size]
     for ratio in trial.ratios:
         retriever.set_residual_ratio(ratio)
-        asked = replace(part, query_vectors=encode_queries(retriever, vectors))
-        yield name_of(images, "both", "attention", ratio), asked.rank(part.natural, [setting])[0]
+        changed_split = replace(split, query_vectors=encode_queries(retriever, vectors))
+        (ranks,) = rank_split(changed_split, branches, ("both",), ("attention",)).values()
+        yield name_of(images, "both", "attention", ratio), ranks
     if trial.ratios:
         retriever.set_residual_ratio(chosen)

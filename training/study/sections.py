@@ -1,97 +1,205 @@
-"""Sections of docs/results.md about the model that the pipeline trained and serves."""
+"""Writes the prose of docs/results.md: the main differences, and the model that is served.
 
-from collections.abc import Sequence
+Every number comes from the rows; only explanations are text.
+"""
 
-from training.study.tables import Row, recalls, table
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from qasir.config import CANDIDATES
+from training.evaluate.rows import FailureRow, GroupRow, LengthRow, LocalisationRow, read_rows
+from training.study.claims import Claim
+from training.study.clips import KEPT_SHARE, ClipsRow
+from training.study.outcome import AblationRow, HybridRow
+from training.study.tables import recalls, table
+
+# A claim, and the sentences about its differences by N.
+EXPLAINED = (
+    (
+        "super images over sparse frames, equal encodings",
+        "Super images against as many single frames: {by_grid}. Super images pay where encodings "
+        "are scarce: frames that lie further apart than a moment lasts miss whole moments.",
+    ),
+    (
+        "every frame over sparse frames",
+        "Every frame at full size against those sparse frames: {by_grid}. This bounds what super "
+        "images can gain, and smaller cells lose part of it.",
+    ),
+    (
+        "super images over low-resolution frames, equal compute",
+        "Super images against every frame at low resolution, equal multiply-accumulates, a "
+        "specialist on either side: {by_grid}. For a convolutional tower a grid saves calls, not "
+        "arithmetic. A ViT with one input size, which cannot read low resolutions, was not "
+        "measured.",
+    ),
+    (
+        "cells over whole pictures",
+        "Cells against whole pictures: {by_grid}. Where validation gives whole pictures no "
+        'weight, "both branches" are the cells, and their claim holds by exactly zero.',
+    ),
+    (
+        "one checkpoint over a specialist",
+        "One checkpoint for every N against a specialist: {by_grid}. Frames at the smallest N "
+        "teach the shared checkpoint where in a video a caption looks.",
+    ),
+)
 
 
-def by_length(lengths: Sequence[Row], groups: Sequence[Row]) -> str:
-    own = [
-        r
-        for r in lengths
-        if (r["variant"], r["unit"], r["pooling"]) == ("fine-tuned", "both", "attention")
+def findings(
+    claims: Sequence[Claim], hybrid: Sequence[HybridRow], ablation: Sequence[AblationRow]
+) -> str:
+    """Returns the section as Markdown."""
+    lines = [*_explained(claims), *_hybrids(hybrid), *_parts(ablation)]
+    return "## In plain words\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _explained(claims: Sequence[Claim]) -> Iterator[str]:
+    for name, text in EXPLAINED:
+        rows = [row for row in claims if row.claim == name]
+        if rows:
+            values = (f"{row.difference.value:+.1f} at N = {row.grid_size}" for row in rows)
+            yield text.format(by_grid=", ".join(values))
+
+
+def _hybrids(rows: Sequence[HybridRow]) -> Iterator[str]:
+    """Names the smallest k from which each hybrid is as good as its finer half."""
+    for pair in dict.fromkeys(row.pair for row in rows):
+        enough = next(row for row in rows if row.pair == pair and row.against_fine.reaches_zero)
+        yield (
+            f"Hybrid search with {pair} is as good as its finer half from k = {enough.k} of "
+            f"{enough.measures.videos} videos on, at {enough.encodings / enough.fine_encodings:.0%}"
+            f" of the encodings and {enough.gmacs / enough.fine_gmacs:.0%} of the GMACs."
+        )
+
+
+def _parts(rows: Sequence[AblationRow]) -> Iterator[str]:
+    """Names the parts without which recall falls at every N."""
+    if not rows:
+        return
+    recipes = dict.fromkeys(row.recipe for row in rows)
+    lost = [
+        recipe
+        for recipe in recipes
+        if all(row.difference.high < 0 for row in rows if row.recipe == recipe)
     ]
-    names = list(dict.fromkeys(r["length"] for r in own))
-    cells = {(r["grid_size"], r["length"]): recalls(r) for r in own}
-    rows = ((n, *(cells[n, name] for name in names)) for n in sorted({r["grid_size"] for r in own}))
+    yield (
+        f"Recall falls significantly at every N with: {', '.join(lost)}. No other change to the "
+        "training lowers it at every N."
+    )
+
+
+COMMENTS = Path(__file__).with_name("failures.yaml")
+
+
+def pipeline_sections(folder: Path) -> Iterator[str]:
+    """Yields the sections as Markdown, from a folder of results."""
+    lengths = read_rows(folder / "lengths.json", LengthRow)
+    yield _by_length(lengths, read_rows(folder / "groups.json", GroupRow))
+    yield _recall_units(lengths)
+    yield _localisation(read_rows(folder / "localisation.json", LocalisationRow))
+    yield _forgetting(read_rows(folder / "clips.json", ClipsRow))
+    yield _failures(
+        read_rows(folder / "failures.json", FailureRow), yaml.safe_load(COMMENTS.read_text())
+    )
+
+
+def _by_length(lengths: Sequence[LengthRow], groups: Sequence[GroupRow]) -> str:
+    own = [
+        r for r in lengths if (r.variant, r.unit, r.pooling) == ("fine-tuned", "both", "attention")
+    ]
+    names = list(dict.fromkeys(r.length for r in own))
+    cells = {(r.grid_size, r.length): recalls(r.measures) for r in own}
+    rows = ((n, *(cells[n, name] for name in names)) for n in sorted({r.grid_size for r in own}))
     shares = (
-        (r["group"], r["grid_size"], r["queries"], recalls(r))
+        (r.group, r.grid_size, r.measures.queries, recalls(r.measures))
         for r in groups
-        if r["variant"] == "fine-tuned"
+        if r.variant == "fine-tuned"
     )
     return "\n\n".join(
         (
             "## By length and by M/V",
-            "Videos as they are, lengthened to so many super images by ones of train videos, and "
-            "a third each (one seed). Length hurts: a long video has more places at which it can "
-            "look right, and here often rightly so, as train and test videos show the same "
-            "concepts. With 100 super images at N = 2 a video has gained about ten train videos, "
-            "some 120 of 400 concepts; with 1,000 nearly all of them.",
+            "Unchanged videos, videos lengthened to so many super images by ones of train videos, "
+            "and an even mix of these (one seed). Length lowers recall: a long video has more "
+            "places that resemble a query. Here it is often a true match, because train and test "
+            "videos show the same concepts.",
             table(("N", *(str(name) for name in names)), rows),
             "![Recall against length](../results/lengths.svg)",
-            _recall_units(lengths),
-            "Moment length over video length, as served:",
+            "By moment length over video length (M/V), as served:",
             table(("M/V", "N", "queries", "recall"), shares),
         )
     )
 
 
-def _recall_units(lengths: Sequence[Row]) -> str:
-    """What either unit of an index leaves for the scorer: `serve.index_unit`."""
+def _recall_units(lengths: Sequence[LengthRow]) -> str:
+    """Compares the two values of `serve.index_unit`."""
     own = [
         r
         for r in lengths
-        if (r["variant"], r["pooling"]) == ("fine-tuned", "attention")
-        and r["length"] in ("natural", "mixed")
+        if (r.variant, r.pooling) == ("fine-tuned", "attention")
+        and r.length in ("natural", "mixed")
     ]
-    grids = sorted({r["grid_size"] for r in own if r["grid_size"] > 1})
-    found = {(r["grid_size"], r["unit"], r["length"]): f"{r['r10']:.1f}" for r in own}
+    if not own:
+        return ""
+    grids = sorted({r.grid_size for r in own if r.grid_size > 1})
+    found = {(r.grid_size, str(r.unit), r.length): f"{r.measures.r10:.1f}" for r in own}
     places = [(u, length) for length in ("natural", "mixed") for u in ("super-image", "cell")]
     rows = ((n, f"{n * n} times", *(found.get((n, *place), "") for place in places)) for n in grids)
     head = ("N", "vectors", *(f"{unit}s, {length}" for unit, length in places))
     return "\n\n".join(
         (
-            "What recall alone finds among the first ten of 60 (R@10), by what the index holds. "
-            "Cells leave the scorer more to choose from and are scanned for longer, by as many "
-            "times as there are more vectors; the scorer then sees the best 50, which here is "
-            "nearly all. So super images are the default, and cells are for large libraries whose "
-            "scan is cheap beside a miss, and for mode `fast`.",
+            "## Super images or cells in the index",
+            f"R@10 of recall alone among {own[0].measures.videos} videos. An index of cells finds "
+            "more, holds more vectors and takes as many times longer to scan. The scorer then "
+            f"sees the best {CANDIDATES} videos. So super images are the default; cells suit mode "
+            "`fast`, and large libraries where a miss costs more than the scan.",
             table(head, rows),
         )
     )
 
 
-def localisation(rows: Sequence[Row]) -> str:
+def _localisation(rows: Sequence[LocalisationRow]) -> str:
     lines = (
-        (
-            r["variant"],
-            r["grid_size"],
-            *(f"{r[k]:.1f}" for k in ("mean_iou", "iou3", "iou5", "iou7")),
-        )
+        (r.variant, r.grid_size, *(f"{v:.1f}" for v in (r.mean_iou, r.iou3, r.iou5, r.iou7)))
         for r in rows
     )
     head = ("variant", "N", "mean IoU", "IoU .3", "IoU .5", "IoU .7")
     return (
-        "## Where in the video\n\nThe first moment in the right video against the annotated one: "
-        "mean temporal IoU, and R@1 at three thresholds, percent.\n\n" + table(head, lines)
+        "## Where in the video\n\nThe first moment found in the right video against the annotated "
+        "one: mean temporal IoU, and R@1 at three thresholds, percent.\n\n" + table(head, lines)
     )
 
 
-def forgetting(rows: Sequence[Row]) -> str:
+def _forgetting(rows: Sequence[ClipsRow]) -> str:
     if not rows:
         return ""
     lines = (
         (
-            r["grid_size"],
-            f"{r['zero_shot_r1']:.0f} / {r['zero_shot_r5']:.0f}",
-            f"{r['fine_tuned_r1']:.0f} / {r['fine_tuned_r5']:.0f}",
-            "yes" if r["holds"] else "**no**",
+            r.grid_size,
+            f"{r.zero_shot_r1:.0f} / {r.zero_shot_r5:.0f}",
+            f"{r.fine_tuned_r1:.0f} / {r.fine_tuned_r5:.0f}",
+            "yes" if r.holds else "**no**",
         )
         for r in rows
     )
-    clips = rows[0]["clips"]
+    clips = rows[0].clips
     return (
         f"## What fine-tuning forgot\n\n{clips} real clips with one sentence each, R@1 / R@5; one "
         f"clip is {100 / clips:g} points. The model was fine-tuned on drawings.\n\n"
-        + table(("N", "zero-shot", "fine-tuned", "keeps 90 % of R@5"), lines)
+        + table(("N", "zero-shot", "fine-tuned", f"keeps {KEPT_SHARE:.0%} of R@5"), lines)
+    )
+
+
+def _failures(rows: Sequence[FailureRow], comments: Mapping[str, str]) -> str:
+    if not rows:
+        return ""
+    first = rows[0]
+    head = ("query", f"rank at N = {first.grid_size}", f"rank at N = {first.finest_grid_size}")
+    lines = ((r.text, r.rank, r.finest_rank, comments.get(r.text, "")) for r in rows)
+    return (
+        "## Queries that rank badly\n\nThe worst queries as served, with a comment where a person "
+        "has looked at the frames. Most name a concept that is rare in training, or a name that "
+        "several drawings share; a few show what a cell is too small for.\n\n"
+        + table((*head, "what the frames show"), lines)
     )

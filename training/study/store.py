@@ -1,7 +1,7 @@
-"""What a study has done so far: one file a trial and seed, so that nothing is done twice.
+"""Stores finished trials, one file per trial and seed, so that nothing runs twice.
 
-`build/study/ranks/<digest>.npz` holds ranks int64 [Q] by name. The digest is over the trial, the
-seed and everything else that decides them; other parameters make other files.
+`build/study/ranks/<digest>.npz` holds arrays by name. The digest covers the trial, the seed and
+every parameter that affects them; other parameters make other files.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from qasir.config import Params
 from training.study.plan import Trial
 
 # Ranks int64 [Q], scores float32 [Q, V] or one number.
-Kept: TypeAlias = "np.ndarray[Any, Any]"
+Stored: TypeAlias = "np.ndarray[Any, Any]"
 
 
 class Store:
-    """Ranks of trials in a folder."""
+    """Results of trials in a folder."""
 
     def __init__(self, folder: Path, params: Params) -> None:
         self._folder = folder
         self._facts = params.model_dump(mode="json", include={"prepare", "encode", "finetune"})
 
-    def get(self, trial: Trial, seed: int) -> Mapping[str, Kept] | None:
-        """What a trial gave that is done, None of one that is not."""
+    def get(self, trial: Trial, seed: int) -> Mapping[str, Stored] | None:
+        """Reads the results of a trial; None if it is not finished."""
         try:
-            # The file is opened here: np.load leaves one it cannot read open.
+            # The file is opened here: np.load leaves one that it cannot read open.
             with (
                 self._path(trial, seed).open("rb") as file,
                 np.load(file, allow_pickle=False) as arrays,
@@ -40,10 +40,10 @@ class Store:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
 
-    def put(self, trial: Trial, seed: int, kept: Mapping[str, Kept]) -> None:
-        """Keep the ranks of a trial; after this returns they survive an interruption."""
+    def put(self, trial: Trial, seed: int, results: Mapping[str, Stored]) -> None:
+        """Writes the results of a trial; after this returns they survive an interruption."""
         with atomic_write(self._path(trial, seed)) as file:
-            np.savez_compressed(file, allow_pickle=False, **dict(kept))
+            np.savez_compressed(file, allow_pickle=False, **dict(results))
 
     def _path(self, trial: Trial, seed: int) -> Path:
         facts: dict[str, Any] = {**trial.key, "seed": seed, "params": self._facts}

@@ -1,25 +1,24 @@
-"""How rows become Markdown: recalls, intervals, tables."""
+"""Formats rows as Markdown: recalls, intervals, tables."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
 
-Row: TypeAlias = Mapping[str, Any]
-
-
-def recalls(row: Row) -> str:
-    return " / ".join(f"{row[name]:.1f}" for name in ("r1", "r5", "r10"))
+from training.evaluate.measures import Interval, Measures
 
 
-def span(row: Row, name: str) -> str:
-    return f"{row[f'{name}_low']:+.1f} to {row[f'{name}_high']:+.1f}"
+def recalls(measures: Measures) -> str:
+    return f"{measures.r1:.1f} / {measures.r5:.1f} / {measures.r10:.1f}"
 
 
-def signed(row: Row, name: str) -> str:
-    return f"{row[name]:+.1f} ({span(row, name)})"
+def span(interval: Interval) -> str:
+    return f"{interval.low:+.1f} to {interval.high:+.1f}"
+
+
+def signed(interval: Interval) -> str:
+    return f"{interval.value:+.1f} ({span(interval)})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table.
+    """Formats a Markdown table.
 
     >>> print(table(("a", "b"), [(1, 2)]))
     | a | b |

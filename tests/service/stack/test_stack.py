@@ -109,7 +109,7 @@ def test_an_export_is_added_once_and_a_choice_by_hand_stays(
     settings: Settings, tiny_export: Path, tmp_path: Path
 ) -> None:
     store, lines = ModelStore(settings.state), list[str]()
-    with pytest.raises(NotFound, match="run `dvc pull` or `dvc repro`"):
+    with pytest.raises(NotFound, match="run `dvc repro export`"):
         stack.add_export(settings, lines.append, tmp_path / "no-export")
     stack.add_export(settings, lines.append, tiny_export)
     assert store.active().version == 1

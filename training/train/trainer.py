@@ -1,0 +1,277 @@
+"""Trains a retriever: start, batches, steps, validation, best epoch, resuming.
+
+On one machine, equal parameters, data and seed give equal weights.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor
+
+from qasir.config import FinetuneParams
+from qasir.errors import InvalidInput
+from qasir.modeling.backbones import Backbone
+from qasir.modeling.retriever import Retriever, untrained
+from training.train.alignment import align, fit_familiarity
+from training.train.batches import CaptionDataset, Draw, FeatureProvider, draw_epoch
+from training.train.history import (
+    Epoch,
+    TrainingHistory,
+    TrainingState,
+    read_state,
+    write_state,
+)
+from training.train.optimizer import learning_rate, new_optimizer, set_learning_rate
+from training.train.trainable_retriever import TrainableRetriever
+from training.train.validation import choose_weights, try_residual_ratios, validate
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Captioned videos to train and to validate on, and the provider of their features."""
+
+    train: CaptionDataset
+    val: CaptionDataset
+    provider: FeatureProvider
+    grid_sizes: tuple[int, ...]
+
+
+Listener = Callable[[Epoch], None]
+# Fits the adapters of an untrained retriever.
+Start = Callable[[TrainableRetriever], None]
+
+
+def train(
+    params: FinetuneParams,
+    data: TrainingData,
+    backbone: Backbone,
+    window: int,
+    *,
+    start: Start | None = None,
+    listener: Listener = lambda _: None,
+    history: TrainingHistory | None = None,
+    state: Path | None = None,
+) -> Retriever:
+    """Returns the retriever of the best epoch, the start included, with its residual ratio.
+
+    Validation selects the epoch; without a validation split the last epoch is used, and queries
+    like the training captions get no share of zero-shot. `start` replaces `closed_form`. Every
+    epoch goes to `listener` and `history`; `state` is a file from which an interrupted training
+    resumes.
+
+    Raises:
+        InvalidInput: fewer than two videos of train have captions and features.
+    """
+    if len(data.train.video_ids) < 2:
+        raise InvalidInput(
+            f"the train split has {len(data.train.video_ids)} videos with captions and features, "
+            "training needs at least 2; set prepare.dataset to one with a train split, or "
+            "export.variant to zero-shot"
+        )
+    history = TrainingHistory() if history is None else history
+    start = start or closed_form(params, data)
+    trainer = Trainer(params, data, backbone, window, start, history)
+    trainer.begin(state, listener)
+    while not trainer.is_done:
+        listener(trainer.run_epoch())
+        trainer.save(state)
+    return trainer.finish(state)
+
+
+class Trainer:
+    """One training in progress; its state can be saved and restored between epochs."""
+
+    def __init__(
+        self,
+        params: FinetuneParams,
+        data: TrainingData,
+        backbone: Backbone,
+        window: int,
+        start: Start,
+        history: TrainingHistory,
+    ) -> None:
+        self._params, self._data, self._history = params, data, history
+        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+        self._accelerator = Accelerator(mixed_precision=params.precision, kwargs_handlers=handlers)
+        torch.manual_seed(params.seed)
+        self.trainable = new_trainable(params, data, backbone, window)
+        start(self.trainable)
+        self._model, self._optimizer = self._accelerator.prepare(
+            self.trainable, new_optimizer(self.trainable, params)
+        )
+        self._best = learned_tensors(self.trainable)
+        self._key = run_key(params, data, backbone, window)
+
+    @property
+    def epoch(self) -> int:
+        """Returns the number of finished epochs; the start does not count."""
+        return self._history.epochs[-1].number
+
+    @property
+    def is_done(self) -> bool:
+        """Returns whether all epochs are over, or the last `patience` were no better."""
+        patient = self.epoch - self._history.best.number < self._params.patience
+        return self.epoch >= self._params.epochs or not patient
+
+    def begin(self, state: Path | None, listener: Listener) -> None:
+        """Resumes an interrupted training, or validates the start."""
+        saved = read_state(state, self._key)
+        if saved is None:
+            self._add_epoch(0, None)
+        else:
+            self._history.epochs[:] = saved.epochs
+            self._best = dict(saved.best)
+            self._load(saved.trainable)
+            self._optimizer.load_state_dict(saved.optimizer)
+        for epoch in self._history.epochs:
+            listener(epoch)
+
+    def run_epoch(self) -> Epoch:
+        """Trains once on every video at every grid size and validates."""
+        number = self.epoch + 1
+        draws = self._draws(number)
+        # Per epoch, so an interrupted epoch is repeated with the same dropout.
+        torch.manual_seed(_seed_of(self._params.seed, number))
+        losses = [
+            self._step(draw, number - 1 + i / len(draws)) for i, draw in enumerate(draws, start=1)
+        ]
+        return self._add_epoch(number, math.fsum(losses) / len(losses))
+
+    def save(self, path: Path | None) -> None:
+        """Writes the state that `begin` resumes from."""
+        if path is None or not self._accelerator.is_main_process:
+            return
+        kept = TrainingState(
+            self._key,
+            self._history.epochs,
+            learned_tensors(self.trainable),
+            self._optimizer.state_dict(),
+            self._best,
+        )
+        write_state(kept, path)
+
+    def finish(self, state: Path | None) -> Retriever:
+        """Returns the best epoch's retriever, with its branches and residual ratio."""
+        self._load(self._best)
+        self._measure_familiarity()
+        data, retriever = self._data, self.trainable.retriever
+        if data.val.texts:
+            if self._params.super_image_branch and self._params.cell_branch:
+                choose_weights(self.trainable, data.val, data.grid_sizes)
+            candidates = self._params.residual_ratios
+            curve = try_residual_ratios(self.trainable, data.val, data.grid_sizes, candidates)
+            self._history.ratios.update({r: found.objective for r, found in curve.items()})
+        self._history.chosen_ratio = retriever.residual_ratio
+        retriever.branches = {n: self.trainable.branches.at(n) for n in data.grid_sizes}
+        if state is not None and self._accelerator.is_main_process:
+            state.unlink(missing_ok=True)
+        return retriever.cpu().eval()
+
+    def _add_epoch(self, number: int, loss: float | None) -> Epoch:
+        data, branches = self._data, self.trainable.branches
+        found = validate(self.trainable, data.val, data.grid_sizes) if data.val.texts else None
+        epoch = Epoch(
+            number,
+            loss,
+            found.objectives if found else {},
+            {n: branches.at(n) for n in data.grid_sizes},
+            self.trainable.log_scale.exp().item(),
+        )
+        self._history.epochs.append(epoch)
+        if self._history.best is epoch:
+            self._best = learned_tensors(self.trainable)
+        return epoch
+
+    def _step(self, draw: Draw, epochs: float) -> float:
+        """Trains on one batch, `epochs` after the start; returns its loss."""
+        train = self._data.train
+        ids = [train.video_ids[i] for i in draw.videos]
+        texts, places = train.of(draw.videos)
+        owners = torch.from_numpy(places).to(self.trainable.device)
+        hardest = epochs > self._params.triplet.warm_up
+        set_learning_rate(self._optimizer, learning_rate(self._params, epochs))
+        self._model.train()
+        with self._accelerator.autocast():
+            loss = self._model(ids, draw.grid_size, texts, owners, hardest)
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(self._model.parameters(), self._params.gradient_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(loss.detach())
+
+    def _draws(self, number: int) -> list[Draw]:
+        """Returns this process's batches of an epoch, equally many in every process."""
+        videos, grid_sizes = len(self._data.train.video_ids), self._data.grid_sizes
+        params, accelerator = self._params, self._accelerator
+        size = params.videos if params.backbone == "frozen" else params.tuning.videos
+        draws = draw_epoch(videos, grid_sizes, size, params.seed, number)
+        # Wraps around, so that no process waits for a step that another does not have.
+        count = -(-len(draws) // accelerator.num_processes)
+        share = range(
+            accelerator.process_index, count * accelerator.num_processes, accelerator.num_processes
+        )
+        return [draws[i % len(draws)] for i in share]
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.trainable.load_state_dict(tensors, strict=False)
+
+    @torch.no_grad()
+    def _measure_familiarity(self) -> None:
+        if self._params.familiarity:
+            data, text = self._data, self.trainable.text_adapter()
+            captions = data.provider.queries(data.train.texts).to(self.trainable.device)
+            unseen = data.provider.queries(data.val.texts or data.train.texts)
+            fit_familiarity(text, captions, unseen.to(self.trainable.device))
+
+
+def new_trainable(
+    params: FinetuneParams, data: TrainingData, backbone: Backbone, window: int
+) -> TrainableRetriever:
+    """Initialises everything that is learned from torch's generator."""
+    retriever = untrained(backbone, params.retriever, sorted(data.grid_sizes))
+    trainable = TrainableRetriever(retriever, data.provider, params, window)
+    # The bridge belongs to the backbone; where towers are trained it is part of them.
+    trainable.temporal_encoder().bridge.requires_grad_(False)
+    return trainable
+
+
+def closed_form(params: FinetuneParams, data: TrainingData) -> Start:
+    """Fits adapters by `training.train.alignment`: the same for every seed."""
+
+    def start(trainable: TrainableRetriever) -> None:
+        units, text = trainable.temporal_encoder().learned, trainable.text_adapter()
+        align(units, text, data.train, data.provider, data.grid_sizes, params.directions)
+
+    return start
+
+
+def learned_tensors(trainable: TrainableRetriever) -> dict[str, Tensor]:
+    """Copies everything that is learned: what takes gradients, and what was fitted."""
+    kept = {name for name, p in trainable.named_parameters() if p.requires_grad}
+    kept |= {name for name, _ in trainable.retriever.named_buffers(prefix="retriever")}
+    return {
+        name: value.detach().cpu().clone()
+        for name, value in trainable.state_dict().items()
+        if name in kept and ".bridge." not in name
+    }
+
+
+def run_key(params: FinetuneParams, data: TrainingData, backbone: Backbone, window: int) -> str:
+    """Identifies a training, so that it never resumes from the state of another."""
+    digest = hashlib.sha256(f"{backbone.name} {window} {data.grid_sizes}".encode())
+    digest.update(params.model_dump_json().encode())
+    for split in (data.train, data.val):
+        for word in (*split.video_ids, *split.texts):
+            digest.update(word.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _seed_of(seed: int, epoch: int) -> int:
+    digest = hashlib.sha256(f"{seed} {epoch}".encode())
+    return int.from_bytes(digest.digest()[:7])
