@@ -17,9 +17,6 @@ from service.catalogue.catalogue import Catalogue
 from service.gauges import gauges
 from service.ingest.build import Builder
 from service.ingest.worker import IngestLoop
-from service.library.jobs import Jobs
-from service.library.uploads import Uploads
-from service.library.videos import Videos
 from service.models.deployment import FindActive
 from service.models.heartbeats import Heartbeats
 from service.models.reconciler import ModelReconciler
@@ -47,9 +44,8 @@ class AppState:
 
     settings: Settings
     catalogue: Catalogue
-    videos: Videos
-    jobs: Jobs
-    uploads: Uploads
+    media: MediaStore
+    uploads: UploadStore
     engine: SearchEngine
     rollout: Rollout
     reconciler: ModelReconciler
@@ -131,8 +127,6 @@ def open_service(settings: Settings) -> AppState:
     library = Library(catalogue, media, settings.search_seconds)
     engine = SearchEngine(settings, library, catalogue, media, triton, find_active, telemetry)
     readiness = Readiness(engine, triton, find_active)
-    jobs = Jobs(settings, catalogue, stopping=lambda: readiness.withdrawn)
-    videos = Videos(settings, catalogue, media, jobs)
     control, heartbeats = _open_triton_control(settings), Heartbeats(folders.searching)
     windows = WindowStore(folders, settings.disk_reserve_bytes)
     canary = Canary(
@@ -147,9 +141,8 @@ def open_service(settings: Settings) -> AppState:
     return AppState(
         settings=settings,
         catalogue=catalogue,
-        videos=videos,
-        jobs=jobs,
-        uploads=Uploads(_upload_store(settings, media), videos, jobs),
+        media=media,
+        uploads=_upload_store(settings, media),
         engine=engine,
         rollout=Rollout(settings, catalogue, media, store, triton),
         reconciler=ModelReconciler(store, engine.load_all, control, heartbeats),

@@ -14,8 +14,8 @@ from typer.main import get_command
 from monitoring.dashboards import BOARDS
 from monitoring.queries import rules
 from qasir.cli.main import app
+from qasir.contract.search import SearchResponse
 from service.http.app import create_app
-from service.http.schemas.search import SearchOut
 from service.models.admin import app as models_app
 from service.settings import PREFIX, Settings, variable
 
@@ -168,7 +168,7 @@ def test_routes() -> None:
 
 def test_the_answer_shown_has_every_field() -> None:
     shown = README.split("python3 -m json.tool\n", 1)[1].split("```", 1)[0]
-    assert json.loads(shown).keys() == SearchOut.model_fields.keys()
+    assert json.loads(shown).keys() == SearchResponse.model_fields.keys()
 
 
 def test_monitoring_is_counted() -> None:

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from qasir.contract.search import SearchRequest
 from qasir.errors import CorruptArtifact, Overloaded, QasirError
 from qasir.manifest import EmbeddingSpec
 from qasir.text import Tokenizer
@@ -23,7 +24,6 @@ from service.canary.golden_queries import read_golden_queries
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.models.deployment import FindActive, ModelVersion
-from service.search.answers import SearchRequest
 from service.search.engine import SearchEngine
 from service.search.index_cache import Library
 from service.settings import CanarySettings
@@ -240,7 +240,7 @@ class GoldenQueryCheck:
         queries = read_golden_queries(self._path, must_exist=self._must_exist)
         for golden in queries:
             answer = self._engine.search(SearchRequest(query=golden.query, top_k=golden.within))
-            if golden.video not in [hit.video.id for hit in answer.hits]:
+            if golden.video not in [result.video.id for result in answer.results]:
                 raise CorruptArtifact(
                     f"video {golden.video} is not among the first {golden.within} of its known "
                     f"query; see entry '{golden.video}' of {self._path}"

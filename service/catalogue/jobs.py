@@ -91,15 +91,6 @@ class Jobs:
             page = cut(connection.execute(query).all(), limit, lambda row: int(row.number))
         return Page([job_of(row) for row in page.rows], page.next_key)
 
-    def slice(self, offset: int, limit: int, state: JobState | None = None) -> list[Job]:
-        """Some jobs, newest first; of one state, or of all."""
-        newest = select(schema.jobs).order_by(schema.jobs.c.number.desc())
-        query = newest.offset(offset).limit(limit)
-        if state is not None:
-            query = query.where(schema.jobs.c.state == state)
-        with self._database.reading() as connection:
-            return [job_of(row) for row in connection.execute(query)]
-
     def queued_count(self) -> int:
         """How many jobs are queued."""
         with self._database.reading() as connection:

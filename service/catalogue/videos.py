@@ -127,13 +127,6 @@ class Videos:
             rows = [_video(row) for row in connection.execute(query.limit(limit + 1))]
         return cut(rows, limit, lambda video: (video.created_at, video.id))
 
-    def slice(self, offset: int, limit: int) -> list[Video]:
-        """Some videos, newest first."""
-        newest = (schema.videos.c.created_at.desc(), schema.videos.c.id)
-        query = select(schema.videos).order_by(*newest).offset(offset).limit(limit)
-        with self._database.reading() as connection:
-            return [_video(row) for row in connection.execute(query)]
-
     def count(self) -> int:
         """How many videos there are."""
         with self._database.reading() as connection:

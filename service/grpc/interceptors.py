@@ -9,14 +9,14 @@ import grpc
 import structlog
 
 from qasir.errors import QasirError
-from qasir.proto.v1 import retrieval_pb2 as pb
+from qasir.v1 import retrieval_pb2 as pb
 from service.http.context import Context
 from service.http.problems import unexpected
 from service.http.status import status_of
 from service.observability.requests import request_context
 from service.observability.tracing import trace_id
 
-SERVICE = pb.DESCRIPTOR.services_by_name["Retrieval"].full_name
+SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
 # The metrics know an operation by one name, whichever transport it came by.
 OPERATIONS = {
     "UploadVideo": "add_video",
@@ -31,10 +31,11 @@ OPERATIONS = {
     "Search": "search",
     "GetAttention": "attention",
     "Embed": "embed",
-    "ListGenerations": "list_generations",
-    "BuildGeneration": "build_generation",
-    "ActivateGeneration": "activate_generation",
-    "RetireGeneration": "retire_generation",
+    "ListModels": "list_models",
+    "GetModel": "get_model",
+    "BuildModel": "build_model",
+    "ActivateModel": "activate_model",
+    "RetireModel": "retire_model",
 }
 # A header of HTTP/2 has 8 KiB for all of it.
 MAX_DETAIL = 2000
@@ -47,7 +48,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]  # stubs may lack
-    """Guards the calls of `qasir.v1.Retrieval`; health and reflection pass by."""
+    """Guards the calls of `qasir.v1.RetrievalService`; health and reflection pass by."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -19,9 +19,9 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from qasir.errors import Conflict
-from qasir.proto.v1.retrieval_pb2_grpc import add_RetrievalServicer_to_server
+from qasir.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from service.grpc.interceptors import SERVICE, ErrorMetricsInterceptor
-from service.grpc.servicer import Retrieval
+from service.grpc.servicer import RetrievalService
 from service.http.context import Context
 
 # A chunk of an upload is the longest message there is to receive.
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class GrpcServer:
-    """Retrieval, health and reflection on one port."""
+    """RetrievalService, health and reflection on one port."""
 
     def __init__(
         self, context: Context, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
@@ -55,7 +55,7 @@ class GrpcServer:
         )
         self._health = health.HealthServicer()
         self._follow: asyncio.Task[None] | None = None
-        add_RetrievalServicer_to_server(Retrieval(context), self._server)  # type: ignore[no-untyped-call]  # generated
+        add_RetrievalServiceServicer_to_server(RetrievalService(context), self._server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -1,24 +1,22 @@
 """An upload that comes as messages: a header, then the file in pieces, straight to disk."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 
 import anyio.to_thread
 
+from qasir.contract.videos import Upload, UploadHeader
 from qasir.errors import InvalidInput, RequestStalled
-from qasir.proto.plain import plain
-from qasir.proto.v1 import retrieval_pb2 as pb
-from service.catalogue.videos import Accepted
+from qasir.v1 import retrieval_pb2 as pb
+from service.grpc.messages import read
+from service.http.accept import accept, check_header, receive, too_slow
 from service.http.context import Context
-from service.http.multipart import PIECE_BYTES
-from service.storage.media import UploadWriter
+from service.http.pieces import write_pieces
 
 Requests = AsyncIterator[pb.UploadVideoRequest]
 
 
-async def accept(requests: Requests, context: Context) -> Accepted:
+async def add_video(requests: Requests, context: Context) -> Upload:
     """Receive a video and acknowledge it.
 
     Raises:
@@ -26,37 +24,28 @@ async def accept(requests: Requests, context: Context) -> Accepted:
         RequestStalled: no next message for too long, or not all of them in time.
         Overloaded, UploadTooLarge, StorageFull: there is no room for it.
     """
-    videos, limits = context.core.videos, context.core.settings
+    core, limits = context.core, context.core.settings
     messages = _in_time(requests, limits.request_stall_seconds, limits.upload_seconds)
-    header = await _header(messages)
-    # What can be refused at once is not sent first.
-    title = videos.title(header.title if header.HasField("title") else None, header.filename)
-    metadata = videos.metadata(json.dumps(plain(header).get("metadata", {})))
-    with context.uploads.place(), ExitStack() as stack:
-        room = await context.read(lambda: videos.receive(header.expected_bytes))
-        reception = stack.enter_context(room)
-        await _receive(messages, reception)
-        received = await anyio.to_thread.run_sync(reception.finish)
-        return await context.read(lambda: videos.keep(received, title, metadata))
+    # What can be refused is refused before the bytes are sent.
+    header = check_header(await _header(messages), limits)
+    async with receive(context, header.expected_bytes or 0) as writer:
+        await write_pieces(_chunks(messages), writer.write)
+        received = await anyio.to_thread.run_sync(writer.finish)
+        return await context.read(lambda: accept(received, header, core))
 
 
-async def _header(messages: Requests) -> pb.UploadHeader:
+async def _header(messages: Requests) -> UploadHeader:
     first = await anext(messages, None)
     if first is None or first.WhichOneof("part") != "header":
         raise InvalidInput("the first message holds no header; send one, then the file in chunks")
-    return first.header
+    return read(UploadHeader, first.header)
 
 
-async def _receive(messages: Requests, reception: UploadWriter) -> None:
-    pending = bytearray()
+async def _chunks(messages: Requests) -> AsyncIterator[bytes]:
     async for message in messages:
         if message.WhichOneof("part") != "chunk":
             raise InvalidInput("a message after the first holds no chunk; send one video per call")
-        pending += message.chunk
-        if len(pending) >= PIECE_BYTES:
-            await anyio.to_thread.run_sync(reception.write, bytes(pending))
-            pending.clear()
-    await anyio.to_thread.run_sync(reception.write, bytes(pending))
+        yield message.chunk
 
 
 async def _in_time(requests: Requests, stall_seconds: float, seconds: float) -> Requests:
@@ -68,16 +57,8 @@ async def _in_time(requests: Requests, stall_seconds: float, seconds: float) -> 
             async with asyncio.timeout_at(until):
                 message = await anext(requests, None)
         except TimeoutError as error:
-            raise _late(until == end, seconds, stall_seconds) from error
+            stalled = RequestStalled(f"nothing came for {stall_seconds:g} s; send the video again")
+            raise (too_slow(seconds) if until == end else stalled) from error
         if message is None:
             return
         yield message
-
-
-def _late(is_end: bool, seconds: float, stall_seconds: float) -> RequestStalled:
-    if is_end:
-        return RequestStalled(
-            f"the upload took more than {seconds:.0f} s; use a faster connection "
-            f"or raise QASIR_UPLOAD_SECONDS"
-        )
-    return RequestStalled(f"nothing came for {stall_seconds:g} s; send the video again")

@@ -3,21 +3,27 @@
 import asyncio
 import math
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Response
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qasir import __version__
 from qasir.errors import ModelUnavailable, Overloaded
-from service.http import jobs, page, problems, search, uploads, videos
-from service.http import models as generations
-from service.http import worker_metrics as worker_page
+from service.http import (
+    docs,
+    jobs,
+    models,
+    page,
+    pictures,
+    problems,
+    search,
+    uploads,
+    videos,
+    worker_metrics,
+)
 from service.http.context import Context, ContextDep
-from service.http.schemas.shared import Problem
+from service.http.openapi import DocumentedApp
 from service.observability.metric_types import OTHER
 from service.observability.requests import REQUEST_ID, RequestContext, request_context
 from service.observability.telemetry import CONTENT_TYPE
@@ -25,48 +31,18 @@ from service.settings import Settings
 
 log = structlog.get_logger()
 
-OPENAPI_URL = "/docs.json"
-SCHEMAS = "#/components/schemas/"
 # 64 texts of the longest allowed length, in the longest encoding of a character. An upload
 # has a limit of its own, and is never held in memory.
 MAX_BODY_BYTES = 1 << 20
 STREAMED = (("POST", "/v1/videos"), ("PATCH", "/v1/uploads/"))
 # What ends so may carry a picture, in base64.
 PICTURE_PATHS = ("/search", "/attention")
-ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "What went wrong, as RFC 9457 says.",
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}},
-    }
-}
-
-
-class Documented(FastAPI):
-    """An app whose OpenAPI document defines the problem that every route may answer."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The document, made once; FastAPI defines only what is sent as application/json."""
-        document = super().openapi()
-        _, problem = models_json_schema(
-            [(Problem, "serialization")], ref_template=SCHEMAS + "{model}"
-        )
-        document["components"]["schemas"].update(problem["$defs"])
-        return document
 
 
 def create_app() -> FastAPI:
-    """The app without its context, which each process sets once it has one."""
-    app = Documented(
-        title="qasir",
-        version=__version__,
-        description="Search long videos by text with super images (QASIR).",
-        openapi_url=OPENAPI_URL,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        responses=ANY_PROBLEM,
-    )
-    for module in (generations, jobs, page, search, uploads, videos, worker_page):
+    """Create the app without its context, which each process sets once it has one."""
+    app = DocumentedApp()
+    for module in (search, videos, pictures, uploads, jobs, models, docs, page, worker_metrics):
         app.include_router(module.router)
     app.add_api_route("/metrics", metrics_page, name="metrics", include_in_schema=False)
     problems.install(app)

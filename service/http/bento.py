@@ -10,24 +10,22 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from qasir.contract.search import EmbedRequest, EmbedResponse, SearchRequest, SearchResponse
 from qasir.errors import QasirError
-from qasir.filters import Filter
 from service.app import open_service
 from service.grpc.server import GrpcServer
 from service.http.app import RequestMiddleware, create_app
 from service.http.context import open_context, set_context
 from service.http.problems import problem_response
-from service.http.schemas.search import EmbedIn, EmbedOut, ExampleIn, SearchIn, SearchOut
 from service.http.search import answer_embed, answer_search
 from service.observability.logs import configure_logs
 from service.observability.requests import request_context
 from service.observability.tracing import close_tracing, configure_tracing
-from service.search.answers import GroupBy, Mode
 from service.settings import load_settings
 
 # BentoML's timeout counts the upload; deadlines of routes are their own.
@@ -84,39 +82,18 @@ class Qasir:
         self._context.core.close()
         close_tracing()
 
-    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
-    async def search(
-        self,
-        query: str | None = None,
-        top_k: int = 10,
-        offset: int = 0,
-        mode: Mode = "accurate",
-        profile: str | None = None,
-        grid_size: int | None = None,
-        group_by: GroupBy = "video",
-        filter: Filter | None = None,
-        example: ExampleIn | None = None,
-        context_seconds: float = 0.0,
-    ) -> SearchOut:
+    # The fields are those of the contract; BentoML passes them as keywords.
+    @bentoml.api(input_spec=SearchRequest)  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def search(self, **fields: Any) -> SearchResponse:
         """As POST /v1/search, for BentoML's own client."""
-        asked = SearchIn(
-            query=query,
-            top_k=top_k,
-            offset=offset,
-            mode=mode,
-            profile=profile,
-            grid_size=grid_size,
-            group_by=group_by,
-            filter=filter,
-            example=example,
-            context_seconds=context_seconds,
-        )
-        return await self._answer("search", answer_search(asked, self._context))
+        request = SearchRequest(**fields)
+        return await self._answer("search", answer_search(request, self._context))
 
-    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not followed
-    async def embed(self, texts: list[str]) -> EmbedOut:
+    @bentoml.api(input_spec=EmbedRequest)  # type: ignore[untyped-decorator]  # bentoml is not followed
+    async def embed(self, **fields: Any) -> EmbedResponse:
         """As POST /v1/embed, for BentoML's own client."""
-        return await self._answer("embed", answer_embed(EmbedIn(texts=texts), self._context))
+        request = EmbedRequest(**fields)
+        return await self._answer("embed", answer_embed(request, self._context))
 
     async def _answer(self, operation: str, answer: Awaitable[T]) -> T:
         headers = {name.lower(): value for name, value in bentoml.Context().request.headers.items()}

@@ -1,44 +1,61 @@
-"""Routes of generations: list, build, activate and roll back, retire."""
+"""Routes of model versions: list, build, activate and roll back, retire."""
 
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from qasir.contract.models import ActivateModelRequest, BuildModelRequest, Model, ModelList
+from qasir.errors import Conflict, NotFound
 from service.http.context import ContextDep
-from service.http.schemas.models import ActivateIn, BuildIn, GenerationOut, GenerationsOut
+from service.http.openapi import BODY, documented
 
-router = APIRouter(prefix="/v1/generations", tags=["generations"])
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=documented())
 
-Id = Annotated[int, Path(ge=1, le=2**31)]
-
-
-@router.get("", response_model=GenerationsOut)
-async def list_generations(context: ContextDep) -> GenerationsOut:
-    """Every model set of the store, and how much of the library each holds."""
-    found = await context.read(context.core.rollout.list)
-    return GenerationsOut(generations=[GenerationOut.of(one) for one in found])
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-@router.post("", response_model=GenerationOut, status_code=HTTPStatus.ACCEPTED)
-async def build_generation(asked: BuildIn, context: ContextDep) -> GenerationOut:
-    """Encode every video with a model set, beside the active one; what failed, again."""
+@router.get("")
+async def list_models(context: ContextDep) -> ModelList:
+    """List every model version of the store, oldest first, and what it covers of the library."""
+    return ModelList(models=list(await context.read(context.core.rollout.list)))
+
+
+@router.get("/{version}", responses=documented(NotFound))
+async def get_model(version: Version, context: ContextDep) -> Model:
+    """Get one model version, and what it covers of the library."""
+    return await context.read(lambda: context.core.rollout.get(version))
+
+
+@router.post(
+    "/{version}/build",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=BODY | documented(NotFound, Conflict),
+)
+async def build_model(
+    version: Version, context: ContextDep, request: BuildModelRequest | None = None
+) -> Model:
+    """Encode every video with a model version, beside the active one; retries what failed."""
+    activate = request is not None and request.activate
+    return await context.read(lambda: context.core.rollout.build(version, activate=activate))
+
+
+@router.post("/{version}/activate", responses=BODY | documented(NotFound, Conflict))
+async def activate_model(
+    version: Version, context: ContextDep, request: ActivateModelRequest | None = None
+) -> Model:
+    """Answer every later search with a model version; activate the previous one to roll back."""
+    activation = request or ActivateModelRequest()
+    return await context.read(lambda: context.core.rollout.activate(version, activation))
+
+
+@router.post("/{version}/retire", responses=documented(NotFound, Conflict))
+async def retire_model(version: Version, context: ContextDep) -> Model:
+    """Remove the embeddings of a model version; the model stays in the store."""
     rollout = context.core.rollout
-    made = await context.read(lambda: rollout.build(asked.id, activate=asked.activate))
-    return GenerationOut.of(made)
 
+    def retire() -> Model:
+        rollout.retire(version)
+        return rollout.get(version)
 
-@router.post("/{id}/activate", response_model=GenerationOut)
-async def activate_generation(
-    id: Id, context: ContextDep, asked: ActivateIn | None = None
-) -> GenerationOut:
-    """Answer every search from now on with a generation; the previous one rolls back."""
-    wanted = (asked or ActivateIn()).request()
-    rollout = context.core.rollout
-    return GenerationOut.of(await context.read(lambda: rollout.activate(id, wanted)))
-
-
-@router.delete("/{id}", status_code=HTTPStatus.NO_CONTENT)
-async def retire_generation(id: Id, context: ContextDep) -> None:
-    """Remove a generation's vectors; its model set stays in the store."""
-    await context.read(lambda: context.core.rollout.retire(id))
+    return await context.read(retire)

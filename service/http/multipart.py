@@ -6,20 +6,22 @@ a limit on its bytes.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from qasir.contract.videos import UploadHeader
 from qasir.errors import InvalidInput
+from service.http.accept import read_metadata
+from service.http.pieces import write_pieces
 from service.storage.media import ReceivedFile, UploadWriter
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# Bytes handed to the disk at a time: a thread's hop costs little beside hashing this much.
-PIECE_BYTES = 1 << 20
 TEXT_FIELDS = ("title", "metadata")
 # Room for the text fields and the headers around them, beside the video itself.
 FORM_BYTES = 1 << 20
@@ -27,39 +29,24 @@ FORM_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class UploadForm:
-    """The fields of an upload; None where a field was not sent."""
+    """The fields of an upload."""
 
     received: ReceivedFile
-    filename: str | None
-    title: str | None
-    metadata: str | None
+    header: UploadHeader
 
 
 async def read_upload(
-    content_type: str, body: AsyncIterator[bytes], reception: UploadWriter
+    content_type: str, body: AsyncIterator[bytes], writer: UploadWriter
 ) -> UploadForm:
     """Read the form to its end.
 
     Raises:
         InvalidInput: no multipart form, a field twice, an unknown field, or no video.
-        UploadTooLarge, StorageFull: see `Reception`.
+        UploadTooLarge, StorageFull: see `UploadWriter`.
     """
-    form = _Form(reception)
-    parser = _parser(content_type, form)
-    pending = bytearray()
-    async for chunk in body:
-        pending += chunk
-        if len(pending) >= PIECE_BYTES:
-            await anyio.to_thread.run_sync(_feed, parser, bytes(pending))
-            pending.clear()
-    return await anyio.to_thread.run_sync(lambda: _finish(parser, bytes(pending), form))
-
-
-def _finish(parser: MultipartParser, rest: bytes, form: "_Form") -> UploadForm:
-    _feed(parser, rest)
-    if not form.ended:
-        raise InvalidInput("the form breaks off before its end; send it again")
-    return form.result()
+    form = _Form(writer)
+    await write_pieces(body, partial(_feed, _parser(content_type, form)))
+    return await anyio.to_thread.run_sync(form.result)
 
 
 def _feed(parser: MultipartParser, piece: bytes) -> None:
@@ -83,13 +70,13 @@ def _parser(content_type: str, form: "_Form") -> MultipartParser:
 
 
 class _Form:
-    """Collects parts: the video into the reception, the rest in memory up to a limit."""
+    """Collects parts: the video on disk, the texts in memory up to a limit."""
 
-    def __init__(self, reception: UploadWriter) -> None:
-        self.ended = False
-        self._reception = reception
+    def __init__(self, writer: UploadWriter) -> None:
+        self._ended = False
+        self._writer = writer
         self._texts: dict[str, bytearray] = {}
-        self._filename: str | None = None
+        self._filename = ""
         self._seen: set[str] = set()
         self._name = ""
         self._header = (bytearray(), bytearray())
@@ -107,11 +94,13 @@ class _Form:
         }
 
     def result(self) -> UploadForm:
+        if not self._ended:
+            raise InvalidInput("the form breaks off before its end; send it again")
         if "video" not in self._seen:
             raise InvalidInput("the form has no field 'video'; send one, curl -F video=@file.mp4")
-        texts = {name: self._text(name) for name in TEXT_FIELDS}
-        received = self._reception.finish()
-        return UploadForm(received, self._filename, texts["title"], texts["metadata"])
+        metadata = read_metadata(self._text("metadata"))
+        header = UploadHeader(filename=self._filename, title=self._text("title"), metadata=metadata)
+        return UploadForm(self._writer.finish(), header)
 
     def _text(self, name: str) -> str | None:
         try:
@@ -143,7 +132,7 @@ class _Form:
 
     def _data(self, data: bytes, begin: int, end: int) -> None:
         if self._name == "video":
-            self._reception.write(data[begin:end])
+            self._writer.write(data[begin:end])
             return
         text = self._texts.setdefault(self._name, bytearray())
         if len(text) + end - begin > FORM_BYTES // 2:
@@ -151,4 +140,4 @@ class _Form:
         text.extend(data[begin:end])
 
     def _end(self) -> None:
-        self.ended = True
+        self._ended = True

@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
+from qasir.contract.problems import FieldError, Problem
 from qasir.errors import InvalidInput, QasirError
-from service.http.schemas.shared import FieldError, Problem
+from service.http.openapi import PROBLEM_TYPE
 from service.http.status import status_of
 from service.http.validation_errors import field_errors, refusal
 from service.observability.tracing import trace_id
 
-MEDIA_TYPE = "application/problem+json"
 # Faults of the request line itself, which no error of ours describes.
 HTTP_CODES = {
     HTTPStatus.NOT_FOUND: "not_found",
@@ -119,4 +119,4 @@ def _response(
         trace_id=trace_id(),
     )
     body: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
-    return JSONResponse(body, status, dict(headers), MEDIA_TYPE)
+    return JSONResponse(body, status, dict(headers), PROBLEM_TYPE)

@@ -1,7 +1,7 @@
 """Routes of resumable uploads: tus 1.0.0 with creation, termination and expiration."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from http import HTTPStatus
 from typing import Any
@@ -11,13 +11,30 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from qasir.errors import Conflict, UnsupportedMedia
+from qasir.contract.videos import UploadHeader
+from qasir.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    StorageFull,
+    UnsupportedMedia,
+    UnsupportedProtocol,
+    UploadTooLarge,
+)
+from service.app import AppState
 from service.http import tus
+from service.http.accept import accept, check_header, check_queue, read_metadata
 from service.http.context import Context, ContextDep
-from service.http.multipart import PIECE_BYTES
-from service.storage.uploads import UploadSession
+from service.http.openapi import documented
+from service.http.pieces import write_pieces
+from service.storage.uploads import UploadInfo, UploadSession
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=tus.TusRoute)
+router = APIRouter(
+    prefix="/v1/uploads",
+    tags=["uploads"],
+    route_class=tus.TusRoute,
+    responses=documented(UnsupportedProtocol),
+)
 
 WATCH_SECONDS = 0.25
 
@@ -35,10 +52,10 @@ def _header(
 
 
 BYTES = {"type": "integer", "minimum": 0}
-SPEAKS = _header("Tus-Resumable", "the protocol's version", {"const": tus.VERSION})
+VERSION = _header("Tus-Resumable", "the protocol's version", {"const": tus.VERSION})
 ANNOUNCED: dict[str, Any] = {
     "parameters": [
-        SPEAKS,
+        VERSION,
         _header("Upload-Length", "bytes in all", {"type": "integer", "minimum": 1}),
         _header(
             "Upload-Metadata",
@@ -49,92 +66,143 @@ ANNOUNCED: dict[str, Any] = {
     ]
 }
 CONTINUED: dict[str, Any] = {
-    "parameters": [SPEAKS, _header("Upload-Offset", "bytes that have arrived already", BYTES)],
+    "parameters": [VERSION, _header("Upload-Offset", "bytes that have arrived already", BYTES)],
     "requestBody": {
         "required": True,
         "content": {tus.BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     },
 }
-VERSIONED: dict[str, Any] = {"parameters": [SPEAKS]}
+VERSIONED: dict[str, Any] = {"parameters": [VERSION]}
 
 
 @router.options("", status_code=HTTPStatus.NO_CONTENT)
 @router.options("/{upload_id}", status_code=HTTPStatus.NO_CONTENT, include_in_schema=False)
 async def upload_options(context: ContextDep) -> Response:
-    """What of tus is spoken here."""
+    """Tell which version and extensions of tus are supported."""
     limit = str(context.core.settings.max_upload_bytes)
     return _answer({"Tus-Extension": tus.EXTENSIONS, "Tus-Max-Size": limit})
 
 
-@router.post("", response_class=Response, status_code=HTTPStatus.CREATED, openapi_extra=ANNOUNCED)
+@router.post(
+    "",
+    response_class=Response,
+    status_code=HTTPStatus.CREATED,
+    responses=documented(UploadTooLarge, StorageFull),
+    openapi_extra=ANNOUNCED,
+)
 async def create_upload(request: Request, context: ContextDep) -> Response:
-    """Announce an upload; the answer's Location is where to send its bytes."""
+    """Announce an upload; the answer's Location is where to send its bytes.
+
+    `title` and `metadata` replace those of an existing video with the same bytes, as at
+    POST /v1/videos.
+    """
     length = tus.count(request.headers, "Upload-Length")
-    said = request.headers.get("Upload-Metadata", "")
-    fields = tus.read_metadata(said)
-    uploads = context.core.uploads
-    upload_id = await context.read(lambda: uploads.create(length, fields, said))
+    if length == 0:
+        raise InvalidInput("an upload of 0 bytes is no video; send the whole file")
+    text = request.headers.get("Upload-Metadata", "")
+    header = check_header(_upload_header(tus.read_metadata(text)), context.core.settings)
+    info = UploadInfo(length=length, metadata_text=text, header=header)
+
+    def create() -> str:
+        check_queue(context.core)
+        return context.core.uploads.create(info)
+
+    upload_id = await context.read(create)
     headers = {"Location": f"/v1/uploads/{upload_id}", **_expires(context, upload_id)}
     return _answer(headers, HTTPStatus.CREATED)
 
 
 @router.head(
-    "/{upload_id}", response_class=Response, status_code=HTTPStatus.OK, openapi_extra=VERSIONED
+    "/{upload_id}",
+    response_class=Response,
+    status_code=HTTPStatus.OK,
+    responses=documented(NotFound, Conflict),
+    openapi_extra=VERSIONED,
 )
 async def upload_offset(upload_id: str, context: ContextDep) -> Response:
-    """How much has arrived; of a complete upload, which video and job it became."""
-    with closing(await _hold(context, upload_id)) as upload:
+    """Tell how much has arrived; of a complete upload, which video and job it became."""
+    with closing(await _acquire(context, upload_id)) as upload:
         headers = {
             "Upload-Length": str(upload.about.length),
-            "Upload-Metadata": upload.about.said,
+            "Upload-Metadata": upload.about.metadata_text,
             "Cache-Control": "no-store",
         }
         return _answer(headers | _state(context, upload_id, upload), HTTPStatus.OK)
 
 
-@router.patch("/{upload_id}", status_code=HTTPStatus.NO_CONTENT, openapi_extra=CONTINUED)
+@router.patch(
+    "/{upload_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(NotFound, Conflict, UnsupportedMedia, StorageFull),
+    openapi_extra=CONTINUED,
+)
 async def continue_upload(upload_id: str, request: Request, context: ContextDep) -> Response:
     """Send the next bytes; with the last ones the upload becomes a video and a job."""
-    sent = request.headers.get("content-type", "")
-    if sent != tus.BODY_TYPE:
-        raise UnsupportedMedia(f"content type '{sent[:80]}'; send {tus.BODY_TYPE}")
+    content_type = request.headers.get("content-type", "")
+    if content_type != tus.BODY_TYPE:
+        raise UnsupportedMedia(f"content type '{content_type[:80]}'; send {tus.BODY_TYPE}")
     offset = tus.count(request.headers, "Upload-Offset")
-    with context.uploads.place(), closing(await _hold(context, upload_id)) as upload:
+    with context.uploads.place(), closing(await _acquire(context, upload_id)) as upload:
         if offset != upload.offset:
             raise Conflict(f"Upload-Offset: {offset}; {upload.offset} bytes have arrived")
         await _receive(request, upload, context.core.settings.upload_seconds)
-        await anyio.to_thread.run_sync(context.core.uploads.finish, upload)
+        await anyio.to_thread.run_sync(_finish, context.core, upload)
         return _answer(_state(context, upload_id, upload))
 
 
-@router.delete("/{upload_id}", status_code=HTTPStatus.NO_CONTENT, openapi_extra=VERSIONED)
+@router.delete(
+    "/{upload_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(NotFound, Conflict),
+    openapi_extra=VERSIONED,
+)
 async def delete_upload(upload_id: str, context: ContextDep) -> Response:
     """Give an upload up; the video of a complete one stays."""
-    with closing(await _hold(context, upload_id)) as upload:
-        await context.read(lambda: context.core.uploads.remove(upload))
+    with closing(await _acquire(context, upload_id)) as upload:
+        await context.read(upload.remove)
         return _answer({})
 
 
-async def _hold(context: Context, upload_id: str) -> UploadSession:
-    # A thread of its own pool: it may wait for another request, as catalogue reads never do.
-    return await anyio.to_thread.run_sync(context.core.uploads.hold, upload_id)
+def _upload_header(pairs: Mapping[str, str]) -> UploadHeader:
+    return UploadHeader(
+        filename=pairs.get("filename", ""),
+        title=pairs.get("title"),
+        metadata=read_metadata(pairs.get("metadata")),
+    )
+
+
+async def _acquire(context: Context, upload_id: str) -> UploadSession:
+    """Take an upload in hand; complete bytes become a video first."""
+
+    def acquire() -> UploadSession:
+        upload = context.core.uploads.hold(upload_id)
+        try:
+            _finish(context.core, upload)
+        except BaseException:
+            upload.close()
+            raise
+        return upload
+
+    # Not by `context.read`: it may wait for another request, as catalogue reads never do.
+    return await anyio.to_thread.run_sync(acquire)
+
+
+def _finish(core: AppState, upload: UploadSession) -> None:
+    """Make a video of complete bytes, which then no crash loses; else make them durable."""
+    if upload.sync() == upload.about.length and upload.about.upload is None:
+        # The queue's room is not checked again: it was promised when the upload began.
+        upload.finish(lambda received: accept(received, upload.about.header, core))
 
 
 async def _receive(request: Request, upload: UploadSession, seconds: float) -> None:
     """Store what comes until the body ends, the client goes, time is up or it is taken over."""
-    pending = bytearray()
     try:
-        # Who went away, or takes too long, asks for the offset and goes on from there.
+        # A client that went away, or took too long, asks for the offset and goes on from there.
         with suppress(ClientDisconnect, TimeoutError):
             async with asyncio.timeout(seconds) as limit, _letting_go(upload, limit):
-                async for chunk in request.stream():
-                    pending += chunk
-                    if len(pending) >= PIECE_BYTES:
-                        piece, pending = bytes(pending), bytearray()
-                        await anyio.to_thread.run_sync(upload.write, piece)
+                await write_pieces(request.stream(), upload.write, resumable=True)
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(upload.write, bytes(pending))
             await anyio.to_thread.run_sync(upload.sync)
 
 
@@ -158,11 +226,12 @@ async def _letting_go(upload: UploadSession, limit: asyncio.Timeout) -> AsyncIte
 
 
 def _state(context: Context, upload_id: str, upload: UploadSession) -> dict[str, str]:
-    offset, about = {"Upload-Offset": str(upload.offset)}, upload.about
-    if about.video_id is None or about.job_id is None:
+    offset, done = {"Upload-Offset": str(upload.offset)}, upload.about.upload
+    if done is None:
         return offset | _expires(context, upload_id)
-    known = {"Qasir-Known": "true"} if about.known else {}
-    return offset | {"Qasir-Video-Id": about.video_id, "Qasir-Job-Id": about.job_id} | known
+    ids = {"Qasir-Video-Id": done.video_id, "Qasir-Job-Id": done.job_id}
+    flags = {"Qasir-Existing": done.existing, "Qasir-Updated": done.updated}
+    return offset | ids | {name: "true" for name, holds in flags.items() if holds}
 
 
 def _expires(context: Context, upload_id: str) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic_core import ErrorDetails
+
+from qasir.contract.problems import FieldError
 from qasir.errors import InvalidInput
-from service.http.schemas.shared import FieldError
 
 # Where a field was found over HTTP; its name is the same everywhere.
 PLACES = ("body", "query", "path", "header")
@@ -12,7 +14,7 @@ PLACES = ("body", "query", "path", "header")
 MAX_FAULTS = 10
 
 
-def field_errors(faults: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+def field_errors(faults: Sequence[Mapping[str, Any] | ErrorDetails]) -> list[FieldError]:
     """The wrong fields, each with the place it was found in."""
     return [
         FieldError(field=".".join(str(part) for part in fault["loc"]), message=fault["msg"])

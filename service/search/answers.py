@@ -1,102 +1,49 @@
-"""What a search asks for and what it answers, before any transport."""
+"""Hits as the contract's answers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from qasir import types
+from qasir.contract.search import Attention, Moment, SearchResult, VideoReference
+from qasir.vectors import VideoVectors
+from service.search.attention import FrameAttention
+from service.search.ranking import Hit
 
-from qasir.filters import Filter
-from qasir.manifest import EmbeddingSpec
-from qasir.types import Float32, Moment
-from service.catalogue.videos import Video
-
-Mode = Literal["fast", "accurate", "hybrid"]
-GroupBy = Literal["video", "moment"]
+# Attention is a share of one: nobody sees finer steps, and an hour has 3,600 of them.
+WEIGHT_DIGITS = 6
+TIME_DIGITS = 3
 
 
-@dataclass(frozen=True)
-class Picture:
-    """The bytes of a picture file, as they came."""
-
-    content: bytes
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The stretch [start, end) of an indexed video, in seconds."""
-
-    video_id: str
-    start: float
-    end: float
+def result(hit: Hit) -> SearchResult:
+    """Make a result of a hit."""
+    return SearchResult(
+        rank=hit.rank,
+        score=hit.score,
+        score_z=hit.score_z,
+        video=VideoReference.of(hit.video),
+        moments=[moment(each, hit.video.id) for each in hit.moments],
+    )
 
 
-Example = Picture | Segment
+def attention(weights: FrameAttention, video_id: str, video: VideoVectors) -> Attention:
+    """Make an answer of a query's attention to the frames of a video."""
+    starts, ends = weights.times.round(TIME_DIGITS).T.tolist()
+    return Attention(
+        video_id=video_id,
+        grid_size=video.spec.grid_size,
+        super_image_count=len(video.super_images),
+        starts=starts,
+        ends=ends,
+        weights=[round(weight, WEIGHT_DIGITS) for weight in weights.weights.tolist()],
+        moments=[moment(each, video_id) for each in weights.moments],
+    )
 
 
-@dataclass(frozen=True)
-class SearchRequest:
-    """What to look for, by words, by example or by both, and how to answer.
-
-    `profile` None: the active one; `grid_size` None: that profile's first; `context_seconds` pads
-    moments on both sides.
-    """
-
-    query: str | None
-    top_k: int = 10
-    offset: int = 0
-    mode: Mode = "accurate"
-    profile: str | None = None
-    grid_size: int | None = None
-    group_by: GroupBy = "video"
-    filter: Filter | None = None
-    example: Example | None = None
-    context_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class FineScored:
-    """Mode hybrid: how many of the `asked` best videos have embeddings of the spec.
-
-    While `scored` is less than `asked`, the answer keeps the cheap order and is provisional.
-    """
-
-    spec: EmbeddingSpec
-    scored: int
-    asked: int
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One result: a video with its best moments, or one moment of a video."""
-
-    rank: int
-    score: float
-    score_z: float
-    video: Video
-    moments: Sequence[Moment]
-
-
-@dataclass(frozen=True)
-class SearchAnswer:
-    """Hits in order, and what they are an answer about.
-
-    `generation` changes whenever the same request could be answered differently; `seconds` is
-    by stage, and "total"; `provisional`: the reranker's order is not ready yet.
-    """
-
-    hits: Sequence[Hit]
-    grid_size: int
-    mode: Mode
-    provisional: bool
-    fine: FineScored | None
-    searched_videos: int
-    searched_seconds: float
-    generation: str
-    seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Unit vectors float32 [Q, D] of texts, and the fingerprint of what made them."""
-
-    vectors: Float32
-    fingerprint: str
+def moment(found: types.Moment, video_id: str) -> Moment:
+    """Add to a moment where its strongest frame can be seen."""
+    url = f"/v1/videos/{video_id}/thumbnail?t={found.peak:.2f}"
+    return Moment(
+        start=found.start,
+        end=found.end,
+        score=found.score,
+        super_image=found.super_image,
+        cell=found.cell,
+        thumbnail_url=url,
+    )

@@ -11,26 +11,22 @@ from service.search.ranking import MOMENTS_PER_VIDEO
 
 
 @dataclass(frozen=True)
-class Attention:
+class FrameAttention:
     """A query's attention to the F frames of one video, in order of time.
 
     times: float64 [F, 2], [start, end) of each; weights: float32 [F], 1 in all; frame f is cell
     f mod N*N of super image f div N*N.
     """
 
-    grid_size: int
-    super_images: int
     times: Float64
     weights: Float32
     moments: Sequence[Moment]
 
 
-def attend(query: Float32, video: VideoVectors, branches: ScoreFusion) -> Attention:
+def attend(query: Float32, video: VideoVectors, branches: ScoreFusion) -> FrameAttention:
     """The attention of a unit query [D] over a video, and the moments that come of it."""
     similarities = frame_similarities(query, video, branches)
-    return Attention(
-        grid_size=video.spec.grid_size,
-        super_images=len(video.super_images),
+    return FrameAttention(
         times=video.cell_times,
         weights=frame_attention(similarities, branches),
         moments=moments(query, video, branches, MOMENTS_PER_VIDEO),

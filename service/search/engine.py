@@ -1,6 +1,6 @@
 """A search from words or an example to moments: recall over everything, a mode, a page.
 
-Texts, Examples -> Question -> Library.search -> View -> mode -> Order -> ranking.page -> Hits
+SearchRequest -> EncodedQuery -> RecallResult -> Ranking -> Hits -> SearchResponse
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
-from qasir.errors import InvalidInput, UnsupportedGrid, UnsupportedProfile
+from qasir.contract.search import (
+    Attention,
+    EmbedResponse,
+    GetAttentionRequest,
+    Mode,
+    Searched,
+    SearchRequest,
+    SearchResponse,
+)
+from qasir.errors import InvalidInput, UnsupportedGrid, UnsupportedModel
 from qasir.examples import normalised
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Float32
@@ -16,20 +25,22 @@ from service.catalogue.catalogue import Catalogue
 from service.models.deployment import FindActive, ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
-from service.search.answers import Embeddings, Hit, Mode, SearchAnswer, SearchRequest
-from service.search.attention import Attention, attend
+from service.search.answers import attention, result
+from service.search.attention import attend
 from service.search.deadline import Deadline
 from service.search.examples import Examples, WindowEncoder
 from service.search.index_cache import Library, RecallResult
 from service.search.modes import Accurate, EncodedQuery, Ranking, RunMode, Scorer, fast
 from service.search.query_encoder import TextEncoder, Texts
-from service.search.ranking import page, ranked, videos_wanted
+from service.search.ranking import Hit, page, ranked, videos_wanted
 from service.search.reranker import HybridMode
 from service.search.reranker_vectors import RerankerVectors
 from service.settings import Settings
 from service.storage.media import MediaStore
 
 MAX_TEXTS = 64
+
+Query = SearchRequest | GetAttentionRequest
 
 
 class SearchModels(TextEncoder, WindowEncoder, Scorer, Protocol):
@@ -72,11 +83,11 @@ class SearchEngine:
         request: SearchRequest,
         queued_seconds: float = 0.0,
         deadline: Deadline | None = None,
-    ) -> SearchAnswer:
+    ) -> SearchResponse:
         """Answer one search, by the deadline of its caller or by the service's own.
 
         Raises:
-            InvalidInput, QueryTooLong, UnsupportedProfile, UnsupportedGrid: the request is
+            InvalidInput, QueryTooLong, UnsupportedModel, UnsupportedGrid: the request is
                 outside its limits.
             NotFound, UnsupportedMedia, UploadTooLarge: its example is.
             ModelUnavailable, Overloaded: try again later.
@@ -85,9 +96,10 @@ class SearchEngine:
         watch.seconds["queue"] = queued_seconds
         deadline = deadline or Deadline(self._settings.search_seconds)
         self._check(request)
+        self._check_page(request)
         text = None if request.query is None else self._texts.clean(request.query)
         model = self._active_model()
-        _check_profile(model, request.profile)
+        _check_model(model, request.model)
         spec = _spec(model, request.grid_size)
         question = self._question(text, request, model, spec, watch, deadline)
         want = videos_wanted(request, self._settings.candidates)
@@ -107,9 +119,9 @@ class SearchEngine:
         return self._answer(request, model, spec, view, order, hits, watch)
 
     def attention(
-        self, request: SearchRequest, video_id: str, deadline: Deadline | None = None
+        self, request: GetAttentionRequest, video_id: str, deadline: Deadline | None = None
     ) -> Attention:
-        """How what a request looks for lies over one video; page and filter do not matter.
+        """Explain how the attention of a query lies over one video.
 
         Raises:
             NotFound: the video is not indexed.
@@ -123,9 +135,9 @@ class SearchEngine:
         question = self._question(text, request, model, spec, Stopwatch(), deadline)
         found = self._library.get(model.manifest, spec, video_id)
         branches = model.manifest.branches[spec.grid_size]
-        return attend(question.vector, found.vectors, branches)
+        return attention(attend(question.vector, found.vectors, branches), video_id, found.vectors)
 
-    def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> Embeddings:
+    def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> EmbedResponse:
         """Vectors of texts in the space of the active model.
 
         Raises:
@@ -138,7 +150,11 @@ class SearchEngine:
         cleaned = [self._texts.clean(text) for text in texts]
         deadline = deadline or Deadline(self._settings.search_seconds)
         vectors = self._texts.vectors(cleaned, model, Stopwatch(), deadline)
-        return Embeddings(vectors, model.manifest.fingerprint)
+        return EmbedResponse(
+            vectors=vectors.tolist(),
+            dim=vectors.shape[1],
+            fingerprint=model.manifest.fingerprint,
+        )
 
     def load(self) -> int:
         """Read the library of the active model into memory; how many videos there are."""
@@ -154,10 +170,12 @@ class SearchEngine:
         self._library.keep({p for model in models for p in model.manifest.specs})
         return count
 
-    def _check(self, request: SearchRequest) -> None:
-        limits = self._settings
+    def _check(self, request: Query) -> None:
         if request.query is None and request.example is None:
             raise InvalidInput("nothing to look for; give a query, an example or both")
+
+    def _check_page(self, request: SearchRequest) -> None:
+        limits = self._settings
         if not 1 <= request.top_k <= limits.max_top_k:
             raise InvalidInput(f"top_k {request.top_k}: ask for 1 to {limits.max_top_k} results")
         if not 0 <= request.offset <= limits.max_offset:
@@ -171,7 +189,7 @@ class SearchEngine:
     def _question(
         self,
         text: str | None,
-        request: SearchRequest,
+        request: Query,
         model: ModelVersion,
         spec: EmbeddingSpec,
         watch: Stopwatch,
@@ -196,7 +214,7 @@ class SearchEngine:
         order: Ranking,
         hits: list[Hit],
         watch: Stopwatch,
-    ) -> SearchAnswer:
+    ) -> SearchResponse:
         n = str(spec.grid_size)
         total = watch.total + watch.seconds["queue"]
         for stage, seconds in watch.seconds.items():
@@ -206,33 +224,32 @@ class SearchEngine:
                     metrics.SEARCH_STAGE_SECONDS, seconds, stage=stage, grid_size=n
                 )
         self._telemetry.observe(metrics.SEARCH_SECONDS, total, mode=request.mode, grid_size=n)
-        return SearchAnswer(
-            hits=hits,
-            grid_size=spec.grid_size,
-            mode=request.mode,
+        spent = {**watch.seconds, "total": total}
+        return SearchResponse(
+            results=[result(hit) for hit in hits],
+            searched=Searched(video_count=view.videos, seconds=view.seconds),
+            snapshot=_snapshot(spec, model, view, order),
             provisional=order.provisional,
-            fine=order.fine,
-            searched_videos=view.videos,
-            searched_seconds=view.seconds,
-            generation=_generation(spec, model, view, order),
-            seconds={**watch.seconds, "total": total},
+            reranker=order.reranker,
+            mode=request.mode,
+            grid_size=spec.grid_size,
+            timings_ms={stage: round(seconds * 1000, 3) for stage, seconds in spent.items()},
         )
 
 
-def _generation(
-    spec: EmbeddingSpec, model: ModelVersion, view: RecallResult, order: Ranking
-) -> str:
-    known = f"{spec.fingerprint}.{model.version}.{view.change_number}"
-    if order.fine is None:
-        return known
+def _snapshot(spec: EmbeddingSpec, model: ModelVersion, view: RecallResult, order: Ranking) -> str:
+    snapshot = f"{spec.fingerprint}.{model.version}.{view.change_number}"
+    if order.reranker is None:
+        return snapshot
     # A provisional page and the next one, which is not, belong to two orders.
-    return f"{known}.{order.fine.spec.fingerprint}.{order.fine.scored}"
+    return f"{snapshot}.{order.reranker.fingerprint}.{order.reranker.scored_count}"
 
 
-def _check_profile(model: ModelVersion, profile: str | None) -> None:
-    served = model.manifest.name
-    if profile is not None and profile != served:
-        raise UnsupportedProfile(f"profile '{profile[:100]}' is not served; served is '{served}'")
+def _check_model(model: ModelVersion, requested: str | None) -> None:
+    name = model.manifest.name
+    served = (name, f"{name}@{model.version}")
+    if requested is not None and requested not in served:
+        raise UnsupportedModel(f"model '{requested[:100]}' is not served; served is '{served[1]}'")
 
 
 def _spec(model: ModelVersion, grid_size: int | None) -> EmbeddingSpec:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from qasir.contract.search import Example
 from qasir.errors import InvalidInput, UploadTooLarge
 from qasir.examples import (
     picture_query,
@@ -13,7 +14,6 @@ from qasir.examples import (
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Bool, Float32, Uint8
 from service.models.deployment import ModelVersion
-from service.search.answers import Example, Picture, Segment
 from service.search.deadline import Deadline
 from service.search.index_cache import Library
 from service.settings import Settings
@@ -46,32 +46,35 @@ class Examples:
             NotFound, InvalidInput: a segment of a video that is not indexed, or of no frame.
             ModelUnavailable, Overloaded: try again later.
         """
-        if isinstance(example, Picture):
-            return self._of_picture(example, model, spec, deadline)
-        return self._of_segment(example, model, spec)
+        match example.image, example.video_id, example.start, example.end:
+            case bytes(image), _, _, _:
+                return self._of_picture(image, model, spec, deadline)
+            case _, str(video_id), float(start), float(end):
+                return self._of_segment(video_id, start, end, model, spec)
+        raise AssertionError("an example is a picture or a segment")
 
     def _of_picture(
-        self, picture: Picture, model: ModelVersion, spec: EmbeddingSpec, deadline: Deadline
+        self, image: bytes, model: ModelVersion, spec: EmbeddingSpec, deadline: Deadline
     ) -> Float32:
         limit = self._settings.max_picture_bytes
-        if len(picture.content) > limit:
+        if len(image) > limit:
             raise UploadTooLarge(
-                f"picture of {len(picture.content)} bytes: the limit is {limit}; send a smaller one"
+                f"picture of {len(image)} bytes: the limit is {limit}; send a smaller one"
             )
-        pixels = read_picture(picture.content, self._settings.max_picture_pixels)
+        pixels = read_picture(image, self._settings.max_picture_pixels)
         shown = static_super_image(pixels, spec.grid_size, spec.resolution)
         embeddings = self._triton.encode_video(
             model.version, shown.pixels, shown.mask, deadline=deadline.left()
         )
         return picture_query(embeddings[0], _share(model, spec))
 
-    def _of_segment(self, segment: Segment, model: ModelVersion, spec: EmbeddingSpec) -> Float32:
-        if not 0 <= segment.start < segment.end:
-            raise InvalidInput(
-                f"segment [{segment.start:g}, {segment.end:g}) s: need 0 <= start < end"
-            )
-        video = self._library.get(model.manifest, spec, segment.video_id).vectors
-        return segment_query(video, segment.start, segment.end, _share(model, spec))
+    def _of_segment(
+        self, video_id: str, start: float, end: float, model: ModelVersion, spec: EmbeddingSpec
+    ) -> Float32:
+        if not 0 <= start < end:
+            raise InvalidInput(f"segment [{start:g}, {end:g}) s: need 0 <= start < end")
+        video = self._library.get(model.manifest, spec, video_id).vectors
+        return segment_query(video, start, end, _share(model, spec))
 
 
 def _share(model: ModelVersion, spec: EmbeddingSpec) -> float:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from qasir.contract.search import Example, RerankerStatus
 from qasir.search import RankedVideos, ScorerInput, rerank, scorer_input
 from qasir.types import Float32
 from service.models.deployment import ModelVersion
-from service.search.answers import Example, FineScored
 from service.search.deadline import Deadline
 from service.search.index_cache import RecallResult
 from service.settings import Settings
@@ -50,7 +50,7 @@ class Ranking:
 
     videos: RankedVideos
     provisional: bool = False
-    fine: FineScored | None = None
+    reranker: RerankerStatus | None = None
 
 
 RunMode = Callable[[RecallResult, EncodedQuery, ModelVersion], Ranking]

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from qasir.contract.search import SearchRequest
 from qasir.manifest import ScoreFusion
 from qasir.moments import moments, padded
 from qasir.search import RankedVideos, z_scores
 from qasir.types import Float32, Moment
-from service.search.answers import Hit, SearchRequest
+from service.catalogue.videos import Video
 from service.search.index_cache import IndexedVideo, RecallResult
 
 MOMENTS_PER_VIDEO = 3
@@ -23,6 +24,17 @@ class Ranked:
     score: float
     z: float
     found: IndexedVideo
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result: a video with its best moments, or one moment of a video."""
+
+    rank: int
+    score: float
+    score_z: float
+    video: Video
+    moments: Sequence[Moment]
 
 
 @dataclass(frozen=True)

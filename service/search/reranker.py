@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import structlog
 
+from qasir.contract.search import RerankerStatus
 from qasir.errors import InvalidInput, ModelUnavailable, Overloaded
 from qasir.search import rerank_subset, scorer_input
 from qasir.types import Float32
@@ -22,7 +23,6 @@ from service.catalogue.backfills import Backfills
 from service.models.deployment import ModelVersion, RerankerModel
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
-from service.search.answers import FineScored
 from service.search.index_cache import RecallResult
 from service.search.modes import EncodedQuery, Ranking, RunMode, Scorer
 from service.search.query_encoder import Texts
@@ -67,16 +67,16 @@ class HybridMode:
         vectors = self._vectors.held(ids, reranker.spec)
         if self._request([i for i in ids if i not in vectors], reranker):
             return replace(
-                cheap, provisional=True, fine=self._scored(reranker, len(vectors), len(ids))
+                cheap, provisional=True, reranker=self._scored(reranker, len(vectors), len(ids))
             )
         try:
             scores = self._scores(question, vectors, reranker, model)
         except (ModelUnavailable, Overloaded) as error:
             # The cheap model has answered: its order is better than none.
             log.info("reranker unavailable", code=error.code, detail=str(error))
-            return replace(cheap, provisional=True, fine=self._scored(reranker, 0, len(ids)))
+            return replace(cheap, provisional=True, reranker=self._scored(reranker, 0, len(ids)))
         scored = self._scored(reranker, len(scores), len(ids))
-        return replace(cheap, videos=rerank_subset(cheap.videos, scores), fine=scored)
+        return replace(cheap, videos=rerank_subset(cheap.videos, scores), reranker=scored)
 
     def _request(self, missing: Sequence[str], reranker: RerankerModel) -> bool:
         """Ask the worker for missing embeddings; whether it can still build any of them."""
@@ -107,10 +107,15 @@ class HybridMode:
         scores = self._scorer.score(version, query, packed, size, deadline=left)
         return dict(zip(vectors, scores[: len(videos)].tolist(), strict=True))
 
-    def _scored(self, reranker: RerankerModel, count: int, candidates: int) -> FineScored:
+    def _scored(self, reranker: RerankerModel, count: int, candidates: int) -> RerankerStatus:
         self._telemetry.count(metrics.HYBRID_VIDEOS, count, result="scored")
         self._telemetry.count(metrics.HYBRID_VIDEOS, candidates - count, result="missing")
-        return FineScored(reranker.spec, count, candidates)
+        return RerankerStatus(
+            fingerprint=reranker.spec.fingerprint,
+            grid_size=reranker.spec.grid_size,
+            scored_count=count,
+            candidate_count=candidates,
+        )
 
     def _query(
         self, question: EncodedQuery, reranker: RerankerModel, model: ModelVersion

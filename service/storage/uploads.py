@@ -23,8 +23,8 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qasir.artifacts import atomic_write, sha256_of
+from qasir.contract.videos import Upload, UploadHeader
 from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded
-from service.catalogue.videos import Accepted
 from service.storage.media import DISK_CHECK_BYTES, MediaStore, ReceivedFile
 
 # What `create` gives out; nothing else becomes part of a path.
@@ -36,21 +36,18 @@ PATIENCE_SECONDS = 5.0
 
 
 class UploadInfo(BaseModel):
-    """What a client announced; `sha256` once all is there, the ids once it is a video.
+    """What a client announced; `sha256` once all is there, `upload` once it is a video.
 
-    `known` says that a video with the same bytes was here before.
+    `metadata_text` is the Upload-Metadata as the client sent it, for the answer to HEAD.
     """
 
     model_config = ConfigDict(frozen=True)
 
     length: int
-    said: str
-    title: str
-    metadata: str
+    metadata_text: str
+    header: UploadHeader
     sha256: str | None = None
-    video_id: str | None = None
-    job_id: str | None = None
-    known: bool = False
+    upload: Upload | None = None
 
 
 class UploadSession:
@@ -98,7 +95,7 @@ class UploadSession:
             os.fsync(self._file.fileno())
         return self.offset
 
-    def finish(self, keep: Callable[[ReceivedFile], Accepted]) -> None:
+    def finish(self, accept: Callable[[ReceivedFile], Upload]) -> None:
         """Hand complete bytes over, once.
 
         Raises:
@@ -108,14 +105,12 @@ class UploadSession:
         if self.about.sha256 is None:
             # First said, then done: so that whoever goes on knows what the data was.
             self._rewrite(sha256=sha256_of(data))
-        if self.about.video_id is None:
+        if self.about.upload is None:
             received = ReceivedFile(data, str(self.about.sha256), self.about.length)
             try:
-                accepted = keep(received)
+                self._rewrite(upload=accept(received))
             except FileNotFoundError as error:
                 raise NotFound("the upload was lost in a crash; begin it again") from error
-            ids = {"video_id": accepted.video.id, "job_id": accepted.job.id}
-            self._rewrite(**ids, known=not accepted.is_new)
         data.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -128,7 +123,7 @@ class UploadSession:
             self._file.close()
         self._lock.close()
 
-    def _rewrite(self, **changed: str | bool) -> None:
+    def _rewrite(self, **changed: str | Upload) -> None:
         self.about = self.about.model_copy(update=changed)
         _write(self.about, self._folder)
 

@@ -94,10 +94,10 @@ class UnsupportedGrid(InvalidInput):
     code = "unsupported_grid"
 
 
-class UnsupportedProfile(InvalidInput):
-    """No model set that answers searches has this name."""
+class UnsupportedModel(InvalidInput):
+    """No model that answers searches has this name and version."""
 
-    code = "unsupported_profile"
+    code = "unsupported_model"
 
 
 class RequestStalled(InvalidInput):

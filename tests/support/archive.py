@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qasir.contract.search import SearchRequest, SearchResponse
 from qasir.manifest import EmbeddingSpec, Manifest
 from qasir.triton import Triton
 from qasir.types import Float32, VideoInfo
@@ -19,7 +20,6 @@ from service.models.deployment import ModelVersion
 from service.models.store import ModelStore
 from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
-from service.search.answers import SearchAnswer, SearchRequest
 from service.search.engine import SearchEngine
 from service.search.index_cache import Library
 from service.settings import Settings
@@ -85,8 +85,8 @@ class Archive:
         assert self.catalogue.queue.commit(mine, info, files)
         return video.id
 
-    def search(self, query: str | None = "a red ball", **options: Any) -> SearchAnswer:
-        return self.engine.search(SearchRequest(query, **options))
+    def search(self, query: str | None = "a red ball", **options: Any) -> SearchResponse:
+        return self.engine.search(SearchRequest(query=query, **options))
 
     def _around(self, own: Float32, frames: int, spec: EmbeddingSpec) -> VideoVectors:
         video = random_video(self.rng, frames, len(own), spec)

@@ -9,7 +9,7 @@ import anyio
 import grpc
 import pytest
 
-from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
+from qasir.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from service.grpc.server import GrpcServer
 from service.http.context import Context
 from tests.support.service import RunningService
@@ -33,7 +33,7 @@ def new_stub(service: RunningService) -> Iterator[Any]:
     options = [("grpc.use_local_subchannel_pool", 1)]
     target = f"{service.settings.host}:{service.settings.grpc_port}"
     with grpc.insecure_channel(target, options) as channel:
-        yield RetrievalStub(channel)  # type: ignore[no-untyped-call]  # generated
+        yield RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 
 def serve(context: Context, ask: Callable[[Any], Awaitable[T]]) -> T:
@@ -45,7 +45,7 @@ def serve(context: Context, ask: Callable[[Any], Awaitable[T]]) -> T:
         port = context.core.settings.grpc_port
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                return await ask(RetrievalStub(channel))  # type: ignore[no-untyped-call]
+                return await ask(RetrievalServiceStub(channel))  # type: ignore[no-untyped-call]
         finally:
             await server.stop()
 

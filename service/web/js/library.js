@@ -24,24 +24,27 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
   const more = root.querySelector(".more");
   let visible = false;
   let loads = 0;
+  let nextToken = null;
   let wanted = PAGE;
   more.addEventListener("click", () => {
     wanted = list.children.length + PAGE;
-    load(list.children.length, PAGE);
+    load(nextToken, PAGE);
   });
 
-  async function load(offset, limit) {
+  async function load(token, limit) {
     const mine = (loads += 1);
     try {
-      const page = await ask(`/v1/videos?offset=${offset}&limit=${limit}`);
+      const from = token ? `&page_token=${encodeURIComponent(token)}` : "";
+      const page = await ask(`/v1/videos?limit=${limit}${from}`);
       // A later load has the newer library.
       if (mine !== loads) return;
-      if (offset === 0) list.replaceChildren();
+      if (!token) list.replaceChildren();
       list.append(...page.videos.map(card));
-      const all = list.children.length;
-      summary.textContent = page.total ? counted(page.total, "video") : "";
-      notice.replaceChildren(...(page.total ? [] : [firstSteps(addVideos)]));
-      more.hidden = all >= page.total;
+      nextToken = page.next_page_token;
+      const total = page.total_count;
+      summary.textContent = total ? counted(total, "video") : "";
+      notice.replaceChildren(...(total ? [] : [firstSteps(addVideos)]));
+      more.hidden = !nextToken;
     } catch (error) {
       refuse(error);
     }
@@ -105,7 +108,7 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
   }
 
   function reload() {
-    load(0, Math.min(wanted, LONGEST_PAGE));
+    load(null, Math.min(wanted, LONGEST_PAGE));
   }
 
   return {
@@ -120,7 +123,7 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
       if (visible) reload();
     },
     async total() {
-      return (await ask("/v1/videos?limit=1")).total;
+      return (await ask("/v1/videos?limit=1")).total_count;
     },
   };
 }

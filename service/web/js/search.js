@@ -88,7 +88,7 @@ export function searchTab(root, { library, addVideos }) {
         ask("/v1/search", { method: "POST", body: searchBody(place, offset, PAGE), signal });
       const answer = await patiently(asked, { onWait: later, signal });
       if (signal.aborted) return undefined;
-      if (offset > 0 && answer.generation !== list.dataset.generation) return search(place, 0);
+      if (offset > 0 && answer.snapshot !== list.dataset.snapshot) return search(place, 0);
       draw(place, answer, offset);
     } catch (error) {
       if (error.name !== "AbortError") refuse(error);
@@ -100,7 +100,7 @@ export function searchTab(root, { library, addVideos }) {
 
   function draw(place, answer, offset) {
     const { results, searched } = answer;
-    list.dataset.generation = answer.generation;
+    list.dataset.snapshot = answer.snapshot;
     if (offset === 0) {
       list.dataset.best = results[0]?.score ?? 1;
       list.replaceChildren();
@@ -109,7 +109,7 @@ export function searchTab(root, { library, addVideos }) {
     const first = list.children.length === 0;
     notice.replaceChildren(...(first ? [nothingFound(place.title || place.duration, addVideos)] : []));
     more.hidden = results.length < PAGE || offset + PAGE > LAST_OFFSET;
-    const through = `${counted(searched.videos, "video")}, ${length(searched.seconds)}`;
+    const through = `${counted(searched.video_count, "video")}, ${length(searched.seconds)}`;
     const took = latency(answer.timings_ms.total / 1000);
     summary.textContent = first ? "" : `Best of ${through} · ${took}`;
     if (answer.provisional && offset === 0) refine();

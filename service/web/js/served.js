@@ -12,9 +12,9 @@ const RANKINGS = {
 
 /** Fill a form's choices; what is not there is not offered. */
 export async function offerChoices(form) {
-  const [document, { generations }] = await Promise.all([ask("/docs.json"), ask("/v1/generations")]);
-  const { enum: modes, default: usual } = document.components.schemas.SearchIn.properties.mode;
-  const sizes = generations.find(({ state }) => state === "active")?.grid_sizes ?? [];
+  const [document, { models }] = await Promise.all([ask("/docs.json"), ask("/v1/models")]);
+  const { enum: modes, default: usual } = document.components.schemas.SearchRequest.properties.mode;
+  const sizes = models.find(({ state }) => state === "active")?.grid_sizes ?? [];
   // What goes without saying is the first choice, and leaves the URL alone.
   const ordered = [usual, ...modes.filter((mode) => mode !== usual)];
   offer(form.elements.mode, ordered.map((mode) => [mode, RANKINGS[mode] ?? mode]));

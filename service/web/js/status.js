@@ -139,8 +139,8 @@ export function statusTab(root) {
 }
 
 async function activeModel() {
-  const { generations } = await ask("/v1/generations");
-  return generations.find(({ state }) => state === "active") ?? null;
+  const { models } = await ask("/v1/models");
+  return models.find(({ state }) => state === "active") ?? null;
 }
 
 function stageParts(kind, names, later, earlier) {
@@ -173,7 +173,7 @@ function ingestParts(later) {
 
 function indexTiles(later, model) {
   const sizes = [...later.superImages].map(([size, count]) => tile(count, `super images ${grid(size)}`));
-  const served = model ? `${model.model}, ${model.variant}, generation ${model.id}` : "no model yet";
+  const served = model ? `${model.name}, ${model.variant}, version ${model.version}` : "no model yet";
   return [tile(later.videos, "videos"), ...sizes, h("p", { class: "quiet whole" }, served)];
 }
 

@@ -111,7 +111,7 @@ class Upload {
     this.arrived = Number(headers.get("Upload-Offset"));
     this.#onBytes(this.arrived);
     const id = headers.get("Qasir-Job-Id");
-    this.#became = id && { id, known: headers.get("Qasir-Known") === "true" };
+    this.#became = id && { id, known: headers.get("Qasir-Existing") === "true" };
   }
 }
 

@@ -32,7 +32,7 @@ export function why(root, { seek }) {
   }
 
   function turn(to) {
-    number = Math.min(Math.max(to, 0), found.super_images - 1);
+    number = Math.min(Math.max(to, 0), found.super_image_count - 1);
     const size = found.grid_size;
     const url = `/v1/videos/${encodeURIComponent(found.video_id)}/super-images/${number}?grid_size=${size}`;
     picture.src = url;
@@ -42,12 +42,12 @@ export function why(root, { seek }) {
     const whole = shown.reduce((sum, frame) => sum + found.weights[frame], 0);
     const span = stretch(found.starts[shown[0]], found.ends[shown.at(-1)]);
     picture.alt = `Super image ${number + 1}: the frames from ${span}, ${grid(size)}`;
-    caption.textContent = `${number + 1} of ${found.super_images} · ${span}`;
+    caption.textContent = `${number + 1} of ${found.super_image_count} · ${span}`;
     words.textContent =
       `The model sees ${grid(size)} frames as one picture. The brighter a cell, the more the ` +
       `query attends to it. This picture holds ${percent(whole)} of the video's attention.`;
     back.disabled = number === 0;
-    on.disabled = number === found.super_images - 1;
+    on.disabled = number === found.super_image_count - 1;
   }
 
   function cell(frame) {

@@ -101,7 +101,13 @@ class HttpTransport:
 
     def _uploaded(self, headers: httpx.Headers) -> Upload:
         video = self.call(GET_VIDEO, video_id=headers[VIDEO_ID])
-        return Upload(video_id=video.id, job_id=headers[JOB_ID], state=video.state)
+        return Upload(
+            video_id=video.id,
+            job_id=headers[JOB_ID],
+            state=video.state,
+            existing=headers.get("Qasir-Existing") == "true",
+            updated=headers.get("Qasir-Updated") == "true",
+        )
 
     @contextmanager
     def _stream(self, path: str, timeout: float) -> Iterator[httpx.Response]:

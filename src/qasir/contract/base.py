@@ -1,6 +1,6 @@
 """What all requests and answers share: requests are strict, answers are tolerant."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StrictInt
 
@@ -26,6 +26,11 @@ class Answer(BaseModel):
     model_config = ConfigDict(
         extra="ignore", frozen=True, json_schema_serialization_defaults_required=True
     )
+
+    @classmethod
+    def of(cls, row: object) -> Self:
+        """Read the fields from an object's attributes; a time may be seconds since 1970."""
+        return cls.model_validate(row, from_attributes=True)
 
 
 class PageRequest(Request):

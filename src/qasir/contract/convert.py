@@ -32,6 +32,12 @@ def to_message(kind: type[M], value: Contract, **more: Any) -> M:
 
     A field that is None or was never set stays unset. `more` are fields that HTTP has in the path.
 
+    >>> from qasir.contract.jobs import JobError
+    >>> from qasir.v1 import retrieval_pb2 as pb
+    >>> error = JobError(code="no_frames", detail="empty", retryable=False)
+    >>> to_message(pb.Job, {"error": error}, id="j0").error.code
+    'no_frames'
+
     Raises:
         ValueError: a number is out of the range of its field.
     """
@@ -40,6 +46,12 @@ def to_message(kind: type[M], value: Contract, **more: Any) -> M:
 
 def from_message(kind: type[T], message: Message, without: Collection[str] = ()) -> T:
     """Convert a message to a contract type, less the fields that HTTP has in the path.
+
+    >>> from qasir.contract.models import ActivateModelRequest
+    >>> from qasir.v1 import retrieval_pb2 as pb
+    >>> request = pb.ActivateModelRequest(version=2, max_missing=1)
+    >>> from_message(ActivateModelRequest, request, without=["version"])
+    ActivateModelRequest(max_missing=1, reranker=None)
 
     Raises:
         pydantic.ValidationError: the message breaks a rule of the contract.

@@ -1,5 +1,7 @@
 """Errors as RFC 9457 describes them."""
 
+from pydantic import ConfigDict
+
 from qasir.contract.base import Answer
 
 
@@ -15,6 +17,8 @@ class Problem(Answer):
 
     `trace_id` is present where the service sends traces.
     """
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     type: str
     title: str

@@ -18,6 +18,7 @@ from qasir.filters import Filter
 Mode = Literal["fast", "accurate", "hybrid"]
 GroupBy = Literal["video", "moment"]
 
+PICTURE = ("image",)
 SEGMENT = ("video_id", "start", "end")
 FILTER_EXAMPLE = {
     "duration": {"gte": 60},
@@ -54,7 +55,12 @@ class Example(Request):
     """
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["image"]}, {"required": [*SEGMENT]}]}
+        json_schema_extra={
+            "oneOf": [
+                {"required": [*names], "properties": {name: {} for name in names}}
+                for names in (PICTURE, SEGMENT)
+            ]
+        }
     )
 
     image: Base64 | None = None

@@ -229,10 +229,10 @@ def test_many_changes_mean_reading_all(catalogue: Catalogue, tmp_path: Path) -> 
 def test_pages_are_newest_first(catalogue: Catalogue) -> None:
     for number, name in enumerate("abc"):
         catalogue.videos.accept(video(name, created=float(number)))
-    page, total = catalogue.videos.slice(offset=1, limit=1), catalogue.videos.count()
-    assert ([found.id for found in page], total) == (["vb"], 3)
-    assert [job.video_id for job in catalogue.jobs.slice(0, 2)] == ["vc", "vb"]
-    assert catalogue.jobs.slice(0, 9, "running") == []
+    rows = catalogue.videos.page(limit=2).rows
+    assert ([video.id for video in rows], catalogue.videos.count()) == (["vc", "vb"], 3)
+    assert [job.video_id for job in catalogue.jobs.page(2).rows] == ["vc", "vb"]
+    assert catalogue.jobs.page(9, state="running").rows == []
 
 
 def test_pages_follow_one_another(catalogue: Catalogue) -> None:

@@ -76,7 +76,7 @@ def call(port: int, line: Line) -> Any:
 
 
 def test_there_are_lines() -> None:
-    assert {line.asked for line in lines()} >= {"list", "qasir.v1.Retrieval/Search"}
+    assert {line.asked for line in lines()} >= {"list", "qasir.v1.RetrievalService/Search"}
 
 
 @pytest.mark.parametrize("line", lines(), ids=lambda line: line.asked)
@@ -91,10 +91,10 @@ def test_a_line_is_answered(running_service: RunningService, line: Line) -> None
     answer = call(port, line)
     match line.asked:
         case "list":
-            assert {"qasir.v1.Retrieval", "grpc.health.v1.Health"} <= set(answer)
+            assert {"qasir.v1.RetrievalService", "grpc.health.v1.Health"} <= set(answer)
         case "grpc.health.v1.Health/Check":
             assert answer == SERVING
-        case "qasir.v1.Retrieval/Search":
+        case "qasir.v1.RetrievalService/Search":
             assert answer["mode"] == "accurate"
             assert len(answer.get("results", [])) <= json.loads(line.body)["top_k"]
         case _:
@@ -103,7 +103,10 @@ def test_a_line_is_answered(running_service: RunningService, line: Line) -> None
 
 @pytest.mark.parametrize(
     ("asked", "body"),
-    [("qasir.v1.Retrieval/Find", "{}"), ("qasir.v1.Retrieval/Search", '{"text": "a dog"}')],
+    [
+        ("qasir.v1.RetrievalService/Find", "{}"),
+        ("qasir.v1.RetrievalService/Search", '{"text": "a dog"}'),
+    ],
 )
 def test_a_wrong_line_would_be_seen(running_service: RunningService, asked: str, body: str) -> None:
     wrong = Line(ROOT / "README.md", ("grpcurl", "-d", body, "127.0.0.1:50051", asked))

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from qasir.proto.v1 import retrieval_pb2 as pb
+from qasir.v1 import retrieval_pb2 as pb
 from service.http.status import STATUSES
 from tests.support.retrieval import refused
 from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for
@@ -14,10 +14,11 @@ from tests.support.twins import (
     Twins,
     activate,
     attention,
+    build,
     embed,
-    generation,
     get,
     page,
+    retire,
     search,
     uploading,
 )
@@ -32,18 +33,18 @@ REFUSED = [
     Twins("POST", "/v1/jobs/j0/retry", "RetryJob", pb.RetryJobRequest(job_id="j0")),
     page("/v1/videos", "ListVideos", pb.ListVideosRequest, limit=0),
     page("/v1/videos", "ListVideos", pb.ListVideosRequest, limit=100_000),
-    page("/v1/videos", "ListVideos", pb.ListVideosRequest, offset=-1),
-    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, limit=0, offset=-1),
+    page("/v1/videos", "ListVideos", pb.ListVideosRequest, page_token="x"),
+    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, page_token="WzEuNSwidjAiXQ"),
+    page("/v1/jobs", "ListJobs", pb.ListJobsRequest, limit=0, page_token=""),
     page("/v1/jobs", "ListJobs", pb.ListJobsRequest, state="lost"),
-    generation("", "BuildGeneration", pb.BuildGenerationRequest),
-    generation("", "BuildGeneration", pb.BuildGenerationRequest, id=0),
-    generation("", "BuildGeneration", pb.BuildGenerationRequest, id=99),
+    get("/v1/models/99", "GetModel", pb.GetModelRequest(version=99)),
+    build(99),
     activate(99),
     activate(1, max_missing=-1),
-    activate(1, fine={"id": 1, "grid_size": 0}),
-    activate(1, fine={"id": 99, "grid_size": 2}),
-    Twins("DELETE", "/v1/generations/99", "RetireGeneration", pb.RetireGenerationRequest(id=99)),
-    Twins("DELETE", "/v1/generations/1", "RetireGeneration", pb.RetireGenerationRequest(id=1)),
+    activate(1, reranker={"version": 1, "grid_size": 0}),
+    activate(1, reranker={"version": 99, "grid_size": 2}),
+    retire(99),
+    retire(1),
     search(),
     search(query=""),
     search(query=" \n "),
@@ -54,8 +55,8 @@ REFUSED = [
     search(query=QUERY, offset=1001),
     search(query=QUERY, mode="quick"),
     search(query=QUERY, group_by="day"),
-    search(query=QUERY, profile="another"),
-    search(query=QUERY, profile=""),
+    search(query=QUERY, model="another"),
+    search(query=QUERY, model=""),
     search(query=QUERY, grid_size=7),
     search(query=QUERY, context_seconds=-1),
     search(query=QUERY, filter={"length": {"gte": 1}}),
@@ -128,7 +129,7 @@ def test_without_triton_both_say_when_to_come_again(
 
 def test_every_call_has_a_twin_here() -> None:
     """Whoever adds a call adds it above."""
-    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
+    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["RetrievalService"].methods}
     asked = {twins.call for twins in REFUSED}
-    by_hand = {"UploadVideo", "WatchJob", "ListGenerations"}
+    by_hand = {"UploadVideo", "WatchJob", "ListModels"}
     assert calls == asked | by_hand

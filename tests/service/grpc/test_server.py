@@ -19,8 +19,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from qasir.errors import Conflict
-from qasir.proto.v1 import retrieval_pb2 as pb
-from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
+from qasir.v1 import retrieval_pb2 as pb
+from qasir.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from service.app import AppState, open_service
 from service.grpc.interceptors import OPERATIONS
 from service.grpc.server import GrpcServer
@@ -32,7 +32,7 @@ from tests.support.retrieval import outcome, serve
 from tests.support.service import RunningService, wait_for
 from tests.support.triton import RunningTriton
 
-SERVICE = "qasir.v1.Retrieval"
+SERVICE = "qasir.v1.RetrievalService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 CHUNK = pb.UploadVideoRequest(chunk=b"x")
 
@@ -186,14 +186,14 @@ def test_calls_count_as_their_http_twins(core: AppState) -> None:
 
 
 def test_every_call_has_a_name_the_metrics_know() -> None:
-    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["Retrieval"].methods}
+    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["RetrievalService"].methods}
     assert set(OPERATIONS) == calls
     assert set(OPERATIONS.values()) <= set(metric_types.OPERATIONS)
 
 
 def test_a_bug_is_told_as_one(core: AppState, capfd: pytest.CaptureFixture[str]) -> None:
     nothing: Any = None
-    broken = replace(core, videos=nothing)
+    broken = replace(core, catalogue=nothing)
 
     async def ask(stub: Any) -> tuple[str, str, dict[str, str]]:
         return await outcome(stub.GetVideo(pb.GetVideoRequest(video_id="v0")))
@@ -218,11 +218,11 @@ def test_an_upload_under_way_ends_well_when_the_service_stops(
 
     try:
         with grpc.insecure_channel(f"127.0.0.1:{running_service.settings.grpc_port}") as channel:
-            stub: Any = RetrievalStub(channel)  # type: ignore[no-untyped-call]  # generated
+            stub: Any = RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
             accepted = stub.UploadVideo(messages())
         psutil.wait_procs([leader], timeout=15)
         assert not leader.is_running()
     finally:
         running_service.service.stop()
         running_service.start(running_service.service)
-    assert running_service.finished(accepted.job_id)["state"] == "ready"
+    assert running_service.finished(accepted.upload.job_id)["state"] == "ready"

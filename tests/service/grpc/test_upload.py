@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qasir.proto.v1 import retrieval_pb2 as pb
+from qasir.v1 import retrieval_pb2 as pb
 from service.app import AppState, open_service
 from service.grpc.server import MAX_MESSAGE_BYTES
 from service.http.context import open_context

@@ -107,5 +107,5 @@ def test_bento_gives_the_same_answers(running_service: RunningService, bento_url
 
     mine, other = answer(bento_url), answer(str(running_service.http.base_url))
     assert mine["results"]
-    assert [mine[k] for k in ("searched", "generation")] == [other["searched"], other["generation"]]
+    assert [mine[k] for k in ("searched", "snapshot")] == [other["searched"], other["snapshot"]]
     assert_alike(mine["results"], other["results"])

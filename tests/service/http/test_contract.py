@@ -42,7 +42,12 @@ with bentoml.SyncHTTPClient(sys.argv[1]) as client:
         ("GET", "/v1/search", 405, "method_not_allowed"),
         ("GET", "/v1/videos?limit=0", 422, "invalid_input"),
         ("GET", "/v1/videos?limit=100000", 422, "invalid_input"),
-        ("GET", "/v1/videos?offset=-1", 422, "invalid_input"),
+        ("GET", "/v1/videos?offset=1", 422, "invalid_input"),
+        ("GET", "/v1/videos?page_token=x", 422, "invalid_input"),
+        ("GET", "/v1/videos?page_token=", 422, "invalid_input"),
+        ("GET", "/v1/jobs?page_token=WzEuNSwidjAiXQ", 422, "invalid_input"),
+        ("GET", "/v1/models/99", 404, "not_found"),
+        ("POST", "/v1/models/0/build", 422, "invalid_input"),
         ("GET", "/v1/jobs?state=lost", 422, "invalid_input"),
         ("GET", "/v1/videos/v0/thumbnail?t=nan", 422, "invalid_input"),
         ("GET", f"/v1/videos/v0/super-images/{10**400}", 422, "invalid_input"),
@@ -81,7 +86,7 @@ def test_a_refused_method_names_those_that_a_path_has(site: Site) -> None:
         ({"query": "x" * 101}, "query_too_long", "limit is 100"),
         ({"query": "a dog", "top_k": 101}, "invalid_input", "1 to 100"),
         ({"query": "a dog", "offset": 1001}, "invalid_input", "0 to 1000"),
-        ({"query": "a dog", "profile": "big"}, "unsupported_profile", "served is 'tiny'"),
+        ({"query": "a dog", "model": "big"}, "unsupported_model", "served is 'tiny@1'"),
         ({"query": "a dog", "grid_size": 7}, "unsupported_grid", "serves [2]"),
         ({"query": "a dog", "top_k": True}, "invalid_input", "top_k: Input should be"),
         ({"query": "a dog", "top_k": "3"}, "invalid_input", "top_k: Input should be"),
@@ -157,9 +162,71 @@ def test_metadata_that_cannot_be_kept(site: Site, metadata: str) -> None:
     assert "metadata" in answer.json()["detail"]
 
 
+def test_metadata_that_is_nested_too_deep(site: Site) -> None:
+    """JSON could send it back, but protobuf could not."""
+    for depth, status in ((33, 422), (20_000, 422), (32, 202)):
+        metadata = '{"a":' * depth + "1" + "}" * depth
+        answer = site.ask(
+            "POST", "/v1/videos", files={"video": ("a.mp4", b"deep")}, data={"metadata": metadata}
+        )
+        assert answer.status_code == status, depth
+    url = f"/v1/videos/{answer.json()['video_id']}"
+    assert site.ask("GET", url).json()["metadata"]["a"]
+    assert site.ask("DELETE", url).status_code == 204
+
+
+def test_the_same_bytes_take_on_the_title_and_metadata_sent_with_them(site: Site) -> None:
+    def send(**fields: str) -> tuple[int, dict[str, Any]]:
+        answer = site.ask(
+            "POST", "/v1/videos", files={"video": ("dog.mp4", b"the same")}, data=fields
+        )
+        return answer.status_code, answer.json()
+
+    status, first = send(metadata='{"camera": 1}')
+    assert (status, first["existing"], first["updated"]) == (202, False, False)
+    url = f"/v1/videos/{first['video_id']}"
+    # What is left out or blank stays, and a file's name is no title that somebody gave.
+    for fields, updated, title, metadata in [
+        ({}, False, "dog", {"camera": 1}),
+        ({"title": " "}, False, "dog", {"camera": 1}),
+        ({"title": "A dog"}, True, "A dog", {"camera": 1}),
+        ({"title": "A dog", "metadata": '{"camera": 1}'}, False, "A dog", {"camera": 1}),
+        ({"metadata": "{}"}, True, "A dog", {}),
+    ]:
+        status, answer = send(**fields)
+        assert (status, answer["video_id"], answer["job_id"]) == (
+            200,
+            first["video_id"],
+            first["job_id"],
+        )
+        assert (answer["existing"], answer["updated"]) == (True, updated), fields
+        video = site.ask("GET", url).json()
+        assert (video["title"], video["metadata"]) == (title, metadata)
+    site.ask("DELETE", url)
+
+
+def test_pages_lead_through_the_whole_list(site: Site) -> None:
+    sent = [
+        site.ask("POST", "/v1/videos", files={"video": (f"{n}.mp4", bytes([n]))}).json()
+        for n in range(5)
+    ]
+    for path, name, key in (("/v1/videos", "videos", "video_id"), ("/v1/jobs", "jobs", "job_id")):
+        seen: list[str] = []
+        token = None
+        while token is not None or not seen:
+            query = {"limit": 2} | ({} if token is None else {"page_token": token})
+            page = site.ask("GET", path, params=query).json()
+            seen += [item["id"] for item in page[name]]
+            token = page["next_page_token"]
+            assert page.get("total_count", 5) == 5
+        assert seen == [upload[key] for upload in reversed(sent)]
+    for upload in sent:
+        site.ask("DELETE", f"/v1/videos/{upload['video_id']}")
+
+
 def test_empty_library_answers(site: Site) -> None:
     found = site.ask("POST", "/v1/search", json={"query": "a dog"}).json()
-    assert (found["results"], found["searched"]) == ([], {"videos": 0, "seconds": 0.0})
+    assert (found["results"], found["searched"]) == ([], {"video_count": 0, "seconds": 0.0})
 
 
 def test_embeddings_are_unit_vectors_and_cached(site: Site) -> None:

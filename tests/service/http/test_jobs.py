@@ -3,10 +3,10 @@
 import itertools
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -15,11 +15,13 @@ import httpx_sse
 import psutil
 import pytest
 
+from qasir.contract.jobs import Job
 from qasir.errors import Conflict, NotFound, Overloaded
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.jobs import Job, JobError
+from service.catalogue.jobs import JobError
 from service.catalogue.queue import Progress
-from service.library.jobs import Jobs
+from service.http import job_events, jobs
+from service.http.context import Context, open_context
 from service.settings import Settings
 from tests.support.catalogue import INFO, claimed, vectors, video
 from tests.support.service import RunningService, wait_for
@@ -41,30 +43,45 @@ def catalogue(settings: Settings) -> Iterator[Catalogue]:
     opened.close()
 
 
-@pytest.fixture
-def stopping() -> threading.Event:
-    return threading.Event()
+class Operations:
+    """The operations on jobs, as every transport calls them."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.readiness = SimpleNamespace(withdrawn=False)
+        core: Any = SimpleNamespace(
+            settings=settings, catalogue=catalogue, readiness=self.readiness
+        )
+        self.context: Context = open_context(core)
+
+    def get(self, job_id: str) -> Job:
+        return anyio.run(jobs.get_job, job_id, self.context)
+
+    def cancel(self, job_id: str) -> Job:
+        return anyio.run(jobs.cancel_job, job_id, self.context)
+
+    def retry(self, job_id: str) -> Job:
+        return anyio.run(jobs.retry_job, job_id, self.context)
 
 
 @pytest.fixture
-def jobs(settings: Settings, stopping: threading.Event) -> Iterator[Jobs]:
+def operations(settings: Settings) -> Iterator[Operations]:
     opened = Catalogue(settings.folders.catalogue)
-    yield Jobs(settings, opened, stopping.is_set)
+    yield Operations(settings, opened)
     opened.close()
 
 
-def test_cancel_takes_a_job_out_of_the_queue(catalogue: Catalogue, jobs: Jobs) -> None:
+def test_cancel_takes_a_job_out_of_the_queue(catalogue: Catalogue, operations: Operations) -> None:
     accepted = catalogue.videos.accept(video())
-    job = jobs.cancel(accepted.job.id)
+    job = operations.cancel(accepted.job.id)
     assert (job.state, job.finished_at is not None) == ("cancelled", True)
-    assert jobs.cancel(job.id) == job
+    assert operations.cancel(job.id) == job
     assert catalogue.queue.claim("me") is None
     assert catalogue.videos.get("va").state == "cancelled"
 
 
-def test_cancel_takes_a_job_from_its_worker(catalogue: Catalogue, jobs: Jobs) -> None:
+def test_cancel_takes_a_job_from_its_worker(catalogue: Catalogue, operations: Operations) -> None:
     mine = claimed(catalogue)
-    jobs.cancel(mine.job.id)
+    operations.cancel(mine.job.id)
     assert not catalogue.queue.heartbeat(mine, Progress("encode", 0.5, None))
     assert not catalogue.queue.commit(mine, INFO, [vectors()])
     assert not catalogue.queue.fail(mine, FAULT)
@@ -72,64 +89,68 @@ def test_cancel_takes_a_job_from_its_worker(catalogue: Catalogue, jobs: Jobs) ->
     assert (catalogue.videos.get("va").state, catalogue.vector_files.all()) == ("cancelled", [])
 
 
-def test_what_has_ended_is_not_cancelled(catalogue: Catalogue, jobs: Jobs) -> None:
+def test_what_has_ended_is_not_cancelled(catalogue: Catalogue, operations: Operations) -> None:
     ready, failed = claimed(catalogue, "a"), claimed(catalogue, "b")
     catalogue.queue.commit(ready, INFO, [vectors()])
     catalogue.queue.fail(failed, FAULT)
     for mine, state in ((ready, "ready"), (failed, "failed")):
         with pytest.raises(Conflict, match=f"is {state} already"):
-            jobs.cancel(mine.job.id)
+            operations.cancel(mine.job.id)
     assert catalogue.videos.get("va").state == "ready"
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled"])
 def test_retry_is_a_new_job_of_the_same_video(
-    catalogue: Catalogue, jobs: Jobs, ending: str
+    catalogue: Catalogue, operations: Operations, ending: str
 ) -> None:
     mine = claimed(catalogue)
     if ending == "failed":
         catalogue.queue.fail(mine, FAULT)
     else:
-        jobs.cancel(mine.job.id)
-    again = jobs.retry(mine.job.id)
+        operations.cancel(mine.job.id)
+    again = operations.retry(mine.job.id)
     assert (again.video_id, again.state, again.attempts) == ("va", "queued", 0)
-    assert jobs.get(mine.job.id).state == ending
+    assert operations.get(mine.job.id).state == ending
     assert catalogue.videos.get("va").state == "queued"
     with pytest.raises(Conflict, match=f"followed by job '{again.id}', which is queued"):
-        jobs.retry(mine.job.id)
+        operations.retry(mine.job.id)
     taken = catalogue.queue.claim("me")
     assert taken is not None
     assert taken.job.id == again.id
     assert catalogue.queue.commit(taken, INFO, [vectors()])
 
 
-def test_retry_of_what_may_still_succeed_is_refused(catalogue: Catalogue, jobs: Jobs) -> None:
+def test_retry_of_what_may_still_succeed_is_refused(
+    catalogue: Catalogue, operations: Operations
+) -> None:
     mine = claimed(catalogue)
     with pytest.raises(Conflict, match="is running; only a failed"):
-        jobs.retry(mine.job.id)
+        operations.retry(mine.job.id)
     catalogue.queue.commit(mine, INFO, [vectors()])
     with pytest.raises(Conflict, match="is ready; only a failed"):
-        jobs.retry(mine.job.id)
-    for ask in (jobs.get, jobs.cancel, jobs.retry):
+        operations.retry(mine.job.id)
+    for ask in (operations.get, operations.cancel, operations.retry):
         with pytest.raises(NotFound, match="no job 'j0'"):
             ask("j0")
 
 
-def test_retry_waits_for_room_like_an_upload(catalogue: Catalogue, jobs: Jobs) -> None:
-    cancelled = jobs.cancel(catalogue.videos.accept(video("a")).job.id)
+def test_retry_waits_for_room_like_an_upload(catalogue: Catalogue, operations: Operations) -> None:
+    cancelled = operations.cancel(catalogue.videos.accept(video("a")).job.id)
     catalogue.videos.accept(video("b"))
     catalogue.videos.accept(video("c"))
     with pytest.raises(Overloaded, match="2 videos wait"):
-        jobs.retry(cancelled.id)
+        operations.retry(cancelled.id)
 
 
-def watched(jobs: Jobs, job_id: str, react: Callable[[Job], object], **bound: float) -> list[Job]:
+def watched(
+    operations: Operations, job_id: str, react: Callable[[Job], object], **bound: float
+) -> list[Job]:
     """Every job that a watch yields; `react` is called with each."""
     seen: list[Job] = []
 
     async def run() -> None:
         with anyio.fail_after(10):
-            async for job in jobs.watch(job_id, **bound):
+            async for job in job_events.watch(job_id, operations.context, **bound):
                 seen.append(job)
                 react(job)
 
@@ -137,7 +158,7 @@ def watched(jobs: Jobs, job_id: str, react: Callable[[Job], object], **bound: fl
     return seen
 
 
-def test_watch_tells_each_change_once(catalogue: Catalogue, jobs: Jobs) -> None:
+def test_watch_tells_each_change_once(catalogue: Catalogue, operations: Operations) -> None:
     job_id = catalogue.videos.accept(video()).job.id
 
     def work(job: Job) -> None:
@@ -149,7 +170,7 @@ def test_watch_tells_each_change_once(catalogue: Catalogue, jobs: Jobs) -> None:
             catalogue.queue.commit(mine[0], INFO, [vectors()])
 
     mine: list[Any] = []
-    seen = watched(jobs, job_id, work)
+    seen = watched(operations, job_id, work)
     assert [(job.state, job.progress) for job in seen] == [
         ("queued", 0.0),
         ("running", 0.0),
@@ -157,21 +178,25 @@ def test_watch_tells_each_change_once(catalogue: Catalogue, jobs: Jobs) -> None:
         ("ready", 1.0),
     ]
     assert seen[2].eta_seconds == 3.0
-    assert [job.state for job in watched(jobs, job_id, print)] == ["ready"]
+    assert [job.state for job in watched(operations, job_id, print)] == ["ready"]
 
 
 def test_watch_ends_where_nobody_may_wait_any_longer(
-    catalogue: Catalogue, jobs: Jobs, stopping: threading.Event
+    catalogue: Catalogue, operations: Operations
 ) -> None:
     job_id = catalogue.videos.accept(video()).job.id
-    assert len(watched(jobs, job_id, print, seconds=0.05)) == 1
-    assert len(watched(jobs, job_id, lambda _: stopping.set())) == 1
+    assert len(watched(operations, job_id, print, seconds=0.05)) == 1
+
+    def stop(_: Job) -> None:
+        operations.readiness.withdrawn = True
+
+    assert len(watched(operations, job_id, stop)) == 1
 
 
-def test_watch_of_a_deleted_video_says_so(catalogue: Catalogue, jobs: Jobs) -> None:
+def test_watch_of_a_deleted_video_says_so(catalogue: Catalogue, operations: Operations) -> None:
     job_id = catalogue.videos.accept(video()).job.id
     with pytest.raises(NotFound):
-        watched(jobs, job_id, lambda _: catalogue.videos.delete("va"))
+        watched(operations, job_id, lambda _: catalogue.videos.delete("va"))
 
 
 def events(service: RunningService, job_id: str) -> Iterator[httpx_sse.ServerSentEvent]:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http import problems
 from service.http.media_file import MediaFile
+from service.http.openapi import PROBLEM_TYPE
 
 CONTENT = bytes(range(100))
 
@@ -71,7 +72,7 @@ def test_ranges(app: FastAPI, wanted: str | None, status: int, content: bytes) -
 def test_refusals_are_problems(app: FastAPI, wanted: str, status: int) -> None:
     answer = ask(app, "GET", {"range": wanted})
     assert (answer.status_code, answer.json()["code"]) == (status, "invalid_input")
-    assert answer.headers["content-type"] == problems.MEDIA_TYPE
+    assert answer.headers["content-type"] == PROBLEM_TYPE
     assert answer.headers.get("content-range") == ("bytes */100" if status == 416 else None)
 
 

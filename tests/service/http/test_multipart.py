@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qasir.contract.videos import UploadHeader
 from qasir.errors import InvalidInput, UploadTooLarge
 from service.folders import StateFolders
 from service.http.multipart import UploadForm, read_upload
@@ -49,8 +50,8 @@ def read(media: MediaStore, pieces: Iterator[bytes], kind: str = KIND) -> Upload
             yield piece
 
     async def run() -> UploadForm:
-        with media.receive() as reception:
-            return await read_upload(kind, body(), reception)
+        with media.receive() as writer:
+            return await read_upload(kind, body(), writer)
 
     return anyio.run(run)
 
@@ -66,12 +67,13 @@ def test_any_cut_gives_the_same_form(media: MediaStore, cuts: list[int]) -> None
     edges = [0, *sorted(cuts), len(GOOD)]
     found = read(media, (GOOD[a:b] for a, b in pairwise(edges)))
     assert found.received.sha256 == hashlib.sha256(CONTENT).hexdigest()
-    assert (found.title, found.metadata, found.filename) == ("Hündchen", '{"a": 1}', "dog.mp4")
+    expected = UploadHeader(filename="dog.mp4", title="Hündchen", metadata={"a": 1})
+    assert found.header == expected
 
 
 def test_one_field_is_enough(media: MediaStore) -> None:
     found = read(media, iter([form(part("video", CONTENT))]))
-    assert (found.title, found.metadata, found.filename) == (None, None, None)
+    assert found.header == UploadHeader()
 
 
 @pytest.mark.parametrize(

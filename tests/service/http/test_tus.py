@@ -117,8 +117,15 @@ def test_complete_bytes_become_a_video_even_if_nobody_heard(site: Site, core: Ap
     again = patch(site, other, 0, CONTENT)
     assert again.headers["qasir-video-id"] == video_id
     for answer in (again, site.ask("HEAD", other, headers=SPEAK)):
-        assert answer.headers["qasir-known"] == "true"
-    assert not {"qasir-known"} & {*done.headers, *head.headers}
+        assert answer.headers["qasir-existing"] == "true"
+    flags = {"qasir-existing", "qasir-updated"}
+    assert not flags & {*done.headers, *head.headers}
+    assert "qasir-updated" not in again.headers
+    third = create(site, len(CONTENT), title="Three dogs").headers["location"]
+    for answer in (patch(site, third, 0, CONTENT), site.ask("HEAD", third, headers=SPEAK)):
+        assert [answer.headers[name] for name in sorted(flags)] == ["true", "true"]
+    video = site.ask("GET", f"/v1/videos/{video_id}").json()
+    assert (video["title"], video["metadata"]) == ("Three dogs", {"camera": 3})
     site.ask("DELETE", f"/v1/videos/{video_id}")
 
 

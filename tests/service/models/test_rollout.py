@@ -81,12 +81,12 @@ def told(answer: dict[str, Any], ids: set[str]) -> tuple[str, tuple[tuple[str, f
         for result in answer["results"]
         if result["video"]["id"] in ids
     ]
-    return answer["generation"].split(".")[0], tuple(sorted(scores))
+    return answer["snapshot"].split(".")[0], tuple(sorted(scores))
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """The running service with two model sets in its store, the first one active."""
+    """The running service with two model versions in its store, the first one active."""
 
     service: RunningService
     old: int
@@ -96,25 +96,27 @@ class Shelf:
     def url(self) -> str:
         return str(self.service.http.base_url)
 
-    def generation(self, version: int) -> dict[str, Any]:
-        found = self.service.http.get("/v1/generations").json()["generations"]
-        (one,) = [one for one in found if one["id"] == version]
-        return dict(one)
+    def model(self, version: int) -> dict[str, Any]:
+        (listed,) = [
+            model
+            for model in self.service.http.get("/v1/models").json()["models"]
+            if model["version"] == version
+        ]
+        assert self.service.http.get(f"/v1/models/{version}").json().keys() == listed.keys()
+        return dict(listed)
 
     def build(self, version: int, **options: Any) -> None:
-        answer = self.service.http.post("/v1/generations", json={"id": version, **options})
+        answer = self.service.http.post(f"/v1/models/{version}/build", json=options)
         assert answer.status_code == 202, answer.text
 
     def activate(self, version: int, **options: Any) -> httpx.Response:
-        return self.service.http.post(
-            f"/v1/generations/{version}/activate", json=options, timeout=90
-        )
+        return self.service.http.post(f"/v1/models/{version}/activate", json=options, timeout=90)
 
     def built(self, version: int) -> dict[str, Any]:
-        """Wait until a generation lacks nothing and Triton serves it."""
+        """Wait until a model version lacks nothing and Triton serves it."""
 
         def ready() -> dict[str, Any] | None:
-            one = self.generation(version)
+            one = self.model(version)
             return one if one["state"] in ("ready", "previous", "active") else None
 
         one: dict[str, Any] = wait_for(ready, 60)
@@ -132,7 +134,7 @@ def shelf(
         yield shelf
     finally:
         deploy(store, Deployment(active=shelf.old))
-        assert running_service.http.delete(f"/v1/generations/{shelf.new}").status_code == 204
+        assert running_service.http.post(f"/v1/models/{shelf.new}/retire").status_code == 200
         with Triton(triton_server.url, triton_server.key) as triton:
             wait_for(lambda: triton.versions("text_encoder") == [shelf.old], 60)
             wait_for(lambda: triton.versions("rank") == [shelf.old], 60)
@@ -148,25 +150,25 @@ def test_a_model_swap_under_search_fails_nobody(shelf: Shelf) -> None:
     old, new = (fingerprint(service.settings, v) for v in (shelf.old, shelf.new))
     assert old != new
     with searching(shelf.url, ids) as seen:
-        assert shelf.generation(shelf.new)["state"] == "stored"
+        assert shelf.model(shelf.new)["state"] == "stored"
         refused = shelf.activate(shelf.new)
         assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
         assert "build it first" in refused.json()["detail"]
         shelf.build(shelf.new)
         one = shelf.built(shelf.new)
-        assert one["videos"]["done"] == one["videos"]["total"] >= VIDEOS
+        assert one["coverage"]["embedded_count"] == one["coverage"]["video_count"] >= VIDEOS
         assert seen.fingerprints == {old}
         wait_for(lambda: shelf.activate(shelf.new).status_code == 200, 60)
         # From the answer on, both processes answer with the new one.
         assert {service_answer(shelf, ids)[0] for _ in range(8)} == {new}
         wait_for(lambda: new in seen.fingerprints)
-        assert (shelf.generation(shelf.new)["state"], shelf.generation(shelf.old)["state"]) == (
+        assert (shelf.model(shelf.new)["state"], shelf.model(shelf.old)["state"]) == (
             "active",
             "previous",
         )
         assert shelf.activate(shelf.old).status_code == 200
         assert {service_answer(shelf, ids)[0] for _ in range(8)} == {old}
-        assert shelf.generation(shelf.new)["state"] == "previous"
+        assert shelf.model(shelf.new)["state"] == "previous"
     assert seen.failed == []
     # An answer has one model's fingerprint and that model's scores, never a mixture.
     assert seen.fingerprints == {old, new}
@@ -187,23 +189,23 @@ def test_a_worker_that_is_killed_goes_on_with_the_build(shelf: Shelf) -> None:
     for _ in range(VIDEOS):
         service.ingested(120)
     shelf.build(shelf.new)
-    wait_for(lambda: shelf.generation(shelf.new)["videos"]["done"] > 0, 60)
+    wait_for(lambda: shelf.model(shelf.new)["coverage"]["embedded_count"] > 0, 60)
     service.kill(service.worker)
-    before = shelf.generation(shelf.new)["videos"]
+    before = shelf.model(shelf.new)["coverage"]
     service.start(service.worker)
-    after = shelf.built(shelf.new)["videos"]
-    assert before["done"] < after["done"] == after["total"]
-    assert after["failed"] == 0
+    after = shelf.built(shelf.new)["coverage"]
+    assert before["embedded_count"] < after["embedded_count"] == after["video_count"]
+    assert after["failed_count"] == 0
 
 
-def test_videos_that_come_meanwhile_are_in_the_new_generation(shelf: Shelf) -> None:
-    """A new upload comes into the active generation first, then into every other one."""
+def test_videos_that_come_meanwhile_are_in_the_new_version(shelf: Shelf) -> None:
+    """A new upload comes into the active version first, then into every other one."""
     service = shelf.service
     before = service.ingested()
     shelf.build(shelf.new, activate=True)
     arriving = service.ingested()
     assert arriving in service.found()
-    wait_for(lambda: shelf.generation(shelf.new)["state"] == "active", 90)
+    wait_for(lambda: shelf.model(shelf.new)["state"] == "active", 90)
     assert {before, arriving} <= service.found()
     # Uploaded under the new one, and there again after going back.
     later = service.ingested()
@@ -212,31 +214,31 @@ def test_videos_that_come_meanwhile_are_in_the_new_generation(shelf: Shelf) -> N
     assert {before, arriving, later} <= service.found()
 
 
-def test_a_deleted_video_leaves_every_generation(shelf: Shelf) -> None:
+def test_a_deleted_video_leaves_every_version(shelf: Shelf) -> None:
     service = shelf.service
     video_id = service.ingested()
     shelf.build(shelf.new)
     shelf.built(shelf.new)
     folder = service.settings.folders.vectors / video_id
     assert len(list(folder.iterdir())) == 2
-    total = shelf.generation(shelf.new)["videos"]["total"]
+    total = shelf.model(shelf.new)["coverage"]["video_count"]
     assert service.http.delete(f"/v1/videos/{video_id}").status_code == 204
     assert not folder.exists()
-    assert shelf.generation(shelf.new)["videos"]["total"] == total - 1
+    assert shelf.model(shelf.new)["coverage"]["video_count"] == total - 1
 
 
 def test_what_cannot_be_activated_or_retired_says_why(shelf: Shelf) -> None:
     service = shelf.service
     assert shelf.activate(999).json()["code"] == "not_found"
-    answer = service.http.post("/v1/generations", json={"id": 999})
+    answer = service.http.post("/v1/models/999/build")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    answer = service.http.delete(f"/v1/generations/{shelf.old}")
+    answer = service.http.post(f"/v1/models/{shelf.old}/retire")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert "activate another one first" in answer.json()["detail"]
     manifest = read_manifest(service.settings.folders.models / "manifests" / str(shelf.old))
-    one = shelf.generation(shelf.old)
+    one = shelf.model(shelf.old)
     assert one["fingerprint"] == manifest.fingerprint
-    assert (one["model"], one["variant"], one["grid_sizes"]) == ("tiny", "zero-shot", [2])
+    assert (one["name"], one["variant"], one["grid_sizes"]) == ("tiny", "zero-shot", [2])
 
 
 def test_a_retired_version_is_refused_while_triton_still_answers_for_it(

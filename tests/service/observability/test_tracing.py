@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from qasir.errors import InvalidConfig
-from qasir.proto.v1 import retrieval_pb2 as pb
-from qasir.proto.v1.retrieval_pb2_grpc import RetrievalStub
 from qasir.text import Tokens
 from qasir.triton import Triton
+from qasir.v1 import retrieval_pb2 as pb
+from qasir.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from service.grpc.interceptors import SERVICE
 from service.models.store import ModelStore
 from service.observability.tracing import (
@@ -179,7 +179,7 @@ def test_a_grpc_call_goes_on_with_its_callers_trace(
 ) -> None:
     metadata = [*calling(trace).items(), ("x-request-id", "mine-1")]
     with grpc.insecure_channel(f"127.0.0.1:{traced_stack.settings.grpc_port}") as channel:
-        stub = RetrievalStub(channel)  # type: ignore[no-untyped-call]  # generated
+        stub = RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         stub.Search(pb.SearchRequest(query=f"{SECRET} by gRPC"), metadata=metadata, timeout=20)
         request = pb.GetVideoRequest(video_id="v0")
         refusal = refused(lambda: stub.GetVideo(request, metadata=metadata, timeout=20))

@@ -52,7 +52,7 @@ def test_pages_continue_each_other(running_service: RunningService) -> None:
     ids = [page["results"][0]["video"]["id"] for page in pages]
     assert ids == [result["video"]["id"] for result in whole["results"][:2]]
     assert [page["results"][0]["rank"] for page in pages] == [1, 2]
-    assert {page["generation"] for page in pages} == {whole["generation"]}
+    assert {page["snapshot"] for page in pages} == {whole["snapshot"]}
 
 
 def test_moments_can_be_results_of_their_own(running_service: RunningService) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
+from qasir.contract.search import Example, GroupBy, Mode, SearchResponse, SearchResult
 from qasir.errors import InvalidInput, NotFound, UnsupportedGrid, UploadTooLarge
 from qasir.filters import Filter
 from qasir.super_images import stack, tile
 from qasir.types import Float32, Frame, Uint8
 from qasir.vectors import VideoVectors
-from service.search.answers import GroupBy, Hit, Mode, Picture, SearchAnswer, Segment
 from service.search.deadline import Deadline
 from tests.support.archive import Archive, opened_archive
 from tests.support.reference_scores import score_direct
@@ -44,8 +45,8 @@ def fresh(triton_server: RunningTriton, tmp_path: Path) -> Iterator[Archive]:
         yield opened
 
 
-def ids(answer: SearchAnswer) -> list[str]:
-    return [hit.video.id for hit in answer.hits]
+def ids(answer: SearchResponse) -> list[str]:
+    return [hit.video.id for hit in answer.results]
 
 
 def chosen(asked: dict[str, Any]) -> Filter:
@@ -53,8 +54,7 @@ def chosen(asked: dict[str, Any]) -> Filter:
 
 
 def vector(archive: Archive, text: str = "a red ball") -> Float32:
-    found: Float32 = archive.engine.embed([text]).vectors[0]
-    return found
+    return np.array(archive.engine.embed([text]).vectors[0], np.float32)
 
 
 def recall_scores(archive: Archive, query: Float32, names: list[str], size: int) -> Float32:
@@ -75,10 +75,10 @@ def test_filter_restricts_before_it_ranks(archive: Archive, mode: Mode) -> None:
     found = archive.search(
         top_k=5, mode=mode, filter=chosen({"metadata": {"camera": "b", "n": {"gte": 10}}})
     )
-    assert len(found.hits) == 5
+    assert len(found.results) == 5
     assert set(ids(found)) < wanted
-    assert found.searched_videos == len(wanted) == 8
-    assert found.searched_seconds == sum(8 + n for n in range(COUNT) if f"v{n:02}" in wanted)
+    assert found.searched.video_count == len(wanted) == 8
+    assert found.searched.seconds == sum(8 + n for n in range(COUNT) if f"v{n:02}" in wanted)
     if mode == "fast":
         assert ids(found) == [name for name in ids(whole) if name in wanted][:5]
 
@@ -98,7 +98,7 @@ def test_filter_knows_the_facts_of_a_video(
 ) -> None:
     found = archive.search(top_k=COUNT, filter=chosen(asked))
     assert set(ids(found)) == {f"v{n:02}" for n in expected}
-    assert found.searched_videos == len(expected)
+    assert found.searched.video_count == len(expected)
 
 
 @pytest.mark.parametrize("asked", [None, {"metadata": {"camera": "a"}}])
@@ -110,7 +110,7 @@ def test_z_is_about_every_video_that_was_searched(
     names = [f"v{n:02}" for n in range(COUNT) if asked is None or n % 3 == 0]
     scores = recall_scores(archive, vector(archive), names, 2)
     z = dict(zip(names, (scores - scores.mean()) / scores.std(), strict=True))
-    for hit in archive.search(top_k=3, filter=by).hits:
+    for hit in archive.search(top_k=3, filter=by).results:
         assert hit.score_z == pytest.approx(z[hit.video.id], abs=1e-3)
 
 
@@ -120,9 +120,9 @@ def test_pages_together_are_the_whole(archive: Archive, mode: Mode, group_by: Gr
     """Nothing comes twice or never, across the border of what the scorer sees and from any
     process."""
     asked: dict[str, Any] = {"mode": mode, "group_by": group_by, "context_seconds": 1.0}
-    whole = archive.search(top_k=100, **asked).hits
+    whole = archive.search(top_k=100, **asked).results
     archive.engine, first = archive.another_engine(), archive.engine
-    pages = [archive.search(top_k=7, offset=n, **asked).hits for n in range(0, len(whole), 7)]
+    pages = [archive.search(top_k=7, offset=n, **asked).results for n in range(0, len(whole), 7)]
     archive.engine = first
     assert [key(hit) for page in pages for hit in page] == [key(hit) for hit in whole]
     assert [hit.rank for page in pages for hit in page] == list(range(1, len(whole) + 1))
@@ -131,12 +131,12 @@ def test_pages_together_are_the_whole(archive: Archive, mode: Mode, group_by: Gr
     assert group_by == "video" or len(whole) > COUNT
 
 
-def key(hit: Hit) -> tuple[Any, ...]:
+def key(hit: SearchResult) -> tuple[Any, ...]:
     return (hit.video.id, *((moment.start, moment.end) for moment in hit.moments))
 
 
 def test_moments_are_best_first_among_the_videos_the_scorer_saw(archive: Archive) -> None:
-    hits = archive.search(top_k=100, group_by="moment").hits
+    hits = archive.search(top_k=100, group_by="moment").results
     first = set(ids(archive.search(top_k=BLOCK)))
     split = [hit.video.id in first for hit in hits].index(False)
     assert {hit.video.id for hit in hits[:split]} == first
@@ -145,15 +145,15 @@ def test_moments_are_best_first_among_the_videos_the_scorer_saw(archive: Archive
     assert all(hit.score == hit.moments[0].score for hit in hits)
 
 
-def test_generation_tells_that_the_answer_moved(fresh: Archive) -> None:
+def test_snapshot_tells_that_the_answer_moved(fresh: Archive) -> None:
     names = [fresh.add(str(n)) for n in range(4)]
     first = fresh.search(top_k=2)
-    assert fresh.search(top_k=2, offset=2).generation == first.generation
+    assert fresh.search(top_k=2, offset=2).snapshot == first.snapshot
     fresh.catalogue.videos.delete(names[0])
     moved = fresh.search(top_k=2, offset=2)
-    assert moved.generation != first.generation
+    assert moved.snapshot != first.snapshot
     fresh.add("new")
-    assert fresh.search(top_k=2).generation not in (first.generation, moved.generation)
+    assert fresh.search(top_k=2).snapshot not in (first.snapshot, moved.snapshot)
 
 
 def test_filter_follows_the_library(fresh: Archive) -> None:
@@ -169,15 +169,16 @@ def test_filter_follows_the_library(fresh: Archive) -> None:
 
 
 def test_context_pads_and_stays_inside_the_video(archive: Archive) -> None:
-    bare = archive.search(top_k=COUNT).hits
-    padded = archive.search(top_k=COUNT, context_seconds=4.0).hits
+    bare = archive.search(top_k=COUNT).results
+    padded = archive.search(top_k=COUNT, context_seconds=4.0).results
     assert ids(archive.search(top_k=COUNT)) == [hit.video.id for hit in padded]
     cut = 0
     for before, after in zip(bare, padded, strict=True):
         for one, wide in zip(before.moments, after.moments, strict=True):
             assert wide.start == max(0.0, one.start - 4)
             assert wide.end == min(before.video.duration, one.end + 4)
-            assert (wide.peak, wide.cell, wide.score) == (one.peak, one.cell, one.score)
+            assert (wide.cell, wide.score) == (one.cell, one.score)
+            assert wide.thumbnail_url == one.thumbnail_url
             cut += (one.start < 4) + (one.end + 4 > before.video.duration)
     assert cut > 10
 
@@ -186,33 +187,38 @@ def test_context_pads_and_stays_inside_the_video(archive: Archive) -> None:
 @pytest.mark.parametrize("mode", ["fast", "accurate"])
 def test_segment_finds_its_own_video_first(archive: Archive, mode: Mode, size: int) -> None:
     for n in range(COUNT):
-        segment = Segment(f"v{n:02}", 2.5, 5.0)
-        found = archive.search(None, top_k=2, mode=mode, grid_size=size, example=segment)
-        best, second = found.hits
-        assert best.video.id == segment.video_id
+        example = segment(f"v{n:02}", 2.5, 5.0)
+        found = archive.search(None, top_k=2, mode=mode, grid_size=size, example=example)
+        best, second = found.results
+        assert best.video.id == example.video_id
         assert best.score > second.score
 
 
 def test_segments_that_are_not_there(archive: Archive) -> None:
     for example, error, says in [
-        (Segment("vnone", 0, 1), NotFound, "vnone"),
-        (Segment("v00", 8, 9), NotFound, "give a part of 0 to 8 s"),
-        (Segment("v00", 3, 3), InvalidInput, "start < end"),
-        (Segment("v00", -1, 3), InvalidInput, "start < end"),
+        (segment("vnone", 0, 1), NotFound, "vnone"),
+        (segment("v00", 8, 9), NotFound, "give a part of 0 to 8 s"),
+        (segment("v00", 3, 3), InvalidInput, "start < end"),
     ]:
         with pytest.raises(error, match=says):
             archive.search(None, example=example)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        segment("v00", -1, 3)
+
+
+def segment(video_id: str, start: float, end: float) -> Example:
+    return Example(video_id=video_id, start=start, end=end)
 
 
 def test_words_and_an_example_count_alike(archive: Archive) -> None:
-    example = Segment("v05", 0, 4)
+    example = segment("v05", 0, 4)
     alone = archive.engine._examples.vector(example, archive.model, archive.spec(2), Deadline(5))
     both = vector(archive) + alone
     names = [f"v{n:02}" for n in range(COUNT)]
     expected = recall_scores(archive, both / np.linalg.norm(both), names, 2)
     found = archive.search(top_k=COUNT, mode="fast", example=example)
     by_name = dict(zip(names, expected, strict=True))
-    for hit in found.hits:
+    for hit in found.results:
         assert hit.score == pytest.approx(by_name[hit.video.id], abs=1e-4)
 
 
@@ -229,7 +235,7 @@ def test_grid_sizes_side_by_side(archive: Archive) -> None:
         found = archive.search(top_k=COUNT, mode="fast", grid_size=size)
         assert found.grid_size == size
         assert ids(found) == [names[i] for i in np.argsort(-scores)]
-        assert {m.cell for hit in found.hits for m in hit.moments} == set(range(size**2))
+        assert {m.cell for hit in found.results for m in hit.moments} == set(range(size**2))
     assert archive.search().grid_size == 2
     with pytest.raises(UnsupportedGrid, match=r"3 is not indexed.*\[2, 1\]"):
         archive.search(grid_size=3)
@@ -250,10 +256,10 @@ def encoded(archive: Archive, frames: list[Uint8], size: int) -> VideoVectors:
     return VideoVectors(archive.spec(size), half, batch.mask, batch.times)
 
 
-def png(pixels: Uint8) -> Picture:
+def png(pixels: Uint8) -> Example:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    return Picture(buffer.getvalue())
+    return Example(image=buffer.getvalue())
 
 
 @pytest.mark.parametrize("variant", ["zero-shot", "fine-tuned"])
@@ -274,7 +280,7 @@ def test_frame_of_a_still_video_is_its_super_image(
         for size in (1, 2):
             for title, frames in scenes.items():
                 found = archive.search(None, example=png(frames[4]), grid_size=size, mode="fast")
-                best, second = found.hits[:2]
+                best, second = found.results[:2]
                 assert best.video.id == f"v{title}"
                 assert best.score == pytest.approx(1, abs=1e-3 if variant == "zero-shot" else 0.05)
                 assert second.score < best.score
@@ -283,4 +289,4 @@ def test_frame_of_a_still_video_is_its_super_image(
 def test_picture_of_too_many_bytes(archive: Archive) -> None:
     limit = archive.settings.max_picture_bytes
     with pytest.raises(UploadTooLarge, match=f"{limit + 1} bytes: the limit is {limit}"):
-        archive.search(None, example=Picture(b"\0" * (limit + 1)))
+        archive.search(None, example=Example(image=b"\0" * (limit + 1)))

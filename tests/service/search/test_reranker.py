@@ -1,4 +1,4 @@
-"""Mode hybrid on the real stack: the fine model's own scores in front, or the cheap order."""
+"""Mode hybrid on the real stack: the reranker's own scores in front, or the cheap order."""
 
 import time
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qasir.contract.search import SearchResponse
 from qasir.super_images import tile
 from qasir.text import Tokenizer
 from qasir.triton import Triton
@@ -16,7 +17,6 @@ from qasir.video import sample_frames
 from service.catalogue.jobs import JobError
 from service.models.deployment import Deployment, RerankerModel
 from service.models.store import ModelStore
-from service.search.answers import SearchAnswer
 from tests.support.archive import Archive, opened_archive
 from tests.support.deployments import deploy
 from tests.support.service import RunningService, wait_for
@@ -27,17 +27,17 @@ QUERY = "a red ball"
 K = 5
 
 
-def activate(service: RunningService, version: int, **fine: int) -> None:
-    asked = {"fine": fine} if fine else {}
-    answer = service.http.post(f"/v1/generations/{version}/activate", json=asked)
+def activate(service: RunningService, active: int, **reranker: int) -> None:
+    request = {"reranker": reranker} if reranker else {}
+    answer = service.http.post(f"/v1/models/{active}/activate", json=request)
     assert answer.status_code == 200, answer.text
 
 
 @pytest.fixture
 def hybrid(running_service: RunningService, triton_server: RunningTriton) -> Iterator[int]:
-    """The active model at N = 1 is the fine one; afterwards there is none again."""
+    """The active model at N = 1 is the reranker; afterwards there is none again."""
     version = triton_server.version
-    activate(running_service, version, id=version, grid_size=1, k=K)
+    activate(running_service, version, version=version, grid_size=1, k=K)
     yield version
     deploy(ModelStore(triton_server.state), Deployment(active=version))
 
@@ -51,8 +51,8 @@ def archive(triton_server: RunningTriton, tmp_path: Path) -> Iterator[Archive]:
         yield opened
 
 
-def scores_of(answer: SearchAnswer) -> dict[str, float]:
-    return {hit.video.id: hit.score for hit in answer.hits}
+def scores_of(answer: SearchResponse) -> dict[str, float]:
+    return {hit.video.id: hit.score for hit in answer.results}
 
 
 def test_missing_embeddings_leave_the_cheap_order_at_once(archive: Archive) -> None:
@@ -66,11 +66,11 @@ def test_missing_embeddings_leave_the_cheap_order_at_once(archive: Archive) -> N
     assert time.perf_counter() - begin < 1
     assert found.provisional
     assert scores_of(found) == scores_of(cheap)
-    assert [hit.video.id for hit in found.hits] == [hit.video.id for hit in cheap.hits]
-    best = [hit.video.id for hit in cheap.hits][:K]
+    assert [hit.video.id for hit in found.results] == [hit.video.id for hit in cheap.results]
+    best = [hit.video.id for hit in cheap.results][:K]
     missing = [video_id for video_id in best if "missing" in video_id]
-    assert found.fine is not None
-    assert (found.fine.scored, found.fine.asked) == (K - len(missing), K)
+    assert found.reranker is not None
+    assert (found.reranker.scored_count, found.reranker.candidate_count) == (K - len(missing), K)
     backfills, spec = archive.catalogue.backfills, archive.spec(1)
     assert backfills.requested(spec) == len(missing) > 0
     assert backfills.next_requested(spec) == missing[0]
@@ -89,11 +89,11 @@ def test_failed_embeddings_are_not_waited_for(archive: Archive) -> None:
     backfills.fail(failed, [spec], JobError("corrupt", "no frames", retryable=False))
     found = archive.search(mode="hybrid")
     assert not found.provisional
-    assert found.fine is not None
-    assert (found.fine.scored, found.fine.asked) == (3, 4)
-    assert found.hits[-1].video.id == failed
+    assert found.reranker is not None
+    assert (found.reranker.scored_count, found.reranker.candidate_count) == (3, 4)
+    assert found.results[-1].video.id == failed
     expected = scores_of(archive.search(grid_size=1))
-    for hit in found.hits[:-1]:
+    for hit in found.results[:-1]:
         assert hit.score == pytest.approx(expected[hit.video.id], abs=1e-3)
 
 
@@ -116,7 +116,7 @@ class Corner:
         return self.service.search(QUERY, mode=mode, filter={"title": {"contains": self.title}})
 
     def settled(self) -> dict[str, Any]:
-        """The answer once the fine model has scored all that it was asked for."""
+        """The answer once the reranker has scored all that it was asked for."""
 
         def final() -> dict[str, Any] | None:
             answer = self.search()
@@ -127,7 +127,7 @@ class Corner:
 
 
 def matched(service: RunningService, triton: Triton, version: int, video_id: str) -> float:
-    """The fine score by a way of its own: the uploaded file through `match`, at N = 1."""
+    """The reranker's score by a way of its own: the uploaded file through `match`, at N = 1."""
     model = ModelStore(service.settings.state).get(version)
     original = service.settings.folders.media / video_id / "original"
     images = list(tile(sample_frames(original, 1.0), 1, model.manifest.grids[1]))
@@ -140,22 +140,22 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [result["video"]["id"] for result in answer["results"]]
 
 
-def test_a_profile_without_the_mode_says_so(running_service: RunningService) -> None:
+def test_a_model_without_the_mode_says_so(running_service: RunningService) -> None:
     body = {"query": QUERY, "mode": "hybrid"}
     answer = running_service.http.post("/v1/search", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert "has no mode hybrid" in answer.json()["detail"]
 
 
-def test_the_k_best_are_in_the_fine_models_order(
+def test_the_k_best_are_in_the_rerankers_order(
     running_service: RunningService, triton: Triton, hybrid: int
 ) -> None:
-    corner = Corner(running_service, "fine order")
+    corner = Corner(running_service, "reranked")
     for _ in range(K + 2):
         corner.add()
     cheap, found = corner.search("accurate"), corner.settled()
-    assert found["fine"]["scored"] == found["fine"]["asked"] == K
-    assert found["fine"]["grid_size"] == 1
+    assert found["reranker"]["scored_count"] == found["reranker"]["candidate_count"] == K
+    assert found["reranker"]["grid_size"] == 1
     assert set(ids(found)[:K]) == set(ids(cheap)[:K])
     assert ids(found)[K:] == ids(cheap)[K:]
     scores = [result["score"] for result in found["results"][:K]]
@@ -176,14 +176,15 @@ def test_a_video_that_cannot_be_encoded_again_stays_behind(
     original.write_bytes(b"no video any more")
     try:
         found = corner.settled()
-        assert (found["fine"]["scored"], found["fine"]["asked"]) == (2, 3)
+        assert found["reranker"]["scored_count"] == 2
+        assert found["reranker"]["candidate_count"] == 3
         assert ids(found)[-1] == added[0]
     finally:
-        # No later generation of this library could be complete with it.
+        # No later model version of this library could be complete with it.
         running_service.http.delete(f"/v1/videos/{added[0]}").raise_for_status()
 
 
-def test_another_model_set_may_be_the_fine_one(
+def test_another_model_may_be_the_reranker(
     running_service: RunningService,
     triton_server: RunningTriton,
     triton: Triton,
@@ -191,21 +192,21 @@ def test_another_model_set_may_be_the_fine_one(
     hybrid: int,
 ) -> None:
     store = ModelStore(triton_server.state)
-    fine = store.add(tuned_export)
+    reranker = store.add(tuned_export)
     corner = Corner(running_service, "another model")
     added = {corner.add() for _ in range(2)}
     try:
-        activate(running_service, hybrid, id=fine, grid_size=1, k=K)
+        activate(running_service, hybrid, version=reranker, grid_size=1, k=K)
         # Whether or not Triton has loaded it by now, all videos are answered.
         assert set(ids(corner.search())) == added
         found = corner.settled()
         assert set(ids(found)) == added
-        assert found["fine"]["fingerprint"] == store.get(fine).manifest.fingerprint
-        assert found["generation"].startswith(store.get(hybrid).manifest.fingerprint)
+        assert found["reranker"]["fingerprint"] == store.get(reranker).manifest.fingerprint
+        assert found["snapshot"].startswith(store.get(hybrid).manifest.fingerprint)
         for result in found["results"]:
-            wanted = matched(running_service, triton, fine, result["video"]["id"])
+            wanted = matched(running_service, triton, reranker, result["video"]["id"])
             assert result["score"] == pytest.approx(wanted, abs=2e-3)
     finally:
         deploy(store, Deployment(active=hybrid))
-        assert running_service.http.delete(f"/v1/generations/{fine}").status_code == 204
+        assert running_service.http.post(f"/v1/models/{reranker}/retire").status_code == 200
         wait_for(lambda: triton.versions("text_encoder") == [hybrid], 60)

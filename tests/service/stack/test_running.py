@@ -312,9 +312,9 @@ def test_openapi_document_is_the_apps_not_bentomls(running_service: RunningServi
 def test_catalogue_counts_agree_with_the_library(running_service: RunningService) -> None:
     running_service.ingested()
     catalogue = Catalogue(running_service.settings.folders.catalogue)
-    ready = [video for video in catalogue.videos.slice(0, 1000) if video.state == "ready"]
+    ready = [video for video in catalogue.videos.page(1000).rows if video.state == "ready"]
     catalogue.close()
     answer = running_service.search()
-    assert answer["searched"]["videos"] == len(ready)
+    assert answer["searched"]["video_count"] == len(ready)
     indexed = sum(video.indexed_seconds for video in ready)
     assert answer["searched"]["seconds"] == pytest.approx(indexed)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from qasir.contract.videos import Upload, UploadHeader
 from qasir.errors import Conflict, InvalidInput, NotFound, Overloaded, StorageFull, UploadTooLarge
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.videos import Accepted, Video
+from service.catalogue.videos import Video
 from service.folders import StateFolders
 from service.storage import uploads
 from service.storage.media import MediaStore, ReceivedFile
@@ -21,7 +22,9 @@ from service.storage.uploads import UploadInfo, UploadStore
 from tests.support.service import wait_for
 
 CONTENT = bytes(range(256)) * 40
-ABOUT = UploadInfo(length=len(CONTENT), said="filename ZG9n", title="dog", metadata="")
+ABOUT = UploadInfo(
+    length=len(CONTENT), metadata_text="filename ZG9n", header=UploadHeader(filename="dog")
+)
 KEEP_SECONDS = 100.0
 
 
@@ -54,10 +57,13 @@ class Library:
         self._media = media
         self._catalogue = catalogue
 
-    def keep(self, received: ReceivedFile) -> Accepted:
+    def accept(self, received: ReceivedFile) -> Upload:
         sha, size = received.sha256, received.bytes
         video = Video(received.video_id, "t", {}, sha, size, 0, 0, 0, "", "", "queued", 1.0)
-        return self._media.keep(received, lambda: self._catalogue.videos.accept(video))
+        accepted = self._media.keep(received, lambda: self._catalogue.videos.accept(video))
+        return Upload(
+            video_id=video.id, job_id=accepted.job.id, state="queued", existing=not accepted.is_new
+        )
 
 
 @pytest.fixture
@@ -76,12 +82,14 @@ def test_bytes_stay_when_the_process_changes(
     with closing(other.hold(upload_id)) as upload:
         assert (upload.offset, upload.about) == (100, ABOUT)
         upload.write(CONTENT[100:])
-        upload.finish(library.keep)
+        upload.finish(library.accept)
         video_id = f"v{hashlib.sha256(CONTENT).hexdigest()[:20]}"
-        assert upload.about.video_id == video_id
+        assert upload.about.upload is not None
+        assert upload.about.upload.video_id == video_id
     assert media.original(video_id).read_bytes() == CONTENT
     with closing(store.hold(upload_id)) as upload:
-        assert (upload.offset, upload.about.video_id) == (len(CONTENT), video_id)
+        assert upload.about.upload is not None
+        assert (upload.offset, upload.about.upload.video_id) == (len(CONTENT), video_id)
     assert not (folders.uploads / "resumable" / upload_id / "data").exists()
 
 
@@ -93,11 +101,11 @@ class Crash(BaseException):
 def test_a_crash_while_finishing_loses_and_doubles_nothing(
     store: UploadStore, media: MediaStore, catalogue: Catalogue, library: Library, place: str
 ) -> None:
-    def crash(received: ReceivedFile) -> Accepted:
+    def crash(received: ReceivedFile) -> Upload:
         if place == "before the row":
             media.keep(received, lambda: None)
         elif place == "after the row":
-            library.keep(received)
+            library.accept(received)
         raise Crash
 
     upload_id = store.create(ABOUT)
@@ -108,16 +116,17 @@ def test_a_crash_while_finishing_loses_and_doubles_nothing(
     for _ in range(2):
         with closing(store.hold(upload_id)) as upload:
             assert upload.offset == len(CONTENT)
-            upload.finish(library.keep)
-            assert upload.about.job_id == catalogue.jobs.slice(0, 10)[0].id
-    assert len(catalogue.jobs.slice(0, 10)) == 1
-    assert media.original(str(upload.about.video_id)).read_bytes() == CONTENT
+            upload.finish(library.accept)
+            assert upload.about.upload is not None
+            assert [row.id for row in catalogue.jobs.page(10).rows] == [upload.about.upload.job_id]
+    assert upload.about.upload is not None
+    assert media.original(upload.about.upload.video_id).read_bytes() == CONTENT
 
 
 def test_what_a_sweep_took_is_begun_again(
     store: UploadStore, media: MediaStore, library: Library, folders: StateFolders
 ) -> None:
-    def crash(received: ReceivedFile) -> Accepted:
+    def crash(received: ReceivedFile) -> Upload:
         media.keep(received, lambda: None)
         media.sweep(set, list, OrphanFolder(folders, 7))
         raise Crash
@@ -127,7 +136,7 @@ def test_what_a_sweep_took_is_begun_again(
         with pytest.raises(Crash):
             upload.finish(crash)
         with pytest.raises(NotFound, match="begin it again"):
-            upload.finish(library.keep)
+            upload.finish(library.accept)
 
 
 def test_no_more_bytes_than_announced(store: UploadStore) -> None:
@@ -148,7 +157,7 @@ def test_unfinished_uploads_are_bounded_in_number_and_bytes(
         store.create(ABOUT)
     with closing(store.hold(first)) as upload:
         upload.write(CONTENT)
-        upload.finish(library.keep)
+        upload.finish(library.accept)
     store.create(ABOUT)
     # As much is left as one more needs, but it is promised to others.
     stat = os.statvfs(folders.root)

@@ -27,13 +27,13 @@ def test_delete_asks_first_and_then_removes(
 
 
 def test_more_pages_come_on_request(reader: Reader, running_service: RunningService) -> None:
-    while running_service.http.get("/v1/videos?limit=1").json()["total"] < 26:
+    while running_service.http.get("/v1/videos?limit=1").json()["total_count"] < 26:
         running_service.upload(running_service.new_video(3))
     page = reader.visit("/?tab=library")
     cards = page.locator("#library .card")
     expect(cards).to_have_count(24)
     page.locator("#library").get_by_role("button", name="Show more").click()
-    total = running_service.http.get("/v1/videos?limit=1").json()["total"]
+    total = running_service.http.get("/v1/videos?limit=1").json()["total_count"]
     expect(cards).to_have_count(min(total, 48))
     names = cards.evaluate_all("all => all.map((one) => one.dataset.video)")
     assert len(set(names)) == len(names)

@@ -131,14 +131,14 @@ def test_served_grid_sizes_are_offered(reader: Reader) -> None:
     def two_sizes(route: Route) -> None:
         answer = route.fetch()
         told = answer.json()
-        told["generations"][0]["grid_sizes"] = [3, 2]
+        told["models"][0]["grid_sizes"] = [3, 2]
         route.fulfill(response=answer, json=told)
 
     def heard(request: Request) -> None:
         if request.url.endswith("/v1/search"):
             asked.append(request.post_data_json)
 
-    reader.page.route("**/v1/generations", two_sizes)
+    reader.page.route("**/v1/models", two_sizes)
     reader.page.on("request", heard)
     page = reader.visit("/?q=a+red+ball&grid=2")
     choice = page.locator("select[name=grid]")

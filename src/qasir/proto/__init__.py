@@ -1,1 +1,0 @@
-"""The gRPC contract: `v1/retrieval.proto`, and the code that `make proto` generates from it."""
