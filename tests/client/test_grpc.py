@@ -169,6 +169,15 @@ def test_errors_are_those_of_the_service(
         client.upload(huge)
 
 
+def test_the_url_names_host_and_port() -> None:
+    for url, full in (("grpc://host", "grpc://host:50051"), ("grpc://[::1]:7", "grpc://[::1]:7")):
+        with Client(url) as client:
+            assert client.url == full
+    with pytest.raises(InvalidInput, match="not the URL of a service") as caught:
+        Client("grpc://ada:secret@host")
+    assert "secret" not in str(caught.value)
+
+
 def test_upload_of_nothing_asks_nobody(tmp_path: Path) -> None:
     with Client("grpc://127.0.0.1:1") as client:
         for path in (tmp_path, tmp_path / "missing.mp4"):
