@@ -18,6 +18,7 @@ UNBROKEN = ("state", "videos", "name", "fingerprint")
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="List, add, build, activate and retire model versions.",
     pretty_exceptions_show_locals=False,
 )
@@ -36,7 +37,7 @@ def list_models(as_json: AsJson = False) -> None:
     elif models:
         console.print(models_table(models))
     else:
-        console.print("no model yet; `dvc repro` exports one and `qasir up` adds it")
+        console.print("no model yet; `make repro` exports one and `qasir up` adds it")
 
 
 @app.command("add")

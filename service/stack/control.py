@@ -31,6 +31,7 @@ Report = Callable[[str], None]
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="Run Triton, worker and service in the background.",
     pretty_exceptions_show_locals=False,
 )

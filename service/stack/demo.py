@@ -34,7 +34,7 @@ TOP = 5
 POLL_SECONDS = 0.5
 
 console = Console(highlight=False, soft_wrap=True)
-app = typer.Typer(pretty_exceptions_show_locals=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 
 @dataclass(frozen=True)

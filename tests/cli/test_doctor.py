@@ -183,7 +183,7 @@ def test_without_a_checkout_only_a_service_is_missing(
     monkeypatch.delenv("QASIR_HOST", raising=False)
     shown = run("doctor")
     assert shown.exit_code == 1
-    assert "client only" in shown.output
+    assert "ok      client: qasir" in shown.output
     assert "problem service: cannot be used" in shown.output
     assert f"fix: no answer from a qasir service at http://127.0.0.1:{port}" in shown.output
     assert "or give another address with --url" in shown.output

@@ -133,7 +133,7 @@ def diagnose_client(url: str) -> list[Finding]:
     grpc = find_spec("grpc") is not None and find_spec("google.protobuf") is not None
     missing = "not installed, and only grpc:// URLs need it: pip install 'qasir[grpc]'"
     return [
-        Finding("installation", f"client only, qasir {__version__}; the stack needs a checkout"),
+        Finding("client", f"qasir {__version__}; to run the stack as well, clone the project"),
         Finding("python", f"{version} at {sys.executable}"),
         Finding("grpc", "installed" if grpc else missing),
         check_service(url),

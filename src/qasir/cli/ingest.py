@@ -38,7 +38,7 @@ class IngestedFile:
 
 def ingest(
     paths: Annotated[
-        list[Path], typer.Argument(help="Videos, or folders of videos.", metavar="PATH...")
+        list[Path], typer.Argument(help="Videos, or folders of videos.", metavar="PATH")
     ],
     url: Url,
     as_json: AsJson = False,
