@@ -262,14 +262,15 @@ def png(pixels: Uint8) -> Example:
     return Example(image=buffer.getvalue())
 
 
-@pytest.mark.parametrize("variant", ["zero-shot", "fine-tuned"])
+@pytest.mark.parametrize(
+    ("variant", "server_name"), [("zero-shot", "triton_server"), ("fine-tuned", "tuned_server")]
+)
 def test_frame_of_a_still_video_is_its_super_image(
-    variant: str, request: pytest.FixtureRequest, tmp_path: Path
+    variant: str, server_name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """By super images alone, which random weights tell apart. Fine-tuned, a window of eight frames
     has more context than a picture has."""
-    name = "triton_server" if variant == "zero-shot" else "tuned_server"
-    server: RunningTriton = request.getfixturevalue(name)
+    server: RunningTriton = request.getfixturevalue(server_name)
     with opened_archive(server, tmp_path) as archive:
         assert archive.manifest.variant == variant
         archive.score_by_super_images()
