@@ -15,7 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install -qq --disable-pip-version-check
 # Two cores run three workers: a test that waits for a server leaves its core idle.
 WORKERS ?= 3
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo model test test-fast lint proto proto-baseline up down monitor repro study bench setup clean
 

@@ -1,5 +1,7 @@
 """Fixtures live in `tests/support/`, one module for each thing they build."""
 
+from collections.abc import Iterator
+
 import pytest
 
 # They import each other: each must be rewritten before the first of them is imported.
@@ -13,6 +15,7 @@ pytest_plugins = [
     "tests.support.processes",
     "tests.support.retrieval",
     "tests.support.service",
+    "tests.support.shared",
     "tests.support.site",
     "tests.support.triton",
     "tests.support.videos",
@@ -21,11 +24,13 @@ pytest_plugins = [
 SERVERS = {"triton_server", "tuned_server", "running_service", "watched", "browser"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that start servers, so that `make test-fast` can leave them out."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark tests that start servers, and put them first: they take longest."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         used = {*getattr(item, "fixturenames", ()), *map(str, parameters.values())}
         if used & SERVERS:
             item.add_marker("stack")
+    yield
+    items.sort(key=lambda item: item.get_closest_marker("stack") is None)

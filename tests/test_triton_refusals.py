@@ -1,8 +1,6 @@
 """Every way Triton can refuse, be too busy or be gone, and what the client makes of it."""
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from qasir.manifest import read_manifest
 from qasir.text import Tokenizer, Tokens
 from qasir.triton import ENSEMBLES, KEY_HEADER, MODELS, Triton
 from qasir.types import Float32
+from tests.support.service import wait_for
 from tests.support.triton import RunningTriton
 from tests.support.windows import padded, pictures
 
@@ -108,13 +107,6 @@ def test_a_deadline_ends_the_wait(triton_server: RunningTriton, triton: Triton) 
         triton.encode_video(triton_server.version, pictures(64), padded(64, 2), deadline=0.001)
 
 
-def eventually(true: Callable[[], bool], seconds: float = 3.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 RESTRICTED = [
     ("POST", "/v2/repository/index"),
     ("POST", "/v2/repository/models/text_encoder/unload"),
@@ -164,6 +156,6 @@ def test_a_client_outlives_its_server(triton_server: RunningTriton) -> None:
         finally:
             triton_server.restart()
         # gRPC itself tries again within a second of the server's return.
-        eventually(client.ready)
+        wait_for(client.ready, seconds=3)
         found = client.encode_video(triton_server.version, pictures(2), padded(2, 2))
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)

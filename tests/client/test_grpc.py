@@ -333,6 +333,8 @@ def test_codes_and_statuses_of_others(scripted: Open) -> None:
     full, _ = scripted(fails(BUSY, "Concurrent RPC limit exceeded!"))
     with pytest.raises(Overloaded, match="try again"):
         full.search("a dog")
-    slow, _ = scripted(lambda _: time.sleep(0.5), timeout=0.1)
+    stop = threading.Event()
+    slow, _ = scripted(lambda _: stop.wait(5), timeout=0.1)
     with pytest.raises(ModelUnavailable, match="in time"):
         slow.search("a dog")
+    stop.set()

@@ -21,6 +21,7 @@ from qasir.manifest import Profile, ScoreFusion
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.export import export_model
 from qasir.modeling.retriever import Retriever, untrained, zero_shot
+from tests.support.shared import Shared
 
 RESOLUTION = 64
 DIM = 32
@@ -86,27 +87,31 @@ def tower_configs(patch_size: int) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_clip(shared: Shared) -> Path:
     """Folder of a random CLIPModel: D0 = 32, R = 64, 4 x 4 patches; load it as "hf:<folder>"."""
-    folder = tmp_path_factory.mktemp("tiny-clip")
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(**tower_configs(16), projection_dim=DIM)).save_pretrained(folder)
-    size = {"height": RESOLUTION, "width": RESOLUTION}
-    CLIPImageProcessor(size={"shortest_edge": RESOLUTION}, crop_size=size).save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
+
+    def write(folder: Path) -> None:
+        torch.manual_seed(0)
+        CLIPModel(CLIPConfig(**tower_configs(16), projection_dim=DIM)).save_pretrained(folder)
+        size, edge = {"height": RESOLUTION, "width": RESOLUTION}, {"shortest_edge": RESOLUTION}
+        CLIPImageProcessor(size=edge, crop_size=size).save_pretrained(folder)
+        write_tokenizer(folder)
+
+    return shared("tiny-clip", write)
 
 
 @pytest.fixture(scope="session")
-def tiny_siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_siglip(shared: Shared) -> Path:
     """Folder of a random SiglipModel: D0 = 32, R = 64, 8 x 8 patches; load it as "hf:<folder>"."""
-    folder = tmp_path_factory.mktemp("tiny-siglip")
-    torch.manual_seed(1)
-    SiglipModel(SiglipConfig(**tower_configs(8))).save_pretrained(folder)
-    size = {"height": RESOLUTION, "width": RESOLUTION}
-    SiglipImageProcessor(size=size).save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
+
+    def write(folder: Path) -> None:
+        torch.manual_seed(1)
+        SiglipModel(SiglipConfig(**tower_configs(8))).save_pretrained(folder)
+        size = {"height": RESOLUTION, "width": RESOLUTION}
+        SiglipImageProcessor(size=size).save_pretrained(folder)
+        write_tokenizer(folder)
+
+    return shared("tiny-siglip", write)
 
 
 @pytest.fixture(scope="session")
@@ -159,34 +164,36 @@ def write_export(
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tiny_backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_export(tiny_backbone: Backbone, shared: Shared) -> Path:
     """Folder of the tiny CLIP exported zero-shot for N = 1 and 2 at R = 64, 1 fps."""
     grids = {1: RESOLUTION, 2: RESOLUTION}
     retriever = zero_shot(tiny_backbone, BRANCHES)
-    folder = tmp_path_factory.mktemp("tiny-export")
-    return write_export(tiny_backbone, retriever, folder, "tiny", grids)
+    return shared("tiny-export", lambda f: write_export(tiny_backbone, retriever, f, "tiny", grids))
 
 
 @pytest.fixture(scope="session")
-def tuned_export(
-    tiny_backbone: Backbone, tiny_retriever: Retriever, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tuned_export(tiny_backbone: Backbone, tiny_retriever: Retriever, shared: Shared) -> Path:
     """Folder of the tiny CLIP exported fine-tuned for N = 1, 2 and 3."""
     grids = dict.fromkeys((1, 2, 3), RESOLUTION)
-    folder = tmp_path_factory.mktemp("tuned-export")
-    return write_export(tiny_backbone, tiny_retriever, folder, "tuned", grids)
+
+    def write(folder: Path) -> None:
+        write_export(tiny_backbone, tiny_retriever, folder, "tuned", grids)
+
+    return shared("tuned-export", write)
 
 
 @pytest.fixture(scope="session")
-def lite_backbone() -> Backbone:
-    """The offline backbone with its real weights."""
-    return load_backbone("lite")
+def lite_backbone(shared: Shared) -> Backbone:
+    """The offline backbone with its real weights; seven seconds the first time."""
+    folder = shared("lite", lambda f: torch.save(load_backbone("lite"), f / "backbone.pt"))
+    # Written by this very run, so it may hold any class.
+    backbone: Backbone = torch.load(folder / "backbone.pt", weights_only=False)
+    return backbone
 
 
 @pytest.fixture(scope="session")
-def lite_export(lite_backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lite_export(lite_backbone: Backbone, shared: Shared) -> Path:
     """Folder of `lite` exported zero-shot for N = 1 to 4, 1 fps."""
     grids = {1: 224, 2: 256, 3: 288, 4: 256}
     retriever = zero_shot(lite_backbone, BRANCHES)
-    folder = tmp_path_factory.mktemp("lite-export")
-    return write_export(lite_backbone, retriever, folder, "lite", grids)
+    return shared("lite-export", lambda f: write_export(lite_backbone, retriever, f, "lite", grids))

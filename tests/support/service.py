@@ -60,6 +60,10 @@ class RunningService:
         job: dict[str, Any] = wait_for(lambda: self._job_in(job_id, states))
         return job
 
+    def until_decoding(self, job_id: str) -> None:
+        """Wait until a job's video is being decoded; with Triton paused it gets no further."""
+        wait_for(lambda: self.http.get(f"/v1/jobs/{job_id}").json()["stage"] == "decode")
+
     def ingested(self, seconds: float = 5.0) -> str:
         """Upload a new video and wait until it is searchable; its id."""
         accepted = self.upload(self.new_video(seconds)).json()
@@ -107,12 +111,12 @@ class RunningService:
         return job if job["state"] in states else None
 
 
-def wait_for(ask: Any, seconds: float = 30.0) -> Any:
+def wait_for(ask: Any, seconds: float = 30.0, pause: float = 0.05) -> Any:
     """Ask until the answer is true."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause)
     return answer
 
 

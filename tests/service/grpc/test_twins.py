@@ -5,7 +5,6 @@ Messages are read by protobuf's own JSON form, not by the code that qasir reads 
 
 import base64
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -114,25 +113,31 @@ def test_a_failed_job_and_its_retry(running_service: RunningService, stub: Any) 
 
 
 def test_the_events_of_a_job(running_service: RunningService, triton_server: RunningTriton) -> None:
-    def by_http() -> list[Any]:
+    def by_http(heard: list[Any]) -> list[Any]:
         url = f"/v1/jobs/{job_id}/events"
         with (
             httpx.Client(base_url=running_service.http.base_url, timeout=30) as http,
             connect_sse(http, "GET", url) as source,
         ):
-            return [comparable(event.json()) for event in source.iter_sse()]
+            for event in source.iter_sse():
+                heard.append(comparable(event.json()))
+        return heard
 
-    def by_grpc() -> list[Any]:
+    def by_grpc(heard: list[Any]) -> list[Any]:
         with new_stub(running_service) as stub:
-            stream = stub.WatchJob(pb.WatchJobRequest(job_id=job_id))
-            return [comparable(from_message(message)) for message in stream]
+            for message in stub.WatchJob(pb.WatchJobRequest(job_id=job_id)):
+                heard.append(comparable(from_message(message)))
+        return heard
 
+    events: list[Any] = []
+    messages: list[Any] = []
     with ThreadPoolExecutor(2) as threads:
         with triton_server.paused():
             job_id = running_service.upload(running_service.new_video(90)).json()["job_id"]
-            watching = [threads.submit(each) for each in (by_http, by_grpc)]
-            time.sleep(1)
-        events, messages = (each.result() for each in watching)
+            watching = [threads.submit(by_http, events), threads.submit(by_grpc, messages)]
+            wait_for(lambda: events and messages)
+        for each in watching:
+            each.result()
     assert events[-1] == messages[-1]
     assert events[-1]["state"] == "ready"
     # Each looks when it does; what both saw, they saw alike.
@@ -140,7 +145,7 @@ def test_the_events_of_a_job(running_service: RunningService, triton_server: Run
     for seen in (events, messages):
         assert sorted(seen, key=lambda job: (states.index(job["state"]), job["progress"])) == seen
         assert len(seen) > 1
-    assert [by_http(), by_grpc()] == [events[-1:], messages[-1:]]
+    assert [by_http([]), by_grpc([])] == [events[-1:], messages[-1:]]
 
 
 @pytest.mark.parametrize("asked", [{}, {"limit": 1}])

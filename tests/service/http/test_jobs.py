@@ -3,7 +3,6 @@
 import itertools
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -249,7 +248,7 @@ def test_cancelled_ingest_leaves_nothing_and_can_be_retried(
         accepted = running_service.upload(running_service.new_video(400)).json()
         job_id, video_id = accepted["job_id"], accepted["video_id"]
         wait_for(lambda: children(running_service) - idle)
-        time.sleep(0.5)
+        running_service.until_decoding(job_id)
         job = running_service.http.post(f"/v1/jobs/{job_id}/cancel").json()
         assert (job["state"], job["id"]) == ("cancelled", job_id)
     finally:

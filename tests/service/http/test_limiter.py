@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import anyio
 import pytest
@@ -34,19 +33,22 @@ def test_calls_run_at_once_up_to_the_limit_and_the_rest_are_refused() -> None:
 
 
 def test_waiting_in_line_is_timed_and_has_an_end() -> None:
-    gate = ConcurrencyLimiter("searches", running=1, waiting=9, patience_seconds=0.2)
+    """The first call leaves soon, the second once the third has waited too long."""
+    gate = ConcurrencyLimiter("searches", running=1, waiting=9, patience_seconds=0.5)
     queued: list[float] = []
     refused: list[Overloaded] = []
+    given_up = threading.Event()
 
     def work(seconds: float) -> None:
         queued.append(seconds)
-        time.sleep(0.15)
+        given_up.wait(0.1 if len(queued) == 1 else 5)
 
     async def call() -> None:
         try:
             await gate.run(work)
         except Overloaded as error:
             refused.append(error)
+            given_up.set()
 
     async def run() -> None:
         async with anyio.create_task_group() as group:
@@ -91,12 +93,12 @@ def test_a_caller_that_goes_away_leaves_the_line_but_not_its_place() -> None:
 
     async def run() -> None:
         first, second = (asyncio.ensure_future(gate.run(work)) for _ in range(2))
-        await anyio.sleep(0.05)
+        await anyio.wait_all_tasks_blocked()
         for task in (first, second):
             task.cancel()
         await asyncio.wait([first, second])
         third = asyncio.ensure_future(gate.run(work))
-        await anyio.sleep(0.05)
+        await anyio.wait_all_tasks_blocked()
         assert len(ran) == 1, "the first still has the only thread"
         with pytest.raises(Overloaded):
             await gate.run(work)

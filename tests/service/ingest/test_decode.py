@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from service.ingest.decode import (
     Probed,
 )
 from service.ingest.decode_process import Decoder
-from tests.support.service import write_sound
+from tests.support.service import wait_for, write_sound
 from tests.support.videos import PaintedVideo, write_painted
 
 STALL_SECONDS = 20.0
@@ -140,7 +139,14 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         found = decoder.messages()
         next(m for m in found if isinstance(m, DecodedWindow))
         process = psutil.Process(decoder.pid)
-        time.sleep(1)
+        used = [process.cpu_times().user]
+
+        def rests() -> bool:
+            """Whether it has done nothing since it was last looked at."""
+            used.append(process.cpu_times().user)
+            return used[-1] == used[-2]
+
+        wait_for(rests, pause=0.2)
         early = process.memory_info().rss
         taken = sum(isinstance(m, DecodedWindow) for m in [next(found) for _ in range(30)])
         assert taken >= 15

@@ -4,7 +4,6 @@ import concurrent.futures
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import cv2
@@ -207,8 +206,7 @@ def test_worker_that_is_killed_leaves_its_job_to_the_next(
     triton.send_signal(signal.SIGSTOP)
     try:
         accepted = running_service.upload(running_service.new_video(300)).json()
-        running_service.until(accepted["job_id"], {"running"})
-        time.sleep(0.5)
+        running_service.until_decoding(accepted["job_id"])
         running_service.kill(running_service.worker)
         assert running_service.http.get(f"/v1/jobs/{accepted['job_id']}").json()["state"] == (
             "running"
@@ -280,7 +278,7 @@ def test_without_triton_searches_say_when_and_jobs_wait(
         assert running_service.http.get("/livez").status_code == 200
         accepted = running_service.upload(running_service.new_video())
         assert accepted.status_code == 202
-        time.sleep(1)
+        running_service.until(accepted.json()["job_id"], {"running"})
         job = running_service.http.get(f"/v1/jobs/{accepted.json()['job_id']}").json()
         assert job["state"] in ("queued", "running")
     finally:
