@@ -30,8 +30,8 @@ model: $(VENV)/.ready ## train and export the model, without the evaluation that
 test: setup lint ## linters, types and every test (WORKERS=3 side by side)
 	@$(PYTEST)
 
-test-fast: setup ## the tests that start no server: no Triton, BentoML, Prometheus or browser
-	@$(PYTEST) -m "not stack"
+test-fast: setup ## the tests that start no server and are done in a minute or so
+	@$(PYTEST) -m "not stack and not slow"
 
 lint: setup ## linters and types, of the code and of both contracts (.proto and OpenAPI)
 	@ruff check . && ruff format --check . && lint-imports && mypy

@@ -24,13 +24,18 @@ pytest_plugins = [
 SERVERS = {"triton_server", "tuned_server", "running_service", "watched", "browser"}
 
 
+# The same for `slow`: real weights, real videos, real annotation files.
+REAL = {"lite_backbone", "lite_export", "clips_folder", "annotations_folder"}
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark tests that start servers, and put them first: they take longest."""
+    """Mark what `make test-fast` leaves out, and put it first, so that no worker ends with it."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         used = {*getattr(item, "fixturenames", ()), *map(str, parameters.values())}
-        if used & SERVERS:
-            item.add_marker("stack")
+        for marker, fixtures in (("stack", SERVERS), ("slow", REAL)):
+            if used & fixtures:
+                item.add_marker(marker)
     yield
-    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+    items.sort(key=lambda item: not {"slow", "stack"} & {mark.name for mark in item.iter_markers()})

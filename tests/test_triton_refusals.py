@@ -13,8 +13,8 @@ from qasir.manifest import read_manifest
 from qasir.text import Tokenizer, Tokens
 from qasir.triton import ENSEMBLES, KEY_HEADER, MODELS, Triton
 from qasir.types import Float32
-from tests.support.service import wait_for
 from tests.support.triton import RunningTriton
+from tests.support.waiting import wait_for
 from tests.support.windows import padded, pictures
 
 TOLERANCE = 1e-3

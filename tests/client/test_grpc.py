@@ -35,7 +35,8 @@ from qasir.v1.retrieval_pb2_grpc import (
     add_RetrievalServiceServicer_to_server,
 )
 from service.stack.processes import free_ports
-from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for
+from tests.support.service import MAX_UPLOAD_BYTES, RunningService
+from tests.support.waiting import wait_for
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -2,7 +2,7 @@
 
 import math
 import time
-from itertools import product
+from itertools import count, product
 
 import httpx
 import pytest
@@ -12,7 +12,8 @@ from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
 from monitoring.queries import NamedQuery, absent_hardware
 from service.observability.metric_types import MODES
 from tests.support.monitoring import GRID_SIZES, Watched, variable_queries
-from tests.support.service import wait_for, write_sound
+from tests.support.service import RunningService, write_sound
+from tests.support.waiting import wait_for
 
 NO_LABELS: Labels = frozenset()
 P50 = "histogram_quantile(0.5, sum by (le) (rate(a_bucket[1m])))"
@@ -57,36 +58,33 @@ def test_quantiles_keep_their_order() -> None:
     assert "out of order" in fault
 
 
-def drive(watched: Watched, seconds: float = 20) -> None:
-    """A working day in small: uploads good and bad, searches of every kind, old and new."""
-    service = watched.service
-    service.finished(service.upload(write_sound(service.folder / "sound.mp4")).json()["job_id"])
-    end = time.monotonic() + seconds
-    number = 0
-    while time.monotonic() < end:
-        if number % 8 == 0:
-            service.ingested(seconds=20 + number)
-        for mode, grid_size in product(MODES, GRID_SIZES):
-            # Half of the texts are known already.
-            query = f"a red ball {number // 2} {grid_size}"
-            service.search(query, mode=mode, grid_size=grid_size)
-        service.http.post("/v1/search", json={"query": ""})
-        number += 1
+def work(service: RunningService, number: int) -> None:
+    """Searches of every kind, half of them with known texts, and now and then an upload."""
+    if number % 8 == 0:
+        service.ingested(seconds=20 + number)
+    for mode, grid_size in product(MODES, GRID_SIZES):
+        query = f"a red ball {number // 2} {grid_size}"
+        service.search(query, mode=mode, grid_size=grid_size)
+    service.http.post("/v1/search", json={"query": ""})
 
 
 @pytest.fixture(scope="module")
-def driven(watched: Watched) -> Watched:
-    """The watched stack, just after a working day."""
-    drive(watched)
-    return watched
+def answers(watched: Watched) -> list[Answer]:
+    """The answers to every query, once there is nothing wrong with them or after a minute."""
+    service, absent = watched.service, absent_hardware()
+    service.finished(service.upload(write_sound(service.folder / "sound.mp4")).json()["job_id"])
+    end = time.monotonic() + 60
+    for number in count():
+        work(service, number)
+        if number % 4 == 3:
+            found = ask(watched.prometheus, every_query())
+            if not faults(found, absent) or time.monotonic() > end:
+                break
+    return found
 
 
-def test_every_query_of_every_panel_and_rule_has_an_answer(driven: Watched) -> None:
+def test_every_query_of_every_panel_and_rule_has_an_answer(answers: list[Answer]) -> None:
     absent = absent_hardware()
-    queries = every_query()
-    # Rules of rules take an evaluation each, a second apart.
-    time.sleep(3)
-    answers = ask(driven.prometheus, queries)
     Console(width=140).print(table(answers, absent))
     assert faults(answers, absent) == []
     empty = {one.query.name for one in answers if not one.values}
@@ -105,8 +103,9 @@ def test_prometheus_finds_its_rules_healthy_and_its_targets_up(watched: Watched)
     assert {target["labels"]["job"] for target in found} == {"service", "worker", "triton", "node"}
 
 
-def test_every_variable_has_choices(driven: Watched) -> None:
+@pytest.mark.usefixtures("answers")
+def test_every_variable_has_choices(watched: Watched) -> None:
     for metric, label in set(variable_queries()):
         asked = {"match[]": metric}
-        url = f"{driven.prometheus}/api/v1/label/{label}/values"
+        url = f"{watched.prometheus}/api/v1/label/{label}/values"
         assert wait_for(lambda url=url, asked=asked: httpx.get(url, params=asked).json()["data"])

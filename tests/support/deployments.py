@@ -7,7 +7,7 @@ from qasir.triton import Triton
 from service.models.deployment import Deployment
 from service.models.reconciler import reconcile
 from service.models.store import ModelStore
-from tests.support.service import wait_for
+from tests.support.waiting import wait_for
 
 
 def deploy(store: ModelStore, deployment: Deployment) -> None:

@@ -16,8 +16,9 @@ from qasir.manifest import Profile, read_manifest, write_manifest
 from service.stack.control import processes
 from service.stack.processes import free_ports
 from tests.support.programs import needed
-from tests.support.service import RunningService, service_settings, wait_for
+from tests.support.service import RunningService, service_settings
 from tests.support.triton import running_triton
+from tests.support.waiting import wait_for
 
 GRID_SIZES = (1, 2, 3)
 SCRAPE = "1s"

@@ -1,7 +1,6 @@
 """A real worker and a real service of two processes, on a state folder of their own."""
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from service.stack.control import processes
 from service.stack.processes import Process
 from tests.support.triton import RunningTriton, stack_settings
 from tests.support.videos import write_painted
+from tests.support.waiting import wait_for
 
 READY_SECONDS = 60.0
 MAX_UPLOAD_BYTES = 4 << 20
@@ -106,18 +106,16 @@ class RunningService:
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
         }
 
+    def reaches_triton(self) -> bool:
+        """Whether its processes do, if it runs; each connection may land on either of them."""
+        if not self.service.members():
+            return True
+        url = f"{self.http.base_url}/readyz"
+        return all(httpx.get(url).status_code == 200 for _ in range(4 * self.settings.workers))
+
     def _job_in(self, job_id: str, states: set[str]) -> dict[str, Any] | None:
         job: dict[str, Any] = self.http.get(f"/v1/jobs/{job_id}").json()
         return job if job["state"] in states else None
-
-
-def wait_for(ask: Any, seconds: float = 30.0, pause: float = 0.05) -> Any:
-    """Ask until the answer is true."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(pause)
-    return answer
 
 
 def assert_alike(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> None:
@@ -172,7 +170,9 @@ def running_service(
             running = RunningService(settings, worker, service, folder, http)
             for process in (worker, service):
                 running.start(process)
+            triton_server.clients.append(running.reaches_triton)
             yield running
+            triton_server.clients.remove(running.reaches_triton)
         finally:
             for process in (service, worker):
                 process.stop()

@@ -1,10 +1,9 @@
 """Real Tritons on free ports, each serving a tiny export from a state folder of its own."""
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -16,19 +15,23 @@ from service.models.store import ModelStore
 from service.settings import Settings
 from service.stack.control import processes
 from service.stack.processes import Process, free_ports
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-tests"
-LONGEST_PAUSE_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
 class RunningTriton:
-    """A Triton that the tests may ask, stop and start again."""
+    """A Triton that the tests may ask, stop and start again.
+
+    `clients` say whether they reach it; a restart waits for all of them.
+    """
 
     settings: Settings
     process: Process
     version: int
+    clients: list[Callable[[], bool]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -65,13 +68,11 @@ class RunningTriton:
                 member.resume()
 
     def restart(self) -> None:
-        """Start it again on the same ports, and wait until it is ready and all have heard."""
+        """Start it again on the same ports, and wait until it is ready and its clients know."""
         self.process.stop()
         self.process.start()
         self.process.wait()
-        # A client whose attempt has just failed tries again within `qasir.triton.CHANNEL`'s
-        # longest pause, a second and a fifth of it; until then it answers that nobody is there.
-        time.sleep(LONGEST_PAUSE_SECONDS)
+        wait_for(lambda: all(reaches_it() for reaches_it in self.clients))
 
 
 def stack_settings(state: Path) -> Settings:
@@ -135,4 +136,6 @@ def tuned_server(
 def triton(triton_server: RunningTriton) -> Iterator[Triton]:
     """A client that holds the key."""
     with Triton(triton_server.url, triton_server.key) as client:
+        triton_server.clients.append(client.ready)
         yield client
+        triton_server.clients.remove(client.ready)

@@ -20,7 +20,8 @@ from service.canary.scheduler import (
     read_reports,
 )
 from service.lock import only_one
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
+from tests.support.waiting import wait_for
 
 INTERVAL = 60.0
 PASSED = Finding("text", passed=True, detail="")

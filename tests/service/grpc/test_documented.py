@@ -17,8 +17,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from service.settings import Settings
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.triton import ROOT
+from tests.support.waiting import wait_for
 
 DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
 

@@ -9,7 +9,7 @@ import pytest
 from qasir.v1 import retrieval_pb2 as pb
 from service.http.status import STATUSES
 from tests.support.retrieval import refused
-from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for
+from tests.support.service import MAX_UPLOAD_BYTES, RunningService
 from tests.support.twins import (
     Twins,
     activate,
@@ -22,6 +22,7 @@ from tests.support.twins import (
     search,
     uploading,
 )
+from tests.support.waiting import wait_for
 
 QUERY = "a green ball on the house"
 

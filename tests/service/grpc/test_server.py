@@ -29,8 +29,9 @@ from service.observability import metric_types
 from service.settings import Settings
 from service.stack.processes import free_ports
 from tests.support.retrieval import outcome, serve
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.triton import RunningTriton
+from tests.support.waiting import wait_for
 
 SERVICE = "qasir.v1.RetrievalService"
 SERVING = health_pb2.HealthCheckResponse.SERVING

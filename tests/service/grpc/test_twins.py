@@ -19,7 +19,7 @@ from httpx_sse import connect_sse
 from qasir.contract.convert import RENAMED
 from qasir.v1 import retrieval_pb2 as pb
 from tests.support.retrieval import new_stub
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.triton import RunningTriton
 from tests.support.twins import (
     Twins,
@@ -32,6 +32,7 @@ from tests.support.twins import (
     search,
     uploading,
 )
+from tests.support.waiting import wait_for
 
 QUERY = "a green ball on the house"
 METADATA = {"year": 2020, "ratio": 0.25, "tags": ["sea", 3, None, {"deep": True}], "note": "é"}

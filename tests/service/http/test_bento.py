@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from service.stack.processes import free_ports
-from tests.support.service import RunningService, assert_alike, wait_for
+from tests.support.service import RunningService, assert_alike
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.0.0+bento"

@@ -23,8 +23,9 @@ from service.http import job_events, jobs
 from service.http.context import Context, open_context
 from service.settings import Settings
 from tests.support.catalogue import INFO, claimed, vectors, video
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.triton import RunningTriton
+from tests.support.waiting import wait_for
 
 FAULT = JobError("no_frames", "nothing decodes", retryable=False)
 

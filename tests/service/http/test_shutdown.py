@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from service.http import tus
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.triton import RunningTriton
+from tests.support.waiting import wait_for
 
 SPEAK = {"Tus-Resumable": "1.0.0"}
 

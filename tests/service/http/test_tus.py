@@ -16,8 +16,9 @@ from tusclient.uploader.uploader import Uploader
 from service.app import AppState
 from service.http import tus
 from service.settings import Settings
-from tests.support.service import RunningService, large, wait_for
+from tests.support.service import RunningService, large
 from tests.support.site import Site
+from tests.support.waiting import wait_for
 
 CONTENT = bytes(range(256)) * 40
 SPEAK = {"Tus-Resumable": "1.0.0"}

@@ -27,8 +27,9 @@ from service.ingest.decode import (
     Probed,
 )
 from service.ingest.decode_process import Decoder
-from tests.support.service import wait_for, write_sound
+from tests.support.service import write_sound
 from tests.support.videos import PaintedVideo, write_painted
+from tests.support.waiting import wait_for
 
 STALL_SECONDS = 20.0
 RESOLUTION = 64

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from service.models.heartbeats import Heartbeats, missing
-from tests.support.service import wait_for
+from tests.support.waiting import wait_for
 
 HOLD = """
 import sys, time, pathlib

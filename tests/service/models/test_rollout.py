@@ -25,8 +25,9 @@ from service.models.store import ModelStore
 from service.settings import Settings
 from service.storage.media import MediaStore
 from tests.support.deployments import deploy, reconciled
-from tests.support.service import RunningService, service_settings, wait_for
+from tests.support.service import RunningService, service_settings
 from tests.support.triton import RunningTriton
+from tests.support.waiting import wait_for
 
 VIDEOS = 6
 

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
+from tests.support.waiting import wait_for
 
 
 def lines_of(running: RunningService, request_id: str) -> list[dict[str, Any]]:

@@ -35,9 +35,9 @@ from service.settings import Settings, TraceSettings, load_settings
 from service.stack.control import processes
 from tests.support.collector import Collector, Sent, running_collector
 from tests.support.retrieval import refused
-from tests.support.service import wait_for
 from tests.support.triton import stack_settings
 from tests.support.videos import write_painted
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

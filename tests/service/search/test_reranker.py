@@ -19,9 +19,10 @@ from service.models.deployment import Deployment, RerankerModel
 from service.models.store import ModelStore
 from tests.support.archive import Archive, opened_archive
 from tests.support.deployments import deploy
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.triton import RunningTriton
 from tests.support.vectors import random_video
+from tests.support.waiting import wait_for
 
 QUERY = "a red ball"
 K = 5

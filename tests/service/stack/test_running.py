@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from service.catalogue.catalogue import Catalogue
-from tests.support.service import MAX_UPLOAD_BYTES, RunningService, wait_for, write_sound
+from tests.support.service import MAX_UPLOAD_BYTES, RunningService, write_sound
 from tests.support.triton import RunningTriton
 from tests.support.videos import PaintedVideo, painted_number, write_painted
+from tests.support.waiting import wait_for
 
 
 def test_upload_becomes_searchable(running_service: RunningService) -> None:

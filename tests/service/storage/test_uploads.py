@@ -19,7 +19,7 @@ from service.storage import uploads
 from service.storage.media import MediaStore, ReceivedFile
 from service.storage.orphans import OrphanFolder
 from service.storage.uploads import UploadInfo, UploadStore
-from tests.support.service import wait_for
+from tests.support.waiting import wait_for
 
 CONTENT = bytes(range(256)) * 40
 ABOUT = UploadInfo(

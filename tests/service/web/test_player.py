@@ -7,8 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import Reader
-from tests.support.service import RunningService, wait_for
+from tests.support.service import RunningService
 from tests.support.videos import BITS, write_painted
+from tests.support.waiting import wait_for
 
 # What the video shows: the brightness in the middle of each stripe, as `painted_number` reads it.
 STRIPES = """(film) => {
