@@ -60,9 +60,9 @@ class RunningService:
         job: dict[str, Any] = wait_for(lambda: self._job_in(job_id, states))
         return job
 
-    def until_decoding(self, job_id: str) -> None:
-        """Wait until a job's video is being decoded; with Triton paused it gets no further."""
-        wait_for(lambda: self.http.get(f"/v1/jobs/{job_id}").json()["stage"] == "decode")
+    def until_encoding(self, job_id: str) -> None:
+        """Wait until a job is at its first super images; with Triton paused it gets no further."""
+        wait_for(lambda: self.http.get(f"/v1/jobs/{job_id}").json()["stage"] == "encode")
 
     def ingested(self, seconds: float = 5.0) -> str:
         """Upload a new video and wait until it is searchable; its id."""

@@ -249,7 +249,7 @@ def test_cancelled_ingest_leaves_nothing_and_can_be_retried(
         accepted = running_service.upload(running_service.new_video(400)).json()
         job_id, video_id = accepted["job_id"], accepted["video_id"]
         wait_for(lambda: children(running_service) - idle)
-        running_service.until_decoding(job_id)
+        running_service.until_encoding(job_id)
         job = running_service.http.post(f"/v1/jobs/{job_id}/cancel").json()
         assert (job["state"], job["id"]) == ("cancelled", job_id)
     finally:

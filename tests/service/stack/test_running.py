@@ -207,7 +207,7 @@ def test_worker_that_is_killed_leaves_its_job_to_the_next(
     triton.send_signal(signal.SIGSTOP)
     try:
         accepted = running_service.upload(running_service.new_video(300)).json()
-        running_service.until_decoding(accepted["job_id"])
+        running_service.until_encoding(accepted["job_id"])
         running_service.kill(running_service.worker)
         assert running_service.http.get(f"/v1/jobs/{accepted['job_id']}").json()["state"] == (
             "running"
