@@ -22,10 +22,8 @@ pytest_plugins = [
 ]
 # A test that uses one of these, directly or through another fixture, is marked `stack`.
 SERVERS = {"triton_server", "tuned_server", "running_service", "watched", "browser"}
-
-
-# The same for `slow`: real weights, real videos, real annotation files.
-REAL = {"lite_backbone", "lite_export", "clips_folder", "annotations_folder"}
+# The same for `slow`: real weights, videos and annotation files, the whole pipeline under dvc.
+REAL = {"lite_backbone", "lite_export", "clips_folder", "annotations_folder", "project"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,4 +36,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             if used & fixtures:
                 item.add_marker(marker)
     yield
-    items.sort(key=lambda item: not {"slow", "stack"} & {mark.name for mark in item.iter_markers()})
+    items.sort(key=lambda item: -len({"slow", "stack"} & {m.name for m in item.iter_markers()}))

@@ -153,6 +153,7 @@ def test_a_changed_cell_changes_its_own_vector_most(
         assert moved.argmax() == cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lite", "lite2"])
 def test_lite_whole_pictures_are_mean_then_conse(name: str) -> None:
     """What a whole picture was before there were cells, written out again in numpy."""

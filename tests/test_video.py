@@ -212,6 +212,7 @@ print(peak() - early)
 """
 
 
+@pytest.mark.slow
 def test_three_hours_in_constant_memory(tmp_path: Path) -> None:
     """One frame a second for three hours: memory after 43 windows is that after the first."""
     path = write_painted(tmp_path / "long.mp4", times=range(3 * 3600), numbers=[7] * 3 * 3600)

@@ -101,19 +101,33 @@ def answer(client: Client, **asked: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("mode", ["fast", "accurate"])
-def test_examples_find_their_own_clip(
-    lite_service: Client, descriptions: dict[str, str], mode: str, size: int
-) -> None:
-    """A frame out of the middle as a JPEG, and three seconds around it by their place."""
-    first = {"picture": 0, "segment": 0}
+@pytest.fixture(scope="module")
+def examples(
+    lite_service: Client, descriptions: dict[str, str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each clip a frame out of its middle as a JPEG, and the three seconds around it."""
+    made: dict[str, dict[str, dict[str, Any]]] = {}
     for video_id in descriptions:
         middle = lite_service.video(video_id).duration / 2
         thumbnail = f"{lite_service.url}/v1/videos/{video_id}/thumbnail?t={middle}"
         image = base64.b64encode(httpx.get(thumbnail).content).decode()
         segment = {"video_id": video_id, "start": max(0, middle - 1.5), "end": middle + 1.5}
-        for kind, example in (("picture", {"image": image}), ("segment", segment)):
+        made[video_id] = {"picture": {"image": image}, "segment": segment}
+    return made
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("mode", ["fast", "accurate"])
+def test_examples_find_their_own_clip(
+    lite_service: Client,
+    descriptions: dict[str, str],
+    examples: dict[str, dict[str, dict[str, Any]]],
+    mode: str,
+    size: int,
+) -> None:
+    first = {"picture": 0, "segment": 0}
+    for video_id, kinds in examples.items():
+        for kind, example in kinds.items():
             best = answer(lite_service, example=example, mode=mode, grid_size=size)["results"][0]
             first[kind] += best["video"]["id"] == video_id
     assert first["segment"] == len(descriptions)

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
+
 from qasir.config import DemoParams
 from qasir.video import probe, sample_frames
 from training.data.demo_corpus import annotate, plan_corpus, render_corpus
@@ -45,6 +47,7 @@ def test_videos_are_real_files_with_their_attribution(demo: DemoParams, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_videos_are_the_same_bytes_for_the_same_seed(demo: DemoParams, tmp_path: Path) -> None:
     films = plan_corpus(demo, 1)["train"] + plan_corpus(demo, 2)["train"]
     contents = set()

@@ -103,6 +103,7 @@ def test_r_at_100_is_there_where_the_pool_is_large() -> None:
     assert metrics(Evaluation(served={"zero-shot": {1: large}}))["zero-shot"][1]["r100"] == 80.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [CHOICE, BranchChoice({1: DEFAULT}, "default", ())])
 def test_equal_numbers_leave_equal_bytes(tmp_path: Path, choice: BranchChoice) -> None:
     contents = []
@@ -116,6 +117,7 @@ def test_equal_numbers_leave_equal_bytes(tmp_path: Path, choice: BranchChoice) -
     assert (worst["query_id"], worst["rank"], worst["finest_rank"]) == ("v1#enc#0", 14, 7)
 
 
+@pytest.mark.slow
 def test_pictures_are_svg_without_a_date(tmp_path: Path) -> None:
     write_results(evaluation(), CHOICE, QUERIES, 2, tmp_path)
     for path in tmp_path.glob("*.svg"):

@@ -155,6 +155,7 @@ def test_a_trial_that_is_not_done_is_named(made: Outcome, tmp_path: Path) -> Non
         Outcome.of(made.trials, store, made.context)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_from_rows_alone(made: Outcome, tmp_path: Path) -> None:
     study = list(made.study_rows())
     ablation, rows = list(made.ablation_rows()), list(hybrid_rows(made))

@@ -26,6 +26,8 @@ from training.train.history import TrainingHistory
 from training.train.trainer import TrainingData, train
 from training.train.tuned_backbone import finalize_backbone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 KINDS: tuple[BackboneTraining, ...] = ("lora", "last-blocks")
 SENTENCES = ("a dog runs", "a red car", "the green house", "a blue ball on the car")

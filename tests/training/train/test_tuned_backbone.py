@@ -20,6 +20,8 @@ from training.features.towers import encode_texts, open_image_tower
 from training.train.feature_provider import LiveFeatureProvider, PixelCache, pad
 from training.train.tuned_backbone import TunedBackbone
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ("a dog runs", "a red car", "the green house")
 KINDS: tuple[BackboneTraining, ...] = ("lora", "last-blocks")
 TuneTiny = Callable[..., TunedBackbone]
