@@ -13,14 +13,18 @@ from typer.main import get_command
 
 from monitoring.dashboards import BOARDS
 from monitoring.queries import rules
+from qasir import errors
 from qasir.cli.main import app
 from qasir.contract.search import SearchResponse
+from qasir.v1.retrieval_pb2 import DESCRIPTOR
 from service.http.app import create_app
+from service.http.status import status_of
 from service.models.admin import app as models_app
 from service.settings import PREFIX, Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[!.]*/README.md")])
 ALL = "\n".join(document.read_text() for document in DOCUMENTS)
 NUMBERS = dict(enumerate(("six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 6))
@@ -61,7 +65,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_make_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in matches(r"(?:\n|`|\$ |&& )make ([a-z]+)", ALL):
+    for target in matches(r"(?:\n|`|\$ |&& )make ([a-z-]+)", ALL):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
@@ -160,10 +164,37 @@ def told_routes(cell: str) -> Iterator[str]:
         yield whole
 
 
+def served_routes() -> set[str]:
+    return {re.sub(r"\{[^}]+\}", "{}", path) for path in create_app().openapi()["paths"]}
+
+
 def test_routes() -> None:
-    served = {re.sub(r"\{[^}]+\}", "{}", path) for path in create_app().openapi()["paths"]}
     told = {route for row in table(README, "| route | does |") for route in told_routes(row[0])}
-    assert {route for route in told if route.startswith("/v1/")} == served
+    assert {route for route in told if route.startswith("/v1/")} == served_routes()
+
+
+def test_operations() -> None:
+    rows = table(API, "| route | gRPC method | does |")
+    told = {route for row in rows for route in told_routes(row[0])}
+    assert {route for route in told if route.startswith("/v1/")} == served_routes()
+    methods = {name for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    service = DESCRIPTOR.services_by_name["RetrievalService"]
+    assert methods == {method.name for method in service.methods}
+
+
+def test_error_codes() -> None:
+    """Every code of the error tree, with the statuses of the one table."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    statuses = {kind.code: status_of(kind) for kind in kinds if issubclass(kind, errors.QasirError)}
+    told = {
+        code: (row[1], row[2].strip("`"))
+        for row in table(API, "| code | HTTP | gRPC |")
+        for code in re.findall(r"`(\w+)`", row[0])
+    }
+    for code, status in statuses.items():
+        later = f", `Retry-After: {status.retry_after}`" if status.retry_after else ""
+        assert told.pop(code) == (f"{status.http.value}{later}", status.grpc), code
+    assert not told
 
 
 def test_the_answer_shown_has_every_field() -> None:
