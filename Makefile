@@ -1,19 +1,19 @@
-# The commands of a working day. `make demo` on a fresh machine is the place to start.
+# The commands of a working day. On a fresh machine start with `make demo`.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRITON_HOME ?= .triton
 TRITON_WHEEL := nvidia-pytriton==0.7.0
-# Every target finds the environment's own python, dvc and bentoml first.
+# Targets use python, dvc and bentoml of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
-# Each test worker and each server that it starts imports the same modules: compile them once.
+# Test workers and the servers they start import the same modules: keep the compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install -qq --disable-pip-version-check
-# Two cores run three workers: a test that waits for a server leaves its core idle.
+# Three workers keep two cores busy, because tests often wait for a server.
 WORKERS ?= 3
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -27,20 +27,20 @@ demo: $(VENV)/.ready ## set up, train and export, serve, search three times, kee
 model: $(VENV)/.ready ## train and export the model, without the evaluation that `make repro` adds
 	@python -m training.reproduce
 
-test: setup lint ## linters, types and every test (WORKERS=3 side by side)
+test: setup lint ## run the linters, the type checker and every test, WORKERS=3 at a time
 	@$(PYTEST)
 
-test-fast: setup ## the tests that start no server and are done in a minute or so
+test-fast: setup ## run the quick tests that start no server
 	@$(PYTEST) -m "not stack and not slow"
 
-lint: setup ## linters and types, of the code and of both contracts (.proto and OpenAPI)
+lint: setup ## check the code, its types, the .proto and the OpenAPI document
 	@ruff check . && ruff format --check . && lint-imports && mypy
 	@linters/run
 
-proto: setup ## generate the code of the gRPC contract again, after a change of its .proto
+proto: setup ## generate the gRPC code again after a change of the .proto
 	@python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/qasir/v1/retrieval.proto
 
-proto-baseline: ## accept the .proto: from now on `make lint` refuses changes that break it
+proto-baseline: ## accept the .proto; `make lint` then refuses changes that break it
 	@linters/run accept
 
 repro: setup ## the whole pipeline: corpus, features, fine-tuning, every figure of results/, export

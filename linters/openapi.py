@@ -1,4 +1,4 @@
-"""Writes the OpenAPI document, as `/docs.json` serves it, to the file that is named."""
+"""Write the OpenAPI document that `/docs.json` serves to the file named on the command line."""
 
 import json
 import sys
