@@ -15,8 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install -qq --disable-pip-version-check
 # Three workers keep two cores busy, because tests often wait for a server.
 WORKERS ?= 3
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo model test test-fast lint proto proto-baseline up down monitor repro study bench setup clean
 

@@ -4,6 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from qasir.threads import use_one_thread
+
+# Before numpy and torch are imported; workers run side by side, and the models of tests are tiny.
+use_one_thread()
 # They import each other: each must be rewritten before the first of them is imported.
 pytest.register_assert_rewrite("tests.support")
 
