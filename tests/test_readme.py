@@ -20,6 +20,7 @@ from qasir.v1.retrieval_pb2 import DESCRIPTOR
 from service.http.app import create_app
 from service.http.status import status_of
 from service.models.admin import app as models_app
+from service.observability.metrics import METRICS
 from service.settings import PREFIX, Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,21 @@ def test_links_lead_somewhere(document: Path) -> None:
         path = document.parent / target if target else document
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+FOLDERS = "benchmarks|model_repository|monitoring|qasir|service|src|tests|training"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_exist(document: Path) -> None:
+    for name in re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w)", document.read_text()):
+        path = (ROOT / "src" if name.startswith("qasir/") else ROOT) / name
+        assert path.exists() or path.with_suffix(".py").exists(), name
+
+
+def test_metrics_exist() -> None:
+    for name in matches(r"\b(qasir_[a-z_]*[a-z])\b", ALL):
+        assert name in {metric.name for metric in METRICS}, name
 
 
 def test_make_targets() -> None:
