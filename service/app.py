@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -15,8 +16,10 @@ from service.canary.scheduler import CanaryScheduler
 from service.canary.windows import WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.gauges import gauges
-from service.ingest.build import Builder
-from service.ingest.worker import IngestLoop
+from service.ingest.encode import Encoder
+from service.ingest.recovery import recover
+from service.ingest.targets import WorkerModels
+from service.ingest.worker import Worker
 from service.models.deployment import FindActive
 from service.models.heartbeats import Heartbeats
 from service.models.reconciler import ModelReconciler
@@ -156,9 +159,10 @@ def open_service(settings: Settings) -> AppState:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What the worker process runs."""
+    """What the worker process runs: `recover` once, then `worker`."""
 
-    loop: IngestLoop
+    recover: Callable[[], None]
+    worker: Worker
     uploads: UploadStore
     telemetry: Telemetry
 
@@ -168,16 +172,17 @@ def open_worker(settings: Settings, stop: threading.Event) -> Iterator[WorkerSta
     """Open the state folder for ingestion; `stop` ends the loop."""
     catalogue, media = Catalogue(settings.folders.catalogue), _media(settings)
     store, telemetry = ModelStore(settings.state), Telemetry(WORKER_METRICS)
-    with open_triton(settings) as triton:
+    windows = WindowStore(settings.folders, settings.disk_reserve_bytes)
+    with closing(catalogue), open_triton(settings) as triton:
         rollout = Rollout(settings, catalogue, media, store, triton)
-        builder = Builder(
-            settings, catalogue, media, triton, store, store.find_active, rollout, telemetry, stop
+        models = WorkerModels(store, rollout, catalogue.backfills, triton)
+        encoder = Encoder(settings, media, triton, windows, telemetry, stop)
+        yield WorkerState(
+            recover=partial(recover, settings, catalogue, media, store.find_active),
+            worker=Worker(settings, catalogue, encoder, models, telemetry, stop),
+            uploads=_upload_store(settings, media),
+            telemetry=telemetry,
         )
-        loop = IngestLoop(
-            settings, catalogue, media, triton, store.find_active, telemetry, stop, builder
-        )
-        yield WorkerState(loop, _upload_store(settings, media), telemetry)
-    catalogue.close()
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def _library(totals: Totals) -> Iterator[GaugeSample]:
     yield GaugeSample(metrics.CATALOGUE_CHANGES, totals.change_number)
     yield GaugeSample(metrics.OLDEST_QUEUED_SECONDS, totals.oldest_queued_seconds)
     yield GaugeSample(metrics.INDEX_VIDEOS, totals.searchable_videos)
+    yield GaugeSample(metrics.UNREADABLE_FILES, totals.unreadable_files)
     for state, count in totals.jobs.items():
         yield GaugeSample(metrics.JOBS, count, {"state": state})
     for grid_size, count in totals.super_images.items():

@@ -20,9 +20,13 @@ INDEX = Row(
     (
         Panel(
             "Videos",
-            "Videos that a search with the active model finds.",
+            "Videos that a search with the active model finds; vector files that were missing or "
+            "damaged so far, whose videos are encoded again.",
             COUNT,
-            (Query(f"max(qasir_index_videos{{{WHERE}}})", "videos"),),
+            (
+                Query(f"max(qasir_index_videos{{{WHERE}}})", "videos"),
+                Query(f"max(qasir_unreadable_vector_files{{{WHERE}}})", "unreadable files"),
+            ),
         ),
         Panel(
             "Super images",

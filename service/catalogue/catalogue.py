@@ -32,6 +32,7 @@ class Totals:
     change_number: int
     searchable_videos: int
     super_images: dict[int, int]
+    unreadable_files: int
 
 
 class Catalogue:
@@ -47,11 +48,12 @@ class Catalogue:
         """
         self._database = Database(path)
         self._clock = clock
-        self.videos = Videos(self._database, StateFolders(path.parent), clock)
+        folders = StateFolders(path.parent)
+        self.videos = Videos(self._database, folders, clock)
         self.jobs = Jobs(self._database, clock)
         self.queue = JobQueue(self._database, clock)
         self.backfills = Backfills(self._database, clock)
-        self.vector_files = VectorFiles(self._database)
+        self.vector_files = VectorFiles(self._database, folders, clock)
         self.changes = Changes(self._database)
 
     def close(self) -> None:
@@ -73,4 +75,5 @@ class Catalogue:
                     for spec, (_, super_images) in counts.items()
                     if super_images
                 },
+                unreadable_files=changes.count(connection, "unreadable"),
             )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from qasir.manifest import EmbeddingSpec
 from service.catalogue import schema, vector_files, videos
@@ -56,6 +56,12 @@ def newest(connection: Connection, spec: EmbeddingSpec | None = None) -> int:
     if spec is not None:
         query = query.where(of.is_(None) | (of == spec_key(spec)))
     return connection.execute(query).scalar_one_or_none() or 0
+
+
+def count(connection: Connection, kind: schema.ChangeKind) -> int:
+    """How many changes of a kind there have been."""
+    query = select(func.count()).select_from(schema.changes).where(schema.changes.c.kind == kind)
+    return connection.execute(query).scalar_one()
 
 
 def _since(connection: Connection, spec: EmbeddingSpec, number: int | None) -> ChangeSet:

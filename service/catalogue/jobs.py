@@ -1,4 +1,4 @@
-"""Ingest jobs as clients see them: listed, cancelled, tried again.
+"""Ingest jobs as clients see them: listed, cancelled, retried.
 
     queued -> running -> ready
        |         |-----> failed ----+
@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
@@ -23,7 +23,9 @@ from service.catalogue.page import Page, cut
 
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 STAGES: tuple[Stage, ...] = get_args(Stage)
+JobKind = Literal["ingest", "backfill"]
 OPEN_STATES: tuple[JobState, ...] = ("queued", "running")
+INGESTS = select(schema.jobs).where(schema.jobs.c.kind == "ingest")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """One ingest of one video; times in seconds since 1970."""
+    """One encoding of one video; times in seconds since 1970."""
 
     id: str
+    kind: JobKind
     video_id: str
     state: JobState
     stage: Stage | None
@@ -82,7 +85,7 @@ class Jobs:
         self, limit: int, before: int | None = None, state: JobState | None = None
     ) -> Page[Job, int]:
         """A page of jobs, newest first, from the one before a number; of one state, or of all."""
-        query = select(schema.jobs).order_by(schema.jobs.c.number.desc()).limit(limit + 1)
+        query = INGESTS.order_by(schema.jobs.c.number.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(schema.jobs.c.number < before)
         if state is not None:
@@ -142,46 +145,61 @@ class Jobs:
                     f"only the newest job of a video can be retried"
                 )
             set_video_state(connection, job.video_id, "queued")
-            return add(connection, job.video_id, self._clock(), traceparent)
+            add(connection, job.video_id, self._clock(), traceparent=traceparent)
+            return newest_of(connection, job.video_id)
 
 
-def add(connection: Connection, video_id: str, now: float, traceparent: str | None) -> Job:
-    """Queue an ingest; `traceparent` is of the request that asked for it."""
-    job_id = f"j{uuid.uuid4().hex[:20]}"
-    row = {"id": job_id, "video_id": video_id, "state": "queued", "created_at": now}
-    connection.execute(insert(schema.jobs).values(**row, traceparent=traceparent))
-    return get(connection, job_id)
+def add(
+    connection: Connection,
+    video_id: str,
+    now: float,
+    *,
+    kind: JobKind = "ingest",
+    traceparent: str | None = None,
+) -> int:
+    """Queue a job; its number. `traceparent` is of the request that asked for it."""
+    row = {
+        "id": f"j{uuid.uuid4().hex[:20]}",
+        "kind": kind,
+        "video_id": video_id,
+        "state": "queued",
+        "traceparent": traceparent,
+        "created_at": now,
+    }
+    return int(connection.execute(insert(schema.jobs).values(**row)).lastrowid)
 
 
 def get(connection: Connection, job_id: str) -> Job:
-    """The job with this id.
+    """The ingest job with this id.
 
     Raises:
         NotFound: there is none.
     """
-    row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).one_or_none()
+    row = connection.execute(INGESTS.where(schema.jobs.c.id == job_id)).one_or_none()
     if row is None:
         raise NotFound(f"no job '{job_id[:60]}'; `qasir jobs list` or GET /v1/jobs lists them")
     return job_of(row)
 
 
 def newest_of(connection: Connection, video_id: str) -> Job:
-    """The newest job of a video; every video has one."""
-    jobs = select(schema.jobs).where(schema.jobs.c.video_id == video_id)
+    """The newest ingest job of a video; every video has one."""
+    jobs = INGESTS.where(schema.jobs.c.video_id == video_id)
     return job_of(connection.execute(jobs.order_by(schema.jobs.c.number.desc()).limit(1)).one())
 
 
 def counts(connection: Connection) -> dict[JobState, int]:
-    """How many jobs are in each state, zeros included."""
-    query = select(schema.jobs.c.state, func.count()).group_by(schema.jobs.c.state)
+    """How many ingest jobs are in each state, zeros included."""
+    query = INGESTS.with_only_columns(schema.jobs.c.state, func.count())
+    query = query.group_by(schema.jobs.c.state)
     counted = {row[0]: int(row[1]) for row in connection.execute(query)}
     return {state: counted.get(state, 0) for state in JOB_STATES}
 
 
 def oldest_queued(connection: Connection) -> float | None:
-    """When the oldest queued job was created; None where none is queued."""
-    waiting = select(func.min(schema.jobs.c.created_at)).where(schema.jobs.c.state == "queued")
-    created_at: float | None = connection.execute(waiting).scalar_one()
+    """When the oldest queued ingest was created; None where none is queued."""
+    oldest = INGESTS.with_only_columns(func.min(schema.jobs.c.created_at))
+    queued = oldest.where(schema.jobs.c.state == "queued")
+    created_at: float | None = connection.execute(queued).scalar_one()
     return created_at
 
 
@@ -198,6 +216,7 @@ def job_of(row: Row[Any]) -> Job:
     )
     return Job(
         id=row.id,
+        kind=row.kind,
         video_id=row.video_id,
         state=row.state,
         stage=row.stage,

@@ -142,7 +142,7 @@ class _Repair:
                 self._add(connection, video, files)
             for file in named:
                 vector_files.add(connection, file)
-                record_change(connection, "built", file.video_id, file.spec)
+                record_change(connection, "backfilled", file.video_id, file.spec)
 
     def _originals(self) -> set[str]:
         return {path.parent.name for path in self._folders.media.glob("*/original")}
@@ -197,7 +197,7 @@ class _Repair:
 
     def _add(self, connection: Connection, video: Video, files: list[VectorFile]) -> None:
         videos.add(connection, video)
-        job = jobs.add(connection, video.id, self._clock(), traceparent=None)
+        number = jobs.add(connection, video.id, self._clock())
         for file in files:
             vector_files.add(connection, file)
         if not files:
@@ -205,7 +205,9 @@ class _Repair:
             return
         self._result.ready.append(video.id)
         ready = {"state": "ready", "progress": 1.0, "finished_at": self._clock()}
-        connection.execute(update(schema.jobs).where(schema.jobs.c.id == job.id).values(**ready))
+        connection.execute(
+            update(schema.jobs).where(schema.jobs.c.number == number).values(**ready)
+        )
         record_change(connection, "indexed", video.id)
 
 

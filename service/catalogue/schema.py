@@ -1,11 +1,13 @@
 """The catalogue's tables."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -13,11 +15,16 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    and_,
+    false,
+    or_,
 )
+
+from qasir.manifest import EmbeddingSpec
 
 SCHEMA_VERSION = 3
 
-ChangeKind = Literal["indexed", "built", "edited", "deleted"]
+ChangeKind = Literal["indexed", "backfilled", "edited", "unreadable", "deleted"]
 
 tables = MetaData()
 
@@ -52,6 +59,7 @@ jobs = Table(
     tables,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("id", String, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
     _video_id(index=True),
     Column("state", String, nullable=False, index=True),
     Column("stage", String),
@@ -65,6 +73,7 @@ jobs = Table(
     Column("error_detail", String),
     Column("error_retryable", Boolean),
     Column("traceparent", String),
+    Column("requested_at", Float),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
@@ -85,20 +94,15 @@ vectors = Table(
     Column("seconds", Float, nullable=False),
 )
 
-# What is, or was, to be encoded outside an ingest. Nobody writes here that a generation lacks a
-# video: that follows from `vectors`. Rows say what does not follow: attempts, errors, requests.
-encodings = Table(
-    "encodings",
+# What a backfill job encodes; an ingest encodes what the active model needs when it runs.
+job_specs = Table(
+    "job_specs",
     tables,
-    _video_id(primary_key=True),
+    Column("number", Integer, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True),
     Column("fingerprint", String, primary_key=True),
     Column("grid_size", Integer, primary_key=True),
     Column("resolution", Integer, primary_key=True),
     Column("fps", Float, primary_key=True),
-    Column("requested", Float),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("error_code", String),
-    Column("error_detail", String),
 )
 
 # A change outlives its video, so no foreign key; AUTOINCREMENT never gives a number twice.
@@ -112,3 +116,9 @@ changes = Table(
     Column("spec", String),
     sqlite_autoincrement=True,
 )
+
+
+def of_specs(table: Table, specs: Sequence[EmbeddingSpec]) -> ColumnElement[bool]:
+    """The rows, of a table that has a spec's columns, of any of these specs."""
+    equal = (and_(*(table.c[name] == value for name, value in spec)) for spec in specs)
+    return or_(false(), *equal)

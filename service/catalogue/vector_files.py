@@ -1,24 +1,46 @@
 """Vector files: which immutable file holds a video's embeddings of which spec."""
 
-from collections.abc import Sequence
+import errno
+import time
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import structlog
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Table,
     and_,
     delete,
-    false,
     func,
     insert,
-    or_,
     select,
 )
 
+from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec
-from service.catalogue import schema
-from service.catalogue.db import Database
+from qasir.vectors import read_vectors
+from service.catalogue import backfills, jobs, schema
+from service.catalogue.db import Database, record_change
+from service.catalogue.schema import of_specs
+from service.folders import StateFolders
+
+# A process that may open no file now, or a share that is away, says nothing of the file.
+TEMPORARY_ERRORS = frozenset(
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+    )
+)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,12 @@ class VectorFile:
 class VectorFiles:
     """The vector files of one catalogue."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, folders: StateFolders, clock: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
+        self._folders = folders
+        self._clock = clock
 
     def all(self) -> list[VectorFile]:
         """Every vector file."""
@@ -67,23 +93,66 @@ class VectorFiles:
         with self._database.reading() as connection:
             return {file.video_id: file for file in with_spec(connection, spec, video_ids)}
 
+    def looks_whole(self, file: VectorFile) -> bool:
+        """Whether the file exists and ends as an archive does; far cheaper than reading it."""
+        return zipfile.is_zipfile(self._folders.vectors / file.path)
+
+    def report_unreadable(self, path: str, *, searched: bool = True) -> bool:
+        """Drop the row of a file that is missing or damaged; whether it was dropped.
+
+        searched: searches use this spec, so the video is not ready until it is ingested again from
+        its media. Other vectors are found missing, and filled in, by the worker.
+        """
+        with self._database.reading() as connection:
+            rows = _files(connection, schema.vectors.c.path == path)
+        reason = rows and _damage(self._folders.vectors / path, rows[0].spec)
+        if not reason:
+            return False
+        with self._database.writing() as connection:
+            if not self._drop(connection, rows[0], searched=searched):
+                return False
+        log.error(
+            "vectors are unreadable",
+            video_id=rows[0].video_id,
+            detail=reason,
+            remedy="the video is encoded again from its media",
+        )
+        return True
+
+    def _drop(self, connection: Connection, file: VectorFile, *, searched: bool) -> bool:
+        row = delete(schema.vectors).where(schema.vectors.c.path == file.path)
+        if connection.execute(row).rowcount == 0:
+            # Another process was faster, or the video was deleted meanwhile.
+            return False
+        record_change(connection, "unreadable", file.video_id, file.spec)
+        state = select(schema.videos.c.state).where(schema.videos.c.id == file.video_id)
+        if searched and connection.execute(state).scalar_one() == "ready":
+            jobs.set_video_state(connection, file.video_id, "queued")
+            jobs.add(connection, file.video_id, self._clock())
+        return True
+
     def remove(self, fingerprint: str, keep: Sequence[EmbeddingSpec]) -> list[VectorFile]:
         """Remove the rows of a model's vectors, but those of `keep`; the files they named."""
         with self._database.writing() as connection:
-            gone = [
+            vectors, specs = (
                 and_(table.c.fingerprint == fingerprint, ~of_specs(table, keep))
-                for table in (schema.vectors, schema.encodings)
-            ]
-            files = _files(connection, gone[0])
-            connection.execute(delete(schema.vectors).where(gone[0]))
-            connection.execute(delete(schema.encodings).where(gone[1]))
+                for table in (schema.vectors, schema.job_specs)
+            )
+            files = _files(connection, vectors)
+            connection.execute(delete(schema.vectors).where(vectors))
+            backfills.forget(connection, specs)
             return files
 
 
-def of_specs(table: Table, specs: Sequence[EmbeddingSpec]) -> ColumnElement[bool]:
-    """The rows, of a table that has a spec's columns, of any of these specs."""
-    equal = (and_(*(table.c[name] == value for name, value in spec)) for spec in specs)
-    return or_(false(), *equal)
+def _damage(path: Path, spec: EmbeddingSpec) -> str | None:
+    """What is wrong with a vector file; None: nothing, or only that it cannot be opened now."""
+    try:
+        found = read_vectors(path).spec
+    except CorruptArtifact as error:
+        cause = error.__cause__
+        temporary = isinstance(cause, OSError) and cause.errno in TEMPORARY_ERRORS
+        return None if temporary else str(error)
+    return None if found == spec else f"{path} has vectors of {found}, not of {spec}"
 
 
 def add(connection: Connection, file: VectorFile) -> None:

@@ -14,7 +14,7 @@ from service.catalogue import jobs, schema, sidecars
 from service.catalogue.db import Database, record_change
 from service.catalogue.jobs import Job
 from service.catalogue.page import Page, cut
-from service.catalogue.vector_files import of_specs
+from service.catalogue.schema import of_specs
 from service.folders import StateFolders
 
 # A video has the state of its newest job.
@@ -171,7 +171,8 @@ class Videos:
             else:
                 job = jobs.newest_of(connection, stored.id)
                 return Accepted(get(connection, stored.id), job, False, is_updated)
-            job = jobs.add(connection, video.id, self._clock(), traceparent)
+            jobs.add(connection, video.id, self._clock(), traceparent=traceparent)
+            job = jobs.newest_of(connection, video.id)
             return Accepted(get(connection, video.id), job, stored is None, is_updated)
 
     def _write_sidecar(self, video: Video) -> bool:

@@ -16,7 +16,7 @@ from service.settings import Settings, load_settings
 
 
 def run_worker() -> None:
-    """Work off the job table until a signal says stop.
+    """Work off the queue until a signal says stop.
 
     Raises:
         InvalidConfig: a setting is wrong, or the metrics port is taken.
@@ -33,10 +33,10 @@ def run_worker() -> None:
         open_worker(settings, stop) as worker,
     ):
         # Before the page, so that whoever waits for the page finds everything recovered.
-        worker.loop.recover()
+        worker.recover()
         worker.uploads.sweep()
         with metrics_page(settings, worker.telemetry):
-            worker.loop.run()
+            worker.worker.run()
     close_tracing()
 
 

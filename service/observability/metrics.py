@@ -110,7 +110,7 @@ BACKFILLS = Metric(
     "qasir_backfills_total",
     "counter",
     "Videos encoded for a model version that lacked them, by how it ended.",
-    {"result": ("built", "failed", "lost", "put off")},
+    {"result": ("ready", "failed", "lost", "put off")},
     from_zero=True,
     unit="videos",
 )
@@ -149,6 +149,12 @@ INDEX_VIDEOS = Metric(
     "gauge",
     "Videos searchable with the active model.",
     unit="videos",
+)
+UNREADABLE_FILES = Metric(
+    "qasir_unreadable_vector_files",
+    "gauge",
+    "Vector files that were missing or damaged since the catalogue exists; each is encoded again.",
+    unit="number",
 )
 INDEX_SUPER_IMAGES = Metric(
     "qasir_index_super_images",
@@ -235,6 +241,7 @@ SERVICE_METRICS = (
     JOBS,
     OLDEST_QUEUED_SECONDS,
     INDEX_VIDEOS,
+    UNREADABLE_FILES,
     INDEX_SUPER_IMAGES,
     CATALOGUE_CHANGES,
     MODEL_VERSION,

@@ -1,31 +1,32 @@
 """The worker's loop against an encoder that answers what the test says."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from qasir.errors import DecoderCrashed, ModelUnavailable, Overloaded
+from qasir.errors import CorruptArtifact, DecoderCrashed, ModelUnavailable, Overloaded
 from qasir.manifest import Manifest, Profile, read_manifest
 from qasir.super_images import tile
-from qasir.triton import Triton
 from qasir.types import Bool, Float32, Uint8
 from qasir.vectors import read_vectors
 from qasir.video import sample_frames
+from service.catalogue.backfills import Target
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import Job
+from service.catalogue.queue import Claim
 from service.catalogue.videos import Accepted, Video
-from service.ingest.build import Builder
-from service.ingest.worker import IngestLoop
+from service.ingest.recovery import recover
+from service.ingest.worker import Worker
 from service.models.deployment import ModelVersion
-from service.models.rollout import Rollout
-from service.models.store import ModelStore
 from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import Telemetry
 from service.settings import Settings
 from service.storage.media import MediaStore
+from tests.support.ingest import FixedModels, open_worker
 from tests.support.videos import PaintedVideo
 
 DIM = 8
@@ -79,37 +80,20 @@ class Workshop:
             )
             return self.media.keep(received, lambda: self.catalogue.videos.accept(video))
 
-    def loop(self, encoder: Encoder) -> IngestLoop:
-        return IngestLoop(
-            self.settings,
-            self.catalogue,
-            self.media,
-            encoder,
-            lambda: self.model,
-            self.telemetry,
-            self.stop,
-            self.builder(encoder),
+    def worker(self, encoder: Encoder, *targets: Target) -> Worker:
+        models = FixedModels(lambda: self.model, targets)
+        return open_worker(
+            self.settings, self.catalogue, encoder, models, self.telemetry, self.stop
         )
 
-    def builder(self, encoder: Encoder) -> Builder:
-        store = ModelStore(self.settings.state)
-        triton = Triton("127.0.0.1:1")
-        generations = Rollout(self.settings, self.catalogue, self.media, store, triton)
-        return Builder(
-            self.settings,
-            self.catalogue,
-            self.media,
-            encoder,
-            store,
-            ModelStore(self.settings.state).find_active,
-            generations,
-            self.telemetry,
-            self.stop,
-        )
+    def recover(self) -> None:
+        recover(self.settings, self.catalogue, self.media, lambda: self.model)
 
-    def run(self, encoder: Encoder, *waiting: Accepted) -> list[Job]:
+    def run(
+        self, encoder: Encoder, *waiting: Accepted, targets: Sequence[Target] = ()
+    ) -> list[Job]:
         """Run the loop in a thread until these jobs have ended."""
-        thread = threading.Thread(target=self.loop(encoder).run)
+        thread = threading.Thread(target=self.worker(encoder, *targets).run)
         thread.start()
         ended = threading.Event()
         for _ in range(400):
@@ -207,7 +191,7 @@ def test_video_that_kills_the_worker_is_given_up(
 
 def test_stop_gives_the_job_back(workshop: Workshop, painted_video: PaintedVideo) -> None:
     accepted = workshop.add(painted_video(seconds=60))
-    workshop.loop(Encoder(before=workshop.stop.set)).run()
+    workshop.worker(Encoder(before=workshop.stop.set)).run()
     job = workshop.catalogue.jobs.get(accepted.job.id)
     assert (job.state, job.attempts, job.progress) == ("queued", 0, 0.0)
     assert workshop.catalogue.vector_files.of_video(accepted.video.id) == []
@@ -264,15 +248,14 @@ def test_an_interrupted_ingest_does_not_encode_again(
     first = Dying(5, kill if killed else workshop.stop.set)
     if killed:
         with pytest.raises(Killed):
-            workshop.loop(first).run()
+            workshop.worker(first).run()
     else:
-        workshop.loop(first).run()
+        workshop.worker(first).run()
         workshop.stop.clear()
     assert workshop.catalogue.vector_files.of_video(accepted.video.id) == []
-    again = workshop.loop(second := Encoder())
-    again.recover()
+    workshop.recover()
     assert workshop.catalogue.jobs.get(accepted.job.id).state == "queued"
-    (job,) = workshop.run(second, accepted)
+    (job,) = workshop.run(second := Encoder(), accepted)
     assert job.state == "ready"
     # A window of 8 super images of which 2 overlap: 10 windows of N = 1, 3 of N = 2.
     done = 5 if killed else 6
@@ -321,18 +304,96 @@ def test_an_activation_in_the_middle_begins_the_job_again(
     assert [path.name for path in folder.iterdir()] == [Path(file.path).name]
 
 
-def test_builds_get_their_share_while_uploads_wait(
+def test_backfills_get_their_share_while_uploads_wait(
     workshop: Workshop, painted_video: PaintedVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = [workshop.add(painted_video(f"{n}.mp4", seconds=3 + n)) for n in range(6)]
-    queued: list[int] = []
+    claimed: list[tuple[str, int]] = []
+    claim = workshop.catalogue.queue.claim
 
-    def step(builder: Builder) -> bool:
-        queued.append(workshop.catalogue.jobs.queued_count())
-        return False
+    def record(*args: Any, **options: Any) -> Claim | None:
+        made = claim(*args, **options)
+        if made is not None:
+            claimed.append((made.job.kind, workshop.catalogue.jobs.queued_count()))
+        return made
 
-    monkeypatch.setattr(Builder, "step", step)
-    workshop.run(Encoder(), *waiting)
+    monkeypatch.setattr(workshop.catalogue.queue, "claim", record)
+    other = workshop.model.manifest.spec(1).model_copy(update={"resolution": 32})
+    target = Target(1, (other,))
+    workshop.run(Encoder(), *waiting, targets=[target])
+    kinds = [kind for kind, _ in claimed]
+    queued = [count for kind, count in claimed if kind == "backfill"]
     # One after four uploads, then one whenever none waits.
+    assert kinds[:7] == [*["ingest"] * 4, "backfill", "ingest", "ingest"]
     assert queued[0] == 2
     assert set(queued[1:]) <= {0}
+
+
+def test_a_video_whose_vectors_are_lost_is_encoded_again(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    accepted = workshop.add(painted_video(seconds=4))
+    workshop.run(Encoder(), accepted)
+    workshop.stop.clear()
+    video_id, files = accepted.video.id, workshop.catalogue.vector_files
+    lost = files.of_video(video_id)[0]
+    workshop.media.vectors(lost.path).write_bytes(b"")
+    workshop.recover()
+    assert workshop.catalogue.videos.get(video_id).state == "queued"
+    again = workshop.catalogue.jobs.newest_of(video_id)
+    assert again.id != accepted.job.id
+    workshop.run(Encoder(), Accepted(accepted.video, again, is_new=False))
+    assert workshop.catalogue.videos.get(video_id).state == "ready"
+    assert len(files.of_video(video_id)) == 2
+    assert all(files.looks_whole(file) for file in files.all())
+
+
+def test_without_media_that_fails_with_a_reason(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    accepted = workshop.add(painted_video(seconds=4))
+    workshop.run(Encoder(), accepted)
+    workshop.stop.clear()
+    video_id = accepted.video.id
+    for file in workshop.catalogue.vector_files.all():
+        workshop.media.vectors(file.path).unlink()
+    workshop.media.original(video_id).unlink()
+    workshop.recover()
+    again = workshop.catalogue.jobs.newest_of(video_id)
+    (job,) = workshop.run(Encoder(), Accepted(accepted.video, again, is_new=False))
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "not_found")
+    assert f"restore media/{video_id}" in job.error.detail
+    assert workshop.catalogue.videos.get(video_id).state == "failed"
+
+
+def test_a_state_folder_without_its_files_is_refused(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    """As where media and vectors lie on a disk that is not mounted: no job fails for it."""
+    accepted = workshop.add(painted_video(seconds=4))
+    workshop.run(Encoder(), accepted)
+    folders = workshop.settings.folders
+    for folder in (folders.media, folders.vectors):
+        folder.rename(folder.with_suffix(".elsewhere"))
+        folder.mkdir()
+    with pytest.raises(CorruptArtifact, match=r"names 1 videos, but .* are empty"):
+        workshop.recover()
+    assert workshop.catalogue.videos.get(accepted.video.id).state == "ready"
+    assert len(workshop.catalogue.vector_files.all()) == 2
+
+
+def test_recovery_removes_nothing_that_the_catalogue_does_not_know(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    accepted = workshop.add(painted_video(seconds=4))
+    workshop.run(Encoder(), accepted)
+    folders = workshop.settings.folders
+    unknown = folders.media / "vunknown" / "original"
+    unknown.parent.mkdir()
+    unknown.write_bytes(b"moving pictures")
+    workshop.recover()
+    assert not unknown.exists()
+    (aside,) = folders.orphans.glob("*/media/vunknown/original")
+    assert aside.read_bytes() == b"moving pictures"
+    assert workshop.media.original(accepted.video.id).is_file()

@@ -14,7 +14,9 @@ from qasir.super_images import tile
 from qasir.text import Tokenizer
 from qasir.triton import Triton
 from qasir.video import sample_frames
+from service.catalogue.backfills import Target
 from service.catalogue.jobs import JobError
+from service.catalogue.queue import Claim
 from service.models.deployment import Deployment, RerankerModel
 from service.models.store import ModelStore
 from tests.support.archive import Archive, opened_archive
@@ -52,6 +54,14 @@ def archive(triton_server: RunningTriton, tmp_path: Path) -> Iterator[Archive]:
         yield opened
 
 
+def claimed_request(archive: Archive) -> Claim:
+    """What a worker would encode next for the reranker."""
+    targets = [Target(1, (archive.spec(1),))]
+    claim = archive.catalogue.queue.claim("worker", targets, backfill_first=True)
+    assert claim is not None
+    return claim
+
+
 def scores_of(answer: SearchResponse) -> dict[str, float]:
     return {hit.video.id: hit.score for hit in answer.results}
 
@@ -74,7 +84,7 @@ def test_missing_embeddings_leave_the_cheap_order_at_once(archive: Archive) -> N
     assert (found.reranker.scored_count, found.reranker.candidate_count) == (K - len(missing), K)
     backfills, spec = archive.catalogue.backfills, archive.spec(1)
     assert backfills.requested(spec) == len(missing) > 0
-    assert backfills.next_requested(spec) == missing[0]
+    assert claimed_request(archive).job.video_id == missing[0]
     # What was built meanwhile is not built again.
     backfills.request([i for i in best if i not in missing], spec, 100)
     assert backfills.requested(spec) == len(missing)
@@ -86,8 +96,9 @@ def test_failed_embeddings_are_not_waited_for(archive: Archive) -> None:
         archive.add(f"scored {n}")
     failed = archive.add_vectors("failed", random_video(archive.rng, 8, 32, archive.spec(2)))
     assert archive.search(mode="hybrid").provisional
-    backfills, spec = archive.catalogue.backfills, archive.spec(1)
-    backfills.fail(failed, [spec], JobError("corrupt", "no frames", retryable=False))
+    claim = claimed_request(archive)
+    assert claim.job.video_id == failed
+    archive.catalogue.queue.fail(claim, JobError("corrupt", "no frames", retryable=False))
     found = archive.search(mode="hybrid")
     assert not found.provisional
     assert found.reranker is not None
@@ -169,12 +180,15 @@ def test_the_k_best_are_in_the_rerankers_order(
 
 
 def test_a_video_that_cannot_be_encoded_again_stays_behind(
-    running_service: RunningService, hybrid: int
+    running_service: RunningService, triton_server: RunningTriton, hybrid: int
 ) -> None:
+    # Without a reranker at first: its embeddings follow each ingest unasked.
+    deploy(ModelStore(triton_server.state), Deployment(active=hybrid))
     corner = Corner(running_service, "lost file")
     added = [corner.add() for _ in range(3)]
     original = running_service.settings.folders.media / added[0] / "original"
     original.write_bytes(b"no video any more")
+    activate(running_service, hybrid, version=hybrid, grid_size=1, k=K)
     try:
         found = corner.settled()
         assert found["reranker"]["scored_count"] == 2

@@ -1,4 +1,4 @@
-"""The worker's steps beside uploads, with an encoder that answers what the test says."""
+"""The worker's backfills, with an encoder that answers what the test says."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,13 +16,15 @@ from qasir.types import Bool, Float32, Uint8, VideoInfo
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile
 from service.catalogue.videos import Video
-from service.ingest.build import Builder
+from service.ingest.targets import WorkerModels
+from service.ingest.worker import Worker
 from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import Telemetry
 from service.settings import Settings
 from service.storage.media import MediaStore
+from tests.support.ingest import open_worker
 from tests.support.videos import write_painted
 
 DIM = 4
@@ -46,6 +48,10 @@ class Encoder:
         return np.ones((len(pixels), 1 + mask.shape[1], DIM), np.float32)
 
 
+class Killed(BaseException):
+    """What kill -9 leaves undone: everything."""
+
+
 class Workshop:
     """A library that the first of two model sets has indexed."""
 
@@ -62,8 +68,8 @@ class Workshop:
         self.stop = threading.Event()
         self.rollout.build(self.old)
 
-    def add(self, number: int) -> str:
-        """A video that is ready with the old model."""
+    def upload(self, number: int) -> str:
+        """A video that waits for its ingest."""
         path = write_painted(self.folder / f"{number}.mp4", 4, fps=1, numbers=[number] * 4)
         with self.media.receive() as reception:
             reception.write(path.read_bytes())
@@ -71,6 +77,11 @@ class Workshop:
             name, digest = received.video_id, received.sha256
             video = Video(name, name, {}, digest, 1, 0, 0, 0, "", "", "queued", float(number))
             self.media.keep(received, lambda: self.catalogue.videos.accept(video))
+        return name
+
+    def add(self, number: int) -> str:
+        """A video that is ready with the old model."""
+        name = self.upload(number)
         mine = self.catalogue.queue.claim("me")
         assert mine is not None
         (spec,) = self.store.get(self.old).manifest.specs
@@ -85,18 +96,11 @@ class Workshop:
         assert self.catalogue.queue.commit(mine, INFO, [file])
         return name
 
-    def builder(self, encoder: Encoder) -> Builder:
+    def worker(self, encoder: Encoder) -> Worker:
         """As a worker that has just started has it."""
-        return Builder(
-            self.settings,
-            self.catalogue,
-            self.media,
-            encoder,
-            self.store,
-            ModelStore(self.settings.state).find_active,
-            self.rollout,
-            self.telemetry,
-            self.stop,
+        models = WorkerModels(self.store, self.rollout, self.catalogue.backfills, encoder)
+        return open_worker(
+            self.settings, self.catalogue, encoder, models, self.telemetry, self.stop
         )
 
     def done(self) -> set[str]:
@@ -116,15 +120,15 @@ def workshop(tmp_path: Path, tiny_export: Path, tuned_export: Path) -> Iterator[
 
 def test_steps_take_the_oldest_and_end_when_nothing_is_missing(workshop: Workshop) -> None:
     first, second = workshop.add(1), workshop.add(2)
-    builder = workshop.builder(encoder := Encoder({1, 2}))
-    assert not builder.step()
+    worker = workshop.worker(encoder := Encoder({1, 2}))
+    assert not worker.step()
     workshop.rollout.build(workshop.new)
-    assert builder.step()
+    assert worker.step()
     assert workshop.done() == {first}
     # Another worker begins where this one was, because nothing but the vectors says how far.
-    assert workshop.builder(encoder).step()
+    assert workshop.worker(encoder).step()
     assert workshop.done() == {first, second}
-    assert not workshop.builder(encoder).step()
+    assert not workshop.worker(encoder).step()
     assert encoder.asked == [2, 2]
     assert workshop.rollout.get(workshop.new).state == "ready"
 
@@ -132,17 +136,17 @@ def test_steps_take_the_oldest_and_end_when_nothing_is_missing(workshop: Worksho
 def test_what_triton_does_not_serve_waits(workshop: Workshop) -> None:
     workshop.add(1)
     workshop.rollout.build(workshop.new)
-    assert not workshop.builder(Encoder({1})).step()
-    assert workshop.builder(Encoder({1, 2})).step()
+    assert not workshop.worker(Encoder({1})).step()
+    assert workshop.worker(Encoder({1, 2})).step()
 
 
 def test_a_complete_generation_follows_if_it_was_told_to(workshop: Workshop) -> None:
     workshop.add(1)
     assert workshop.rollout.build(workshop.new, activate=True).state == "building"
-    builder = workshop.builder(Encoder({1, 2}))
-    assert builder.step()
+    worker = workshop.worker(Encoder({1, 2}))
+    assert worker.step()
     assert workshop.store.active().version == workshop.old
-    assert builder.step()
+    assert worker.step()
     assert workshop.store.active().version == workshop.new
     assert workshop.store.deployment().pending is None
     assert workshop.rollout.get(workshop.old).state == "previous"
@@ -152,8 +156,8 @@ def test_failures_are_kept_and_keep_it_from_being_activated(workshop: Workshop) 
     bad, good = workshop.add(1), workshop.add(2)
     workshop.media.original(bad).write_bytes(b"no video any more")
     workshop.rollout.build(workshop.new, activate=True)
-    builder = workshop.builder(Encoder({1, 2}))
-    while builder.step():
+    worker = workshop.worker(Encoder({1, 2}))
+    while worker.step():
         pass
     one = workshop.rollout.get(workshop.new)
     assert workshop.done() == {good}
@@ -172,10 +176,10 @@ def test_an_outage_or_a_stop_is_no_failure(workshop: Workshop) -> None:
 
     workshop.rollout.build(workshop.new)
     for _ in range(4):
-        assert workshop.builder(Encoder({1, 2}, gone)).step()
-    assert workshop.builder(Encoder({1, 2}, workshop.stop.set)).step()
+        assert workshop.worker(Encoder({1, 2}, gone)).step()
+    assert workshop.worker(Encoder({1, 2}, workshop.stop.set)).step()
     workshop.stop.clear()
-    assert workshop.builder(Encoder({1, 2})).step()
+    assert workshop.worker(Encoder({1, 2})).step()
     assert len(workshop.done()) == 1
 
 
@@ -186,10 +190,10 @@ def test_a_video_deleted_meanwhile_leaves_nothing(workshop: Workshop) -> None:
         workshop.media.delete(video_id, lambda: workshop.catalogue.videos.delete(video_id))
 
     workshop.rollout.build(workshop.new)
-    workshop.builder(Encoder({1, 2}, delete)).step()
+    workshop.worker(Encoder({1, 2}, delete)).step()
     assert workshop.done() == set()
     assert not (workshop.settings.folders.vectors / video_id).exists()
-    assert not workshop.builder(Encoder({1, 2})).step()
+    assert not workshop.worker(Encoder({1, 2})).step()
 
 
 def test_what_hybrid_searches_ask_for_comes_first(workshop: Workshop) -> None:
@@ -200,12 +204,48 @@ def test_what_hybrid_searches_ask_for_comes_first(workshop: Workshop) -> None:
     spec, backfills = manifest.spec(1), workshop.catalogue.backfills
     backfills.request([second, first, "gone"], spec, limit=1)
     assert backfills.requested(spec) == 1
-    builder = workshop.builder(encoder := Encoder({1, 2}))
-    assert builder.step()
+    worker = workshop.worker(encoder := Encoder({1, 2}))
+    assert worker.step()
     assert workshop.catalogue.vector_files.of_spec(spec, [first, second]).keys() == {second}
     assert backfills.requested(spec) == 0
-    assert not builder.step()
     assert encoder.asked == [2]
+    # Then the rest, so that no later search has to ask.
+    assert worker.step()
+    assert workshop.catalogue.vector_files.of_spec(spec, [first, second]).keys() == {first, second}
+    assert not worker.step()
+
+
+def test_an_ingest_is_followed_by_the_rerankers_embeddings(workshop: Workshop) -> None:
+    """Nobody has to ask: the first hybrid search over a new video finds them."""
+    reranker = Reranker(version=workshop.new, grid_size=1, k=5)
+    workshop.store.change(lambda before: before.activate(workshop.old, reranker))
+    spec = workshop.store.get(workshop.new).manifest.spec(1)
+    video_id = workshop.upload(1)
+    worker = workshop.worker(encoder := Encoder({1, 2}))
+    assert worker.step()
+    assert workshop.catalogue.videos.get(video_id).state == "ready"
+    assert workshop.catalogue.vector_files.of_spec(spec, [video_id]) == {}
+    assert worker.step()
+    assert workshop.catalogue.vector_files.of_spec(spec, [video_id]).keys() == {video_id}
+    assert encoder.asked == [1, 2]
+    assert not worker.step()
+
+
+def test_a_video_that_kills_the_worker_is_given_up(workshop: Workshop) -> None:
+    video_id = workshop.add(1)
+    workshop.rollout.build(workshop.new)
+
+    def kill() -> None:
+        raise Killed
+
+    for _ in range(workshop.settings.job_attempts):
+        with pytest.raises(Killed):
+            workshop.worker(Encoder({1, 2}, kill)).step()
+        assert len(workshop.catalogue.queue.requeue_abandoned()) == 1
+    specs = workshop.store.get(workshop.new).manifest.specs
+    assert workshop.worker(Encoder({1, 2})).step()
+    assert "the worker died 2 times on this video" in str(workshop.catalogue.backfills.error(specs))
+    assert workshop.catalogue.backfills.failed([video_id], specs[0]) == {video_id}
 
 
 def test_a_request_that_failed_is_no_request_any_more(workshop: Workshop) -> None:
@@ -217,7 +257,7 @@ def test_a_request_that_failed_is_no_request_any_more(workshop: Workshop) -> Non
     backfills = workshop.catalogue.backfills
     for _ in range(2):
         backfills.request([bad], spec, limit=9)
-        workshop.builder(Encoder({1, 2})).step()
+        workshop.worker(Encoder({1, 2})).step()
         assert backfills.failed([bad], spec) == {bad}
         assert backfills.requested(spec) == 0
     assert DecoderCrashed.code not in str(backfills.error([spec]))
