@@ -1,4 +1,4 @@
-"""Pictures as they come from cameras and crooks; queries that are units."""
+"""Pictures from cameras and attackers; embeddings of pictures and segments as queries."""
 
 import io
 

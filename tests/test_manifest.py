@@ -1,4 +1,4 @@
-"""Passports and fingerprints: what changes a vector changes the fingerprint, nothing else does."""
+"""Specs and fingerprints: what changes a vector changes the fingerprint, nothing else does."""
 
 import json
 from pathlib import Path

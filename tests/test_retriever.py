@@ -48,8 +48,8 @@ def retriever(**learned: object) -> Retriever:
     return made.eval()
 
 
-def strange_to(text: TextAdapter, low: float, high: float) -> None:
-    """Say that queries outside of the first axes are strange."""
+def out_of_distribution(text: TextAdapter, low: float, high: float) -> None:
+    """Make queries outside the first axes out of distribution."""
     text.familiarity.directions.copy_(torch.eye(DIM)[:, : text.familiarity.directions.shape[1]])
     text.familiarity.edges.copy_(torch.tensor([low, high]))
 
@@ -72,21 +72,21 @@ def test_similarity_is_the_mix_that_the_ratio_says(ratio: float) -> None:
 
 
 @torch.no_grad()
-def test_a_strange_query_is_answered_by_zero_shot_alone() -> None:
+def test_an_out_of_distribution_query_is_answered_by_zero_shot_alone() -> None:
     made = retriever()
     assert isinstance(made.text, TextAdapter)
-    strange_to(made.text, 0.2, 0.5)
+    out_of_distribution(made.text, 0.2, 0.5)
     axes = torch.eye(DIM)
-    familiar, strange = made.text(axes[:1]), made.text(axes[-1:])
+    familiar, unfamiliar = made.text(axes[:1]), made.text(axes[-1:])
     assert not familiar[0, :DIM].any()
-    assert torch.allclose(strange[0], torch.cat([axes[-1], torch.zeros(8)]))
+    assert torch.allclose(unfamiliar[0], torch.cat([axes[-1], torch.zeros(8)]))
     # A third of the way from one edge to the other.
     between = torch.zeros(1, DIM)
     between[0, 0], between[0, -1] = (1 - 0.3**2) ** 0.5, 0.3
     assert torch.allclose(made.text.familiarity(between), torch.tensor([[1 / 3]]), atol=1e-5)
 
 
-def test_before_it_is_measured_nothing_is_strange() -> None:
+def test_before_it_is_fitted_no_query_is_out_of_distribution() -> None:
     made = retriever()
     assert isinstance(made.text, TextAdapter)
     assert not made.text.familiarity(unit_rows(9, DIM)).any()
@@ -160,7 +160,7 @@ def test_a_ratio_is_a_share(ratio: float) -> None:
 
 
 def log_weights(counts: Sequence[int]) -> Tensor:
-    """float32 [1, C, sum of counts]: units of C videos one after the other."""
+    """float32 [1, C, sum of counts]: embeddings of C videos one after the other."""
     owners = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     mine = owners[None] == torch.arange(len(counts))[:, None]
     return (~mine).float()[None] * float(MASKED_LOG_WEIGHT)

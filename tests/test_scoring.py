@@ -97,7 +97,7 @@ def test_videos_side_by_side_score_as_alone() -> None:
 
 
 def test_log_weight_is_a_prior() -> None:
-    """A unit of log weight log 3 counts as three equal ones."""
+    """An embedding with log weight log 3 counts like three equal ones."""
     rng = np.random.default_rng(6)
     query, embeddings = unit_rows(rng, 1, 16)[0], unit_rows(rng, 2, 16)
     thrice = embeddings[[0, 1, 1, 1]]

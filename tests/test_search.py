@@ -41,7 +41,7 @@ def library(rng: np.random.Generator, frames: list[int]) -> dict[str, VideoVecto
 
 
 def exact(query: Float32, videos: list[VideoVectors], branches: ScoreFusion) -> Float32:
-    """Both branches over all units of each video, by the sum itself."""
+    """Score both branches over all embeddings of each video, by the sum itself."""
     embeddings = [(v.super_images.astype(np.float32), v.cells.astype(np.float32)) for v in videos]
     whole = [score_direct(query, rows, branches.super_image_tau) for rows, _ in embeddings]
     parts = [score_direct(query, rows, branches.cell_tau) for _, rows in embeddings]
@@ -73,7 +73,7 @@ def by_torch(query: Float32, packed: ScorerInput, branches: ScoreFusion) -> Floa
 def test_recall_and_scorer_agree(
     frames: list[int], weight: float, taus: tuple[float, float], limit: int, seed: int
 ) -> None:
-    """Exact recall over all units = the scorer, in numpy and torch, over few and a folded rest."""
+    """Exact recall over all embeddings equals the scorer, numpy and torch, over a folded few."""
     rng = np.random.default_rng(seed)
     videos, query = library(rng, frames), unit_rows(rng, DIM)
     branches = ScoreFusion(super_image_weight=weight, super_image_tau=taus[0], cell_tau=taus[1])
@@ -118,7 +118,7 @@ def test_short_videos_are_not_folded() -> None:
     assert not candidate.log_weights.any()
 
 
-def test_long_videos_keep_their_best_units() -> None:
+def test_long_videos_keep_their_best_embeddings() -> None:
     rng = np.random.default_rng(3)
     query, rows = unit_rows(rng, DIM), vectors(rng, 200)
     candidate = fold_embeddings(query, rows, 0.05, limit=16)

@@ -1,4 +1,4 @@
-"""Units of a window: both halves, padding that changes nothing, one graph for every N and S."""
+"""Embeddings of a window: both halves, padding without effect, one graph for every N and S."""
 
 from pathlib import Path
 

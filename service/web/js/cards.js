@@ -1,15 +1,15 @@
-// Results as cards: a picture of the moment, when it is, how well it fits, in which video.
+// Results as cards: picture, time, score and video of each moment.
 
 import { h, icon, styled } from "./elements.js";
 import { clock, stretch } from "./format.js";
 import { follow, urlOf } from "./place.js";
 
-/** Cards of an answer's results; a score is drawn as its share of the `best` one. */
+/** Cards for the results of an answer; the bar shows a score as a share of the `best` one. */
 export function moments({ results }, place, best) {
   return results.map((result) => card(result, place, best));
 }
 
-/** Arrow keys move between the search field and the cards; Enter opens a link by itself. */
+/** Move the focus between the search field and the cards by arrow keys; Enter opens a link. */
 export function moveFocus(event, input, list) {
   const links = [...list.querySelectorAll(".open")];
   const at = links.indexOf(document.activeElement);
@@ -27,7 +27,7 @@ function target(key, at, links) {
   const moved = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + row, ArrowUp: at - row };
   if (key === "Home") return 0;
   if (key === "End") return last;
-  // Above the first row is the search field.
+  // The search field is above the first row.
   if (!(key in moved)) return null;
   return moved[key] < 0 && key === "ArrowUp" ? -1 : Math.min(Math.max(moved[key], 0), last);
 }
@@ -68,8 +68,8 @@ function card(result, place, best) {
 function scoreBar({ score, score_z: z }, best) {
   const share = best > 0 ? Math.min(1, Math.max(0, score / best)) : 0;
   const bar = styled(h("span", { class: "bar" }), { "--share": share.toFixed(3) });
-  const said = `Score ${score.toFixed(3)}: ${z.toFixed(1)} deviations above the library's average`;
-  return h("span", { class: "score", title: said }, bar, h("span", {}, score.toFixed(3)));
+  const title = `Score ${score.toFixed(3)}; recall score ${z.toFixed(1)} standard deviations above the mean`;
+  return h("span", { class: "score", title }, bar, h("span", {}, score.toFixed(3)));
 }
 
 function alsoAt(video, others, place) {

@@ -1,18 +1,18 @@
-// Small charts: bars and lines of numbers that stand beside them as text.
+// Small charts; the same numbers are next to them as text.
 
 import { h, styled, svg } from "./elements.js";
 
 const WIDTH = 640;
 const HEIGHT = 160;
 
-/** A bar from 0 to `far`, full up to `near`: two quantiles as shares of the scale. */
+/** A bar for two quantiles, given as shares of the scale: solid up to `near`, light up to `far`. */
 export function rangeBar(near, far) {
   const [inner, outer] = [near, far].map((share) => (Number.isFinite(share) ? share : 0));
   const bar = h("span", { class: "range", "aria-hidden": "true" });
   return styled(bar, { "--near": inner.toFixed(4), "--far": outer.toFixed(4) });
 }
 
-/** Parts of a whole side by side: [[name, value]], coloured by their place in `names`. */
+/** A bar of parts [[name, value]], coloured by their position in `names`. */
 export function stack(parts, names) {
   const whole = parts.reduce((sum, [, value]) => sum + value, 0) || 1;
   const bar = h("span", { class: "stack", "aria-hidden": "true" });
@@ -23,14 +23,14 @@ export function stack(parts, names) {
   return bar;
 }
 
-/** The names of a stack with their colours. */
+/** The legend of a stack: names with their colours. */
 export function legend(names) {
   const entry = (name, at) =>
     h("li", {}, h("span", { class: `swatch series-${at}`, "aria-hidden": "true" }), name);
   return h("ul", { class: "legend" }, ...names.map(entry));
 }
 
-/** Lines over time: series [{name, points: [[x, y]]}], y from 0 to `top`; gaps where y is no number. */
+/** Lines over time: series [{name, points: [[x, y]]}], y from 0 to `top`; a gap where y is not finite. */
 export function lines(series, [begin, end], top, label) {
   const x = (at) => ((at - begin) / Math.max(1e-9, end - begin)) * WIDTH;
   const y = (value) => HEIGHT - (value / top) * HEIGHT;

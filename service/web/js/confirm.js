@@ -1,6 +1,6 @@
-// A question before something that cannot be undone.
+// A question before an action that cannot be undone.
 
-/** A function that asks by this dialog: true where the answer is yes. */
+/** A function that asks in this dialog and resolves to whether the answer is yes. */
 export function confirmWith(dialog) {
   const [title, text] = [dialog.querySelector("h2"), dialog.querySelector("p")];
   const yes = dialog.querySelector("button[value=yes]");

@@ -1,6 +1,6 @@
-// Videos dragged onto the page, wherever they fall.
+// Video files dropped anywhere on the page.
 
-/** Hand dropped files on; the body says by its class that something is held over it. */
+/** Call `onFiles` with dropped files; the body has class `dropping` while files are over it. */
 export function acceptDrops(onFiles) {
   let depth = 0;
   const over = (entered) => {

@@ -1,8 +1,8 @@
-// Elements without markup: what users wrote only ever becomes text or an attribute's value.
+// Elements without markup: user text only ever becomes text or an attribute value.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An HTML element; `onclick` and the like are listeners, null and false leave an attribute out. */
+/** An HTML element; `on…` attributes are listeners, and null or false omits an attribute. */
 export function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -12,20 +12,20 @@ export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** A symbol of index.html, for the eye alone: what it stands on has a name in words. */
+/** A symbol of index.html, hidden from screen readers: its parent needs a label. */
 export function icon(name) {
   const picture = svg("svg", { class: "icon", "aria-hidden": "true" });
   picture.append(svg("use", { href: `#icon-${name}` }));
   return picture;
 }
 
-/** Custom properties for the style sheets; a style attribute would be against the policy. */
+/** Set custom properties for the style sheets; the content security policy forbids style attributes. */
 export function styled(element, properties) {
   for (const [name, value] of Object.entries(properties)) element.style.setProperty(name, value);
   return element;
 }
 
-/** Say something to who listens to the page rather than sees it. */
+/** Announce a text to screen readers. */
 export function announce(text) {
   document.getElementById("announcements").textContent = text;
 }

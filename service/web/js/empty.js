@@ -1,9 +1,9 @@
-// What an empty tab says: always what to do next.
+// The texts of empty tabs; each says what to do next.
 
 import { h, icon } from "./elements.js";
 import { counted } from "./format.js";
 
-/** Nothing is there yet. */
+/** For an empty library. */
 export function firstSteps(addVideos) {
   return h(
     "div",
@@ -13,19 +13,19 @@ export function firstSteps(addVideos) {
       "ol",
       { class: "steps" },
       h("li", {}, "Drop video files anywhere on this page, or choose them."),
-      h("li", {}, "Each becomes searchable when its bar is full: minutes of video take seconds."),
-      h("li", {}, "Describe a moment in your words, and play it from the result."),
+      h("li", {}, "A video is searchable when its progress bar is full. Minutes of video take seconds."),
+      h("li", {}, "Describe a moment in your own words, and play it from the results."),
     ),
     h("button", { type: "button", class: "primary", onclick: addVideos }, icon("add"), "Add videos"),
   );
 }
 
-/** There are videos, and no query yet. */
+/** For a library with videos, before the first query. */
 export function searchHint(videos) {
   return h(
     "div",
     { class: "empty quiet" },
-    h("p", {}, `Describe a moment, and see where it is in ${counted(videos, "video")}.`),
+    h("p", {}, `Describe a moment to find it in ${counted(videos, "video")}.`),
     h(
       "p",
       { class: "keys" },
@@ -37,25 +37,25 @@ export function searchHint(videos) {
   );
 }
 
-/** A search without results: by its conditions, or because nothing is there to search. */
+/** For a search without results: nothing passes its conditions, or nothing is searchable yet. */
 export function nothingFound(narrowed, addVideos) {
-  if (narrowed) return h("p", { class: "said" }, "No video has such a title and length.");
+  if (narrowed) return h("p", { class: "message" }, "No video matches this title and length.");
   return h(
     "div",
-    { class: "said" },
-    h("p", {}, "No video is searchable yet. Those being indexed will be found as they get ready."),
+    { class: "message" },
+    h("p", {}, "No video is searchable yet. Videos appear here as soon as they are indexed."),
     h("button", { type: "button", onclick: addVideos }, "Add videos"),
   );
 }
 
-/** A deployment without the study's plots. */
+/** For a deployment without the plots of the study. */
 export function noPlots() {
   return h(
     "p",
-    { class: "said" },
-    "The plots of the study were left out of this deployment. In a checkout, ",
+    { class: "message" },
+    "This deployment does not include the plots of the study. In a checkout, ",
     h("code", {}, "make study"),
-    " draws them into ",
+    " writes them to ",
     h("code", {}, "results/"),
     ".",
   );

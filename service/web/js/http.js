@@ -1,13 +1,13 @@
-// Requests to the service, and its refusals in its own words.
+// Requests to the service, and its errors in its own words.
 
 const RETRIES = 4;
 const DEFAULT_WAIT_SECONDS = 2;
-// How long a request may make no headway before its connection counts as lost; and how long
-// the answer to bytes may take: with the last ones the service reads the whole file once.
+// A connection counts as lost after so many seconds without progress. The answer may take longer:
+// after the last bytes the service reads the whole file once.
 const SILENCE_SECONDS = 30;
 const ANSWER_SECONDS = 600;
 
-/** What the service answers when it does not do as asked (problem+json). */
+/** An error that the service answered (problem+json), or that it did not answer at all. */
 export class Problem extends Error {
   constructor({ detail, code = "unreachable", status = 0, retryable = true, retryAfter = null }) {
     super(detail);
@@ -15,19 +15,19 @@ export class Problem extends Error {
   }
 }
 
-/** Ask for JSON; throws a Problem, or an AbortError where `signal` says so. */
+/** Request JSON; throws a Problem, or an AbortError if `signal` aborts. */
 export async function ask(path, { method = "GET", body, signal } = {}) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   const { text } = await request(path, { method, headers, signal, body: body && JSON.stringify(body) });
   return text ? JSON.parse(text) : null;
 }
 
-/** Ask for text, as /metrics is. */
+/** Request text, such as /metrics. */
 export async function askText(path, { signal } = {}) {
   return (await request(path, { signal })).text;
 }
 
-/** Ask for an answer's text and headers; throws as `ask` does. */
+/** Request text and headers of an answer; throws like `ask`. */
 export async function request(path, options) {
   let response, text;
   try {
@@ -40,7 +40,7 @@ export async function request(path, options) {
   return { text, headers: response.headers };
 }
 
-/** PATCH bytes; `onBytes(sent)` hears how far it is, which fetch cannot tell. Throws as `ask` does. */
+/** PATCH bytes; calls `onBytes(sent)` with the progress, which fetch cannot report. Throws like `ask`. */
 export function patch(path, { headers, body, onBytes, signal }) {
   return new Promise((resolve, reject) => {
     const sent = new XMLHttpRequest();
@@ -76,12 +76,12 @@ export function patch(path, { headers, body, onBytes, signal }) {
   });
 }
 
-/** For a promise's catch: a refusal is let pass, anything else is a fault of the page. */
+/** For a promise's catch: ignore an error of the service, rethrow a bug of the page. */
 export function tolerate(error) {
   if (!(error instanceof Problem)) throw error;
 }
 
-/** Call again while the service asks to come back later; `onWait(seconds, problem)` says when. */
+/** Retry while the service asks for it; calls `onWait(seconds, problem)` before each pause. */
 export async function patiently(call, { onWait, signal }) {
   for (let left = RETRIES; ; left -= 1) {
     try {
@@ -95,7 +95,7 @@ export async function patiently(call, { onWait, signal }) {
   }
 }
 
-/** Wait, at most until the browser says that it has a connection again. */
+/** Wait, but no longer than until the browser is online again. */
 export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
     const over = new AbortController();
@@ -121,9 +121,9 @@ function problem(status, text, retryAfter) {
     const { detail, code, retryable } = JSON.parse(text);
     return new Problem({ detail, code, status, retryable, retryAfter: seconds });
   } catch {
-    // Not the service's own words: something stands between.
+    // Not problem+json: a proxy answered.
     const retryable = status === 429 || status >= 500;
-    const detail = `The answer was ${status}.`;
+    const detail = `The server answered ${status}.`;
     return new Problem({ detail, status, retryable, retryAfter: seconds });
   }
 }

@@ -1,4 +1,4 @@
-// Rows of videos that are here, followed as jobs to their end.
+// Rows of uploaded videos, which show their jobs until they end.
 
 import { announce } from "./elements.js";
 import { length, percent } from "./format.js";
@@ -6,7 +6,7 @@ import { Problem, ask } from "./http.js";
 import { hasEnded, unwatch, watch } from "./jobs.js";
 
 const STAGES = {
-  probe: "looking at the file",
+  probe: "reading the file",
   decode: "decoding",
   tile: "tiling",
   encode: "encoding",
@@ -14,11 +14,11 @@ const STAGES = {
 };
 const STATES = { ready: "searchable", cancelled: "cancelled", queued: "waiting its turn" };
 
-/** `onShow` hears of every change, `onEnd` of a job that has ended. */
+/** Calls `onShow` after every change and `onEnd` when a job has ended. */
 export function jobRows({ onShow, onEnd }) {
   const rows = new Map();
 
-  /** Show a job on this row, which takes the place of an earlier one of the same video. */
+  /** Show a job on this row, which replaces an earlier one of the same video. */
   function follow(job, row) {
     const earlier = rows.get(job.video_id);
     if (earlier && earlier !== row) {

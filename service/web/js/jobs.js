@@ -1,6 +1,6 @@
-// Jobs as they change, by server-sent events.
+// Progress of jobs, from server-sent events.
 
-// A browser holds six connections to a host, and the page needs some for itself.
+// A browser opens six connections per host, and the page needs some for other requests.
 const STREAMS = 2;
 const ENDED = ["ready", "failed", "cancelled"];
 
@@ -12,16 +12,16 @@ export function hasEnded(job) {
   return ENDED.includes(job.state);
 }
 
-/** Hear of a job until it ends. Only the first few are heard at once: the queue serves them first. */
+/** Call `onJob` for every change until the job ends. Only the first jobs have a stream: they run first. */
 export function watch(jobId, onJob) {
-  if (streams.has(jobId) || waiting.some((one) => one.jobId === jobId)) return;
+  if (streams.has(jobId) || waiting.some((item) => item.jobId === jobId)) return;
   waiting.push({ jobId, onJob });
   next();
 }
 
-/** Hear no more of a job. */
+/** Stop watching a job. */
 export function unwatch(jobId) {
-  const at = waiting.findIndex((one) => one.jobId === jobId);
+  const at = waiting.findIndex((item) => item.jobId === jobId);
   if (at >= 0) waiting.splice(at, 1);
   streams.get(jobId)?.close();
   streams.delete(jobId);
@@ -43,7 +43,7 @@ function listen(jobId, onJob) {
     onJob(job);
   });
   stream.addEventListener("error", () => {
-    // Closed for good: the job is gone with its video. Else the browser connects again.
+    // CLOSED: the job was deleted with its video. Otherwise the browser reconnects.
     if (stream.readyState === EventSource.CLOSED) unwatch(jobId);
   });
   return stream;

@@ -1,4 +1,4 @@
-// The library tab: every video, newest first, a page at a time.
+// The library tab: all videos, newest first, page by page.
 
 import { h, icon } from "./elements.js";
 import { clock, counted, size } from "./format.js";
@@ -7,7 +7,7 @@ import { firstSteps } from "./empty.js";
 import { follow, near, urlOf } from "./place.js";
 
 const PAGE = 24;
-// The service's own limit on a page.
+// The service's limit for one page.
 const LONGEST_PAGE = 200;
 const WORDS = {
   queued: "waiting",
@@ -25,19 +25,19 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
   let visible = false;
   let loads = 0;
   let nextToken = null;
-  let wanted = PAGE;
+  let shown = PAGE;
   more.addEventListener("click", () => {
-    wanted = list.children.length + PAGE;
+    shown = list.children.length + PAGE;
     load(nextToken, PAGE);
   });
 
   async function load(token, limit) {
-    const mine = (loads += 1);
+    const number = (loads += 1);
     try {
       const from = token ? `&page_token=${encodeURIComponent(token)}` : "";
       const page = await ask(`/v1/videos?limit=${limit}${from}`);
-      // A later load has the newer library.
-      if (mine !== loads) return;
+      // A later load has newer data.
+      if (number !== loads) return;
       if (!token) list.replaceChildren();
       list.append(...page.videos.map(card));
       nextToken = page.next_page_token;
@@ -80,17 +80,17 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
       "aria-label": `Play ${video.title}`,
     };
     const picture = `/v1/videos/${video.id}/thumbnail?t=${(video.duration / 3).toFixed(2)}`;
-    const shown =
+    const content =
       video.state === "ready"
         ? [h("img", { src: picture, alt: "", loading: "lazy" }), icon("play")]
         : [h("span", { class: `state ${video.state}` }, WORDS[video.state])];
-    return h("a", attributes, h("span", { class: "frame" }, ...shown), title);
+    return h("a", attributes, h("span", { class: "frame" }, ...content), title);
   }
 
   async function removeVideo(video) {
     const sure = await confirm(
       `Delete “${video.title}”?`,
-      "The file, its pictures and its place in the index go. No later search finds it.",
+      "This removes the file, its pictures and its embeddings. Searches no longer find it.",
       "Delete",
     );
     if (!sure) return;
@@ -104,11 +104,11 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
 
   function refuse(error) {
     if (!(error instanceof Problem)) throw error;
-    notice.replaceChildren(h("p", { class: "said problem", role: "alert" }, error.message));
+    notice.replaceChildren(h("p", { class: "message problem", role: "alert" }, error.message));
   }
 
   function reload() {
-    load(null, Math.min(wanted, LONGEST_PAGE));
+    load(null, Math.min(shown, LONGEST_PAGE));
   }
 
   return {
@@ -130,5 +130,5 @@ export function libraryTab(root, { addVideos, confirm, onChange }) {
 
 function damage({ state, duration, indexed_seconds: indexed }) {
   if (state !== "ready" || indexed >= duration * 0.9) return null;
-  return h("span", { class: "warn" }, ` · damaged, searched up to ${clock(indexed)}`);
+  return h("span", { class: "warn" }, ` · damaged, indexed up to ${clock(indexed)}`);
 }

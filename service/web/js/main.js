@@ -1,10 +1,10 @@
-// Puts the page together: tabs, player and uploads, each told where the reader is.
+// The page: tabs, player and uploads, all driven by the URL.
 
 import { confirmWith } from "./confirm.js";
 import { acceptDrops } from "./drop.js";
 import { tolerate } from "./http.js";
 import { libraryTab } from "./library.js";
-import { VIEWS, follow, go, onPlace, tell } from "./place.js";
+import { VIEWS, follow, go, notify, onPlace } from "./place.js";
 import { player } from "./player.js";
 import { searchTab } from "./search.js";
 import { statusTab } from "./status.js";
@@ -25,12 +25,12 @@ const confirm = confirmWith(byId("confirm"));
 const library = libraryTab(byId("library"), { addVideos, confirm, onChange: changed });
 const search = searchTab(byId("search"), { library, addVideos });
 const tabs = { search, library, study: studyTab(byId("study")), status: statusTab(byId("status")) };
-const theatre = player(byId("player"));
+const dialog = player(byId("player"));
 
 byId("add").addEventListener("click", addVideos);
 chooser.addEventListener("change", () => {
   incoming.add([...chooser.files]);
-  // So that the same file can be chosen again.
+  // Otherwise choosing the same file again is no change.
   chooser.value = "";
 });
 acceptDrops((files) => incoming.add(files));
@@ -55,9 +55,9 @@ onPlace((place) => {
     if (current) tabs[view].show(place);
     else tabs[view].hide?.();
   }
-  theatre.show(place);
+  dialog.show(place);
   const subject = place.view === "search" && place.query ? place.query : NAMES[place.view];
   document.title = `${subject} · qasir`;
 });
-tell();
+notify();
 incoming.resume().catch(tolerate);

@@ -1,11 +1,11 @@
-// Where the reader is, as the URL says it: so every state has a link, and Back goes back.
+// The state of the page, kept in the URL: every state has a link, and Back works.
 
 export const VIEWS = ["search", "library", "study", "status"];
 const NOWHERE = {
   view: "search", query: "", like: "", mode: "", grid: "", group: "", title: "", duration: "",
   video: "", start: "", end: "",
 };
-// What the URL calls it.
+// Names in the URL.
 const NAMES = {
   view: "tab", query: "q", like: "like", mode: "mode", grid: "grid", group: "group",
   title: "title", duration: "duration", video: "video", start: "t", end: "end",
@@ -14,7 +14,7 @@ const MOMENT = { video: "", start: "", end: "" };
 
 const listeners = [];
 
-/** The place that a URL's query string names; what it does not know it leaves out. */
+/** The place that a query string names; unknown parameters are ignored. */
 export function placeOf(search) {
   const given = new URLSearchParams(search);
   const place = { ...NOWHERE };
@@ -23,56 +23,56 @@ export function placeOf(search) {
   return place;
 }
 
-/** The URL of a place, of which only what is special needs to be given. */
+/** The URL of a place; fields that are not given have their defaults. */
 export function urlOf(given) {
   const place = { ...NOWHERE, ...given };
-  const said = new URLSearchParams();
+  const parameters = new URLSearchParams();
   for (const [field, name] of Object.entries(NAMES)) {
-    if (place[field] !== NOWHERE[field]) said.set(name, place[field]);
+    if (place[field] !== NOWHERE[field]) parameters.set(name, place[field]);
   }
-  const text = said.toString();
+  const text = parameters.toString();
   return text ? `/?${text}` : "/";
 }
 
-/** Where the reader is now. */
+/** The current place. */
 export function here() {
   return placeOf(location.search);
 }
 
-/** Here, with some of it changed. */
+/** The current place with changes. */
 export function near(changes) {
   return { ...here(), ...changes };
 }
 
-/** Go somewhere; `replace`: without a step for Back. */
+/** Change the place; with `replace`, Back skips this step. */
 export function go(changes, { replace = false } = {}) {
   const url = urlOf(near(changes));
   if (url === location.pathname + location.search) return;
   if (replace) history.replaceState(history.state, "", url);
   else history.pushState({ opened: Boolean(changes.video) }, "", url);
-  tell();
+  notify();
 }
 
-/** Leave the moment that is open, by the step that led to it where there was one. */
+/** Close the open moment, by going back if opening it was a step of the history. */
 export function leaveMoment() {
   if (!here().video) return;
   if (history.state?.opened) history.back();
   else go(MOMENT, { replace: true });
 }
 
-/** Hear of every move, and of where the reader starts. */
+/** Call a listener on every change of place. */
 export function onPlace(listener) {
   listeners.push(listener);
-  if (listeners.length === 1) addEventListener("popstate", tell);
+  if (listeners.length === 1) addEventListener("popstate", notify);
 }
 
-/** Tell every listener where the reader is. */
-export function tell() {
+/** Call every listener with the current place. */
+export function notify() {
   const place = here();
   for (const listener of listeners) listener(place);
 }
 
-/** Make a link move within the page, unless the reader wants another tab or window. */
+/** Handle a click on a link within the page, unless it should open another tab or window. */
 export function follow(event, changes) {
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.button > 0) return;
   event.preventDefault();

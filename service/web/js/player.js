@@ -1,18 +1,18 @@
-// The dialog that plays a video at a moment, with all of its attention below and the why beside.
+// The dialog that plays a moment, with the video's attention below and the explanation beside it.
 
 import { h } from "./elements.js";
 import { clock, stretch } from "./format.js";
 import { Problem, ask } from "./http.js";
 import { go, here, leaveMoment } from "./place.js";
-import { asks, likeOf, question } from "./question.js";
+import { hasQuery, likeOf, queryOf } from "./question.js";
 import { strip } from "./strip.js";
 import { why } from "./why.js";
 
-// Browsers keep whole microseconds.
+// Browsers round times to microseconds.
 const ROUNDING = 0.01;
 const EVERYTHING = { start: -Infinity, end: Infinity };
 
-/** The player; it opens where the place names a video. */
+/** The player; it is open while the place names a video. */
 export function player(dialog) {
   const film = dialog.querySelector("video");
   const title = dialog.querySelector("h2");
@@ -41,20 +41,20 @@ export function player(dialog) {
   film.addEventListener("timeupdate", () => {
     line.at(film.currentTime);
     if (film.currentTime < moment.end || film.paused) return;
-    // The moment is over; who plays on wants to see what follows.
+    // Stop once at the end of the moment; playing on shows what follows.
     moment = EVERYTHING;
     film.pause();
   });
   film.addEventListener("seeking", () => {
-    // Who goes elsewhere by the video's own controls has left the moment.
+    // Seeking with the video's own controls leaves the moment.
     const [begin, end] = [moment.start - ROUNDING, moment.end + ROUNDING];
     if (film.currentTime < begin || film.currentTime > end) moment = EVERYTHING;
   });
   film.addEventListener("error", () => {
     if (!trouble.hidden) return;
-    const way = h("a", { href: film.src, download: true }, "download it");
-    const words = "This browser cannot play this file's format. You can still see its frames, or ";
-    trouble.replaceChildren(words, way, ".");
+    const link = h("a", { href: film.src, download: true }, "download it");
+    const text = "This browser cannot play this file format. You can still see its frames, or ";
+    trouble.replaceChildren(text, link, ".");
     trouble.hidden = false;
   });
 
@@ -65,10 +65,10 @@ export function player(dialog) {
     }
     if (!dialog.open) dialog.showModal();
     if (place.video !== open) load(place.video);
-    // In the library a video is only watched, whatever was searched before.
-    const asked = place.view === "search" && asks(place) ? question(place) : null;
-    const key = JSON.stringify([place.video, asked]);
-    if (key !== explained) explain(place, asked);
+    // The library only plays videos, whatever was searched before.
+    const query = place.view === "search" && hasQuery(place) ? queryOf(place) : null;
+    const key = JSON.stringify([place.video, query]);
+    if (key !== explained) explain(place, query);
     else reasons.show(Number(place.start));
     explained = key;
     similar.hidden = !(Number(place.end) > Number(place.start));
@@ -88,25 +88,25 @@ export function player(dialog) {
     [title.textContent, facts.textContent] = ["", ""];
     film.src = `/v1/videos/${encodeURIComponent(video)}/media`;
     try {
-      const known = await ask(`/v1/videos/${encodeURIComponent(video)}`);
+      const details = await ask(`/v1/videos/${encodeURIComponent(video)}`);
       if (open !== video) return;
-      title.textContent = known.title;
-      facts.textContent = [clock(known.duration), `${known.width} × ${known.height}`].join(" · ");
+      title.textContent = details.title;
+      facts.textContent = [clock(details.duration), `${details.width} × ${details.height}`].join(" · ");
     } catch (error) {
       refuse(error);
     }
   }
 
-  async function explain(place, asked) {
+  async function explain(place, query) {
     const { video, start, end } = place;
     line.clear();
     reasons.hide();
     chips.replaceChildren();
-    if (!asked) return;
+    if (!query) return;
     try {
       const path = `/v1/videos/${encodeURIComponent(video)}/attention`;
-      const attention = await ask(path, { method: "POST", body: asked });
-      // The reader may be elsewhere by now.
+      const attention = await ask(path, { method: "POST", body: query });
+      // Another video may be open by now.
       if (open !== video) return;
       line.draw(attention);
       line.mark(Number(start), Number(end));
@@ -123,7 +123,7 @@ export function player(dialog) {
     const text = `${clock(start)}–${clock(end)}`;
     const play = () => {
       go(there, { replace: true });
-      // Here already, the place does not change: then once more.
+      // A place that does not change notifies nobody, so play it here as well.
       playMoment(start, end);
     };
     return h("button", { type: "button", class: "chip", "aria-label": label, onclick: play }, text);
@@ -142,7 +142,7 @@ export function player(dialog) {
 
   function playFrom(seconds) {
     film.currentTime = seconds;
-    // Without a click before it, as from a link, a browser may refuse: then the reader plays.
+    // A browser may block playback before the first click, as after opening a link.
     film.play().catch(() => undefined);
   }
 

@@ -1,10 +1,10 @@
-// The text of /metrics as samples, and quantiles of its histograms.
+// Read samples and histogram quantiles from the text of /metrics.
 
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 const ESCAPED = { "\\n": "\n", '\\"': '"', "\\\\": "\\" };
 
-/** Samples [{name, labels, value}] of a page; comments are left out. */
+/** Parse a page into samples [{name, labels, value}], without comments. */
 export function parse(text) {
   return text
     .split("\n")
@@ -13,7 +13,7 @@ export function parse(text) {
     .map(([, name, labels, value]) => ({ name, labels: labelsOf(labels ?? ""), value: number(value) }));
 }
 
-/** Values of one metric added up by what `key(labels)` says, as a Map. */
+/** Sum the values of one metric by `key(labels)`, as a Map. */
 export function sumBy(samples, name, key) {
   const sums = new Map();
   for (const sample of samples) {
@@ -24,12 +24,12 @@ export function sumBy(samples, name, key) {
   return sums;
 }
 
-/** Histograms of one metric by what `key(labels)` says: {buckets: [[le, count]], count, sum}. */
+/** Sum the histograms of one metric by `key(labels)`: {buckets: [[le, count]], count, sum}. */
 export function histograms(samples, name, key) {
-  const found = new Map();
+  const groups = new Map();
   const of = (group) => {
-    if (!found.has(group)) found.set(group, { buckets: new Map(), count: 0, sum: 0 });
-    return found.get(group);
+    if (!groups.has(group)) groups.set(group, { buckets: new Map(), count: 0, sum: 0 });
+    return groups.get(group);
   };
   for (const { name: full, labels, value } of samples) {
     if (full === `${name}_bucket`) {
@@ -39,13 +39,13 @@ export function histograms(samples, name, key) {
     } else if (full === `${name}_sum`) of(key(labels)).sum += value;
     else if (full === `${name}_count`) of(key(labels)).count += value;
   }
-  for (const histogram of found.values()) {
+  for (const histogram of groups.values()) {
     histogram.buckets = [...histogram.buckets].sort(([a], [b]) => a - b);
   }
-  return found;
+  return groups;
 }
 
-/** What one histogram counted since an earlier one. */
+/** The difference of a histogram and an earlier one. */
 export function since(later, earlier) {
   if (!earlier) return later;
   const before = new Map(earlier.buckets);
@@ -56,7 +56,7 @@ export function since(later, earlier) {
   };
 }
 
-/** The quantile as Prometheus's histogram_quantile tells it: straight lines between the edges. */
+/** The quantile as Prometheus's histogram_quantile computes it: linear between the edges. */
 export function quantile(share, { buckets }) {
   const total = buckets.at(-1)?.[1] ?? 0;
   if (total === 0) return NaN;
@@ -64,7 +64,7 @@ export function quantile(share, { buckets }) {
   const at = buckets.findIndex(([, count]) => count >= rank);
   const [upper, count] = buckets[at];
   const [lower, below] = at > 0 ? buckets[at - 1] : [0, 0];
-  // Beyond the last edge nothing is known but that.
+  // Above the last edge, that edge is the best estimate.
   if (upper === Infinity) return lower;
   return lower + ((upper - lower) * (rank - below)) / (count - below);
 }
@@ -75,7 +75,7 @@ function labelsOf(text) {
 }
 
 function plain(value) {
-  return value.replace(/\\["\\n]/g, (found) => ESCAPED[found]);
+  return value.replace(/\\["\\n]/g, (match) => ESCAPED[match]);
 }
 
 function number(text) {

@@ -1,11 +1,11 @@
-// What the status tab needs of /metrics, and what happened between two readings of it.
+// The metrics that the status tab shows, and their change between two readings.
 
 import { histograms, parse, quantile, since, sumBy } from "./prometheus.js";
 
 const gridOf = ({ grid_size: size }) => size;
 const stageOf = ({ grid_size: size, stage }) => `${size} ${stage}`;
 
-/** One reading of the service's page and of the worker's, taken at `seconds`; null: it is away. */
+/** One reading of the service's and the worker's metrics at `seconds`; `worker` is null if it is down. */
 export function reading(seconds, service, worker) {
   const samples = [...parse(service), ...parse(worker ?? "")];
   const count = (name, key) => sumBy(samples, name, key);
@@ -26,7 +26,7 @@ export function reading(seconds, service, worker) {
   };
 }
 
-/** Latency by grid size between two readings: [{grid, p50, p95, count}]; all time without `earlier`. */
+/** Latency by grid size since `earlier`, or since the start: [{grid, p50, p95, count}]. */
 export function latencies(later, earlier) {
   return sorted(later.search).map(([grid, histogram]) => {
     const passed = since(histogram, earlier?.search.get(grid));
@@ -47,7 +47,7 @@ export function stageMeans(kind, later, earlier) {
   return [...grids.values()];
 }
 
-/** Seconds of video indexed in a second of work, by grid size: [{grid, factor}]. */
+/** Seconds of video indexed per second of work, by grid size: [{grid, factor}]. */
 export function realTimeFactors(later, earlier) {
   return sorted(later.ingest)
     .map(([grid, histogram]) => {
@@ -58,7 +58,7 @@ export function realTimeFactors(later, earlier) {
     .filter(({ factor }) => Number.isFinite(factor));
 }
 
-/** How many requests ended with each code: [[code, count]], most first. */
+/** Requests by code, most frequent first: [[code, count]]. */
 export function answers(later, earlier) {
   return [...later.requests]
     .map(([code, count]) => [code, count - (earlier?.requests.get(code) ?? 0)])
@@ -66,9 +66,9 @@ export function answers(later, earlier) {
     .sort(([, a], [, b]) => b - a);
 }
 
-/** Whether a reading is of the same run as an earlier one: what restarted counts anew. */
+/** Whether no process restarted since an earlier reading: counters of a new process start at 0. */
 export function continues(later, earlier) {
-  const total = ({ requests }) => [...requests.values()].reduce((sum, one) => sum + one, 0);
+  const total = ({ requests }) => [...requests.values()].reduce((sum, count) => sum + count, 0);
   const work = ({ ingest }) => [...ingest.values()].reduce((sum, { count }) => sum + count, 0);
   return total(later) >= total(earlier) && work(later) >= work(earlier);
 }

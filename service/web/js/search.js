@@ -1,4 +1,4 @@
-// The search tab: what is typed becomes the URL, the URL a search, its answer moment cards.
+// The search tab: input changes the URL, the URL starts a search, the answer becomes cards.
 
 import { moments, moveFocus } from "./cards.js";
 import { announce, h, icon } from "./elements.js";
@@ -6,17 +6,17 @@ import { counted, latency, length, stretch } from "./format.js";
 import { Problem, ask, patiently, tolerate } from "./http.js";
 import { go, here } from "./place.js";
 import { firstSteps, nothingFound, searchHint } from "./empty.js";
-import { asks, exampleOf, searchBody } from "./question.js";
+import { exampleOf, hasQuery, searchBody } from "./question.js";
 import { offerChoices } from "./served.js";
 
 const PAUSE_MS = 180;
 const PAGE = 12;
 const LAST_OFFSET = 1000;
-// A finer order is made in the background: how often, and after how long, it is asked for.
+// How often, and after what delay, a provisional order is requested again.
 const REFINEMENTS = 5;
 const REFINE_MS = 2000;
 
-/** The search tab; `library` tells how many videos there are, `addVideos` opens the chooser. */
+/** The search tab; `library` knows the number of videos, `addVideos` opens the file chooser. */
 export function searchTab(root, { library, addVideos }) {
   const form = root.querySelector("form");
   const input = form.elements.query;
@@ -32,7 +32,7 @@ export function searchTab(root, { library, addVideos }) {
 
   form.addEventListener("input", (event) => {
     clearTimeout(pause);
-    // Half a character of some scripts is not a query yet.
+    // Do not search while an input method composes a character.
     if (!event.isComposing) pause = setTimeout(settle, PAUSE_MS);
   });
   form.addEventListener("compositionend", settle);
@@ -57,7 +57,7 @@ export function searchTab(root, { library, addVideos }) {
   function show(place) {
     for (const name of ["query", "title"]) {
       const control = form.elements[name];
-      // Who is typing keeps the space at the end.
+      // Keep a trailing space while the user types.
       if (control.value.trim() !== place[name]) control.value = place[name];
     }
     choose(place);
@@ -70,7 +70,7 @@ export function searchTab(root, { library, addVideos }) {
     for (const name of ["mode", "grid", "group", "duration"]) {
       const control = form.elements[name];
       control.value = place[name];
-      // What the URL asks for may not be served: then the choice is the service's.
+      // The URL may name a choice that is not served: use the service's default.
       if (control.selectedIndex < 0) control.value = "";
     }
   }
@@ -80,13 +80,13 @@ export function searchTab(root, { library, addVideos }) {
     running = new AbortController();
     const { signal } = running;
     shown = keyOf(place);
-    sayLike(place);
-    if (!asks(place)) return rest().catch(refuse);
+    showExample(place);
+    if (!hasQuery(place)) return clear().catch(refuse);
     root.setAttribute("aria-busy", "true");
     try {
-      const asked = () =>
-        ask("/v1/search", { method: "POST", body: searchBody(place, offset, PAGE), signal });
-      const answer = await patiently(asked, { onWait: later, signal });
+      const body = searchBody(place, offset, PAGE);
+      const request = () => ask("/v1/search", { method: "POST", body, signal });
+      const answer = await patiently(request, { onWait: later, signal });
       if (signal.aborted) return undefined;
       if (offset > 0 && answer.snapshot !== list.dataset.snapshot) return search(place, 0);
       draw(place, answer, offset);
@@ -116,25 +116,24 @@ export function searchTab(root, { library, addVideos }) {
     announce(`${counted(list.children.length, "result")} for ${place.query || "the example"}`);
   }
 
-  /** The order is that of the cheap model, because the finer one took too long. */
+  /** Search again later: reranker embeddings are still being built. */
   function refine() {
     if (refinements === REFINEMENTS) return;
     refinements += 1;
     summary.textContent += " · still refining";
-    const asked = shown;
-    setTimeout(() => shown === asked && list.children.length <= PAGE && search(here(), 0), REFINE_MS);
+    const key = shown;
+    setTimeout(() => shown === key && list.children.length <= PAGE && search(here(), 0), REFINE_MS);
   }
 
-  /** Say what moment is the example, and offer to leave it. */
-  function sayLike(place) {
+  /** Show the moment that is the example, and a button that removes it. */
+  function showExample(place) {
     like.hidden = !place.like;
     if (!place.like) return;
     const { video_id: id, start, end } = exampleOf(place.like);
-    const leave = () => go({ like: "" }, { replace: true });
     const label = "Search without this example";
     const remove = h("button", { type: "button", class: "icon-button", "aria-label": label });
     remove.append(icon("close"));
-    remove.addEventListener("click", leave);
+    remove.addEventListener("click", () => go({ like: "" }, { replace: true }));
     const picture = `/v1/videos/${encodeURIComponent(id)}/thumbnail?t=${(start + end) / 2}`;
     like.replaceChildren(
       h("img", { src: picture, alt: "" }),
@@ -143,30 +142,30 @@ export function searchTab(root, { library, addVideos }) {
     );
   }
 
-  async function rest() {
+  async function clear() {
     root.removeAttribute("aria-busy");
     list.replaceChildren();
     more.hidden = true;
     summary.textContent = "";
     const videos = await library.total();
-    if (asks(here())) return;
+    if (hasQuery(here())) return;
     notice.replaceChildren(videos === 0 ? firstSteps(addVideos) : searchHint(videos));
   }
 
   function later(seconds, problem) {
-    say("busy", `${problem.message} Trying again in ${counted(Math.ceil(seconds), "second")}.`);
+    notify("busy", `${problem.message} Trying again in ${counted(Math.ceil(seconds), "second")}.`);
   }
 
   function refuse(error) {
     if (!(error instanceof Problem)) throw error;
-    say("problem", error.message, h("button", { type: "button", onclick: again }, "Try again"));
+    notify("problem", error.message, h("button", { type: "button", onclick: again }, "Try again"));
     list.replaceChildren();
     more.hidden = true;
     summary.textContent = "";
   }
 
-  function say(kind, text, ...rest) {
-    notice.replaceChildren(h("p", { class: `said ${kind}`, role: "status" }, text, ...rest));
+  function notify(kind, text, ...children) {
+    notice.replaceChildren(h("p", { class: `message ${kind}`, role: "status" }, text, ...children));
   }
 
   function again() {
@@ -175,7 +174,7 @@ export function searchTab(root, { library, addVideos }) {
   }
 
   function refresh() {
-    // Who has asked for more than the first page is reading, and is left alone.
+    // Do not disturb a reader who has opened more than the first page.
     if (!root.hidden && list.children.length <= PAGE) search(here(), 0);
   }
 
@@ -183,5 +182,5 @@ export function searchTab(root, { library, addVideos }) {
 }
 
 function keyOf(place) {
-  return JSON.stringify([asks(place), searchBody(place, 0, PAGE)]);
+  return JSON.stringify([hasQuery(place), searchBody(place, 0, PAGE)]);
 }

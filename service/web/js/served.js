@@ -1,4 +1,4 @@
-// What the service offers to choose from: modes and grid sizes.
+// The choices that the service offers: modes and grid sizes.
 
 import { h } from "./elements.js";
 import { grid } from "./format.js";
@@ -10,13 +10,13 @@ const RANKINGS = {
   hybrid: "Hybrid ranking",
 };
 
-/** Fill a form's choices; what is not there is not offered. */
+/** Fill a form's choices with what the service offers. */
 export async function offerChoices(form) {
   const [document, { models }] = await Promise.all([ask("/docs.json"), ask("/v1/models")]);
-  const { enum: modes, default: usual } = document.components.schemas.SearchRequest.properties.mode;
+  const { enum: modes, default: standard } = document.components.schemas.SearchRequest.properties.mode;
   const sizes = models.find(({ state }) => state === "active")?.grid_sizes ?? [];
-  // What goes without saying is the first choice, and leaves the URL alone.
-  const ordered = [usual, ...modes.filter((mode) => mode !== usual)];
+  // The default comes first and is not written to the URL.
+  const ordered = [standard, ...modes.filter((mode) => mode !== standard)];
   offer(form.elements.mode, ordered.map((mode) => [mode, RANKINGS[mode] ?? mode]));
   offer(form.elements.grid, sizes.map((size) => [String(size), `Grid ${grid(size)}`]));
 }
@@ -24,6 +24,6 @@ export async function offerChoices(form) {
 function offer(select, choices) {
   const options = choices.map(([value, text], at) => h("option", { value: at ? value : "" }, text));
   select.append(...options);
-  // One choice is none.
+  // A single choice is no choice.
   select.closest("label").hidden = choices.length < 2;
 }

@@ -1,4 +1,4 @@
-// The status tab: what /metrics says now, over a moving window, without Grafana.
+// The status tab: /metrics over a moving window, without Grafana.
 
 import { legend, lines, rangeBar, stack } from "./charts.js";
 import { h } from "./elements.js";
@@ -8,13 +8,13 @@ import * as readings from "./readings.js";
 import { Timeline } from "./timeline.js";
 
 const POLL_MS = 2000;
-// What one point of the lines is about.
+// The interval that one point of the lines covers.
 const SPAN_SECONDS = 30;
 const SEARCH_STAGES = ["queue", "tokenise", "encode", "recall", "score", "hydrate"];
 const INGEST_STAGES = ["probe", "decode", "tile", "encode", "commit"];
 const STATES = ["queued", "running", "ready", "failed", "cancelled"];
 
-/** The status tab; it reads the service's page only while somebody looks. */
+/** The status tab; it polls only while it is visible. */
 export function statusTab(root) {
   const part = (name) => root.querySelector(`[data-part=${name}]`);
   const period = root.querySelector("select");
@@ -38,7 +38,7 @@ export function statusTab(root) {
       draw();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      notice.replaceChildren(h("p", { class: "said problem", role: "status" }, error.message));
+      notice.replaceChildren(h("p", { class: "message problem", role: "status" }, error.message));
     }
     clearTimeout(timer);
     if (visible) timer = setTimeout(poll, POLL_MS);
@@ -48,7 +48,7 @@ export function statusTab(root) {
     try {
       return await askText("/metrics/worker");
     } catch (error) {
-      // A worker that is away is worth a word, not the whole tab.
+      // Without a worker, the rest of the tab still works.
       if (error instanceof Problem) return null;
       throw error;
     }
@@ -57,7 +57,7 @@ export function statusTab(root) {
   function draw() {
     const later = timeline.newest;
     const earlier = begin(later);
-    caption.textContent = said(later, earlier);
+    caption.textContent = describe(later, earlier);
     part("latency").replaceChildren(...latencyParts(later, earlier));
     part("search-stages").replaceChildren(...stageParts("searchStages", SEARCH_STAGES, later, earlier));
     part("ingest-stages").replaceChildren(...ingestParts(later));
@@ -66,7 +66,7 @@ export function statusTab(root) {
     part("answers").replaceChildren(...answerParts(later, earlier));
   }
 
-  /** The reading that the window begins with; none where nothing was searched in it yet. */
+  /** The first reading of the window; undefined if it holds no search. */
   function begin(later) {
     const seconds = Number(period.value);
     if (!seconds) return undefined;
@@ -74,15 +74,15 @@ export function statusTab(root) {
     return readings.latencies(later, earlier).some(({ count }) => count > 0) ? earlier : undefined;
   }
 
-  function said(later, earlier) {
+  function describe(later, earlier) {
     if (earlier) return `Searches of the last ${length(later.seconds - earlier.seconds)}.`;
-    const quiet = Number(period.value) ? "None in this window yet: all " : "All ";
-    return `${quiet}searches since the service started.`;
+    const prefix = Number(period.value) ? "No search in this window yet: all " : "All ";
+    return `${prefix}searches since the service started.`;
   }
 
   function latencyParts(later, earlier) {
     const rows = readings.latencies(later, earlier).filter(({ count }) => count > 0);
-    if (rows.length === 0) return [h("p", { class: "quiet" }, "No search yet. Search something, and watch.")];
+    if (rows.length === 0) return [h("p", { class: "quiet" }, "No search yet. Results appear here after the first one.")];
     const top = Math.max(...rows.map(({ p95 }) => p95));
     const body = rows.map(({ grid: size, p50, p95, count }) =>
       h(
@@ -99,7 +99,7 @@ export function statusTab(root) {
     return [table(["Grid", "p50 to p95", "p50", "p95", "searches", "R@5"], body), ...trend()];
   }
 
-  /** What the last evaluation of the served variant found at a grid size. */
+  /** R@5 of the served variant at a grid size, from the last evaluation. */
   function recall(later, size) {
     const share = later.recalls.get(`${model?.variant} 5 ${size}`);
     return share === undefined ? "–" : percent(share);
@@ -108,12 +108,12 @@ export function statusTab(root) {
   function trend() {
     const points = timeline.latencies(Number(period.value) || Infinity, SPAN_SECONDS);
     if (points.length < 2) return [];
-    const sizes = [...new Set(points.flatMap(({ grids }) => grids.map((one) => one.grid)))];
+    const sizes = [...new Set(points.flatMap(({ grids }) => grids.map((item) => item.grid)))];
     const series = sizes.map((size) => ({
       name: grid(size),
       points: points.map(({ seconds: at, grids }) => [at, grids.find((g) => g.grid === size)?.p95]),
     }));
-    const values = series.flatMap((one) => one.points.map(([, y]) => y)).filter(Number.isFinite);
+    const values = series.flatMap((item) => item.points.map(([, y]) => y)).filter(Number.isFinite);
     if (values.length < 2) return [];
     const top = Math.max(...values);
     const span = [points[0].seconds, points.at(-1).seconds];
@@ -149,12 +149,12 @@ function stageParts(kind, names, later, earlier) {
   const body = rows.map(({ grid: size, stages }) => {
     const ordered = names.flatMap((name) => stages.filter(([stage]) => stage === name));
     const whole = ordered.reduce((sum, [, seconds]) => sum + seconds, 0);
-    const said = ordered.map(([name, seconds]) => `${name} ${percent(seconds / whole)}`).join(", ");
+    const text = ordered.map(([name, seconds]) => `${name} ${percent(seconds / whole)}`).join(", ");
     return h(
       "tr",
       { "data-grid": size },
       h("th", { scope: "row" }, grid(size)),
-      h("td", { class: "wide" }, stack(ordered, names), h("span", { class: "spoken" }, said)),
+      h("td", { class: "wide" }, stack(ordered, names), h("span", { class: "spoken" }, text)),
       h("td", {}, latency(whole)),
     );
   });
@@ -163,7 +163,7 @@ function stageParts(kind, names, later, earlier) {
 
 function ingestParts(later) {
   if (!later.workerAnswers) return [h("p", { class: "quiet" }, "The worker does not answer.")];
-  // Ingests are few and long: a window of minutes would mostly be empty.
+  // Ingest jobs are few and long, so a window of minutes would mostly be empty.
   const parts = stageParts("ingestStages", INGEST_STAGES, later, undefined);
   const speeds = readings
     .realTimeFactors(later, undefined)
@@ -178,8 +178,7 @@ function indexTiles(later, model) {
 }
 
 function answerParts(later, earlier) {
-  const found = readings.answers(later, earlier);
-  const items = found.map(([code, count]) => tile(count, code.replaceAll("_", " ")));
+  const items = readings.answers(later, earlier).map(([code, count]) => tile(count, code.replaceAll("_", " ")));
   return items.length ? items : [h("p", { class: "quiet" }, "No request in this window.")];
 }
 

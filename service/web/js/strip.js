@@ -1,4 +1,4 @@
-// A line as long as the video: how much attention each part of it got, and where we are.
+// A timeline of the video: the attention of each part, and the current position.
 
 import { heights } from "./attention.js";
 import { styled, svg } from "./elements.js";
@@ -6,7 +6,7 @@ import { styled, svg } from "./elements.js";
 const BARS = 160;
 const HEIGHT = 100;
 
-/** The line below the video; a click on it seeks. For the eye: the video's controls do the same. */
+/** The timeline below the video; a click seeks. Hidden from screen readers, which have the controls. */
 export function strip(root, { seek }) {
   let duration = 0;
   root.addEventListener("click", (event) => {
@@ -14,9 +14,9 @@ export function strip(root, { seek }) {
     if (duration) seek(((event.clientX - left) / width) * duration);
   });
 
-  function draw(found) {
-    duration = found.ends.at(-1);
-    const bars = heights(found, BARS);
+  function draw(attention) {
+    duration = attention.ends.at(-1);
+    const bars = heights(attention, BARS);
     const width = 1000 / bars.length;
     const shapes = bars.map((height, at) =>
       svg("rect", {
@@ -32,14 +32,14 @@ export function strip(root, { seek }) {
     root.hidden = false;
   }
 
-  /** Mark a stretch of the video. */
+  /** Mark an interval of the video. */
   function mark(start, end) {
     const share = (seconds) => (duration ? Math.min(1, seconds / duration) : 0);
     const until = Number.isFinite(end) ? end : start;
     styled(root, { "--start": share(start).toFixed(4), "--end": share(until).toFixed(4) });
   }
 
-  /** Show where the video is. */
+  /** Show the current position. */
   function at(seconds) {
     styled(root, { "--now": (duration ? seconds / duration : 0).toFixed(4) });
   }

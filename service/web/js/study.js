@@ -4,7 +4,7 @@ import { h } from "./elements.js";
 import { noPlots } from "./empty.js";
 import { Problem, ask } from "./http.js";
 
-// What each plot answers; plots that are new to this list follow under their own names.
+// The question that each plot answers; other plots follow under their file names.
 const QUESTIONS = {
   cost: "What does recall cost?",
   grids: "How does recall fall as the grid grows?",
@@ -12,11 +12,11 @@ const QUESTIONS = {
   branches: "What does each branch add?",
   sampling: "Super images against sparse and small frames",
   poolings: "Attention, mean or max pooling?",
-  hybrid: "What does scoring the best again by a finer model give?",
+  hybrid: "What does reranking with a finer grid add?",
   lengths: "What do longer videos cost?",
   groups: "Short moments in long videos",
   ablation: "What is each trained part worth?",
-  capacity: "How much does one machine take, by grid size?",
+  capacity: "What can one machine handle, by grid size?",
 };
 
 /** The study tab. */
@@ -31,7 +31,7 @@ export function studyTab(root) {
       loaded = true;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      place.replaceChildren(h("p", { class: "said problem", role: "alert" }, error.message));
+      place.replaceChildren(h("p", { class: "message problem", role: "alert" }, error.message));
     }
   }
 
@@ -40,8 +40,8 @@ export function studyTab(root) {
 
 function ordered(files) {
   const names = files.map((file) => file.replace(/\.svg$/, ""));
-  const known = Object.keys(QUESTIONS).filter((name) => names.includes(name));
-  return [...known, ...names.filter((name) => !(name in QUESTIONS))];
+  const first = Object.keys(QUESTIONS).filter((name) => names.includes(name));
+  return [...first, ...names.filter((name) => !(name in QUESTIONS))];
 }
 
 function figure(name) {
@@ -53,7 +53,7 @@ function figure(name) {
     h("figcaption", {}, question),
     h(
       "a",
-      { href: url, target: "_blank", "aria-label": `${question} (the plot by itself)` },
+      { href: url, target: "_blank", "aria-label": `${question} (full size)` },
       h("img", { src: url, alt: `Plot: ${question}`, loading: "lazy", width: 792, height: 590 }),
     ),
   );

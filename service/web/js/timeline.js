@@ -1,14 +1,14 @@
-// Readings of the last quarter of an hour, and the one that a moving window begins with.
+// Readings of the last 15 minutes, from which the windows of the status tab are taken.
 
 import { continues, latencies } from "./readings.js";
 
 const KEPT_SECONDS = 15 * 60 + 10;
 
-/** Readings in the order in which they were taken. */
+/** Readings in order of time. */
 export class Timeline {
   #readings = [];
 
-  /** Take the newest reading; those before a restart are of no use to it. */
+  /** Add the newest reading, and drop all others if a process restarted since. */
   add(newest) {
     if (this.newest && !continues(newest, this.newest)) this.#readings = [];
     this.#readings.push(newest);
@@ -20,17 +20,17 @@ export class Timeline {
     return this.#readings.at(-1);
   }
 
-  /** The reading that a window of so many seconds before `end` begins with. */
+  /** The first reading of the window of so many seconds before `end`. */
   begin(seconds, end = this.newest) {
     const from = end.seconds - seconds;
-    return this.#readings.findLast((one) => one.seconds <= from) ?? this.#readings[0];
+    return this.#readings.findLast((item) => item.seconds <= from) ?? this.#readings[0];
   }
 
-  /** Latencies over time: at each reading of the window, those of the `span` seconds before it. */
+  /** Latencies over time: for each reading of the window, those of the `span` seconds before it. */
   latencies(seconds, span) {
     const from = this.newest.seconds - seconds;
     return this.#readings
-      .filter((one) => one.seconds >= from)
-      .map((one) => ({ seconds: one.seconds, grids: latencies(one, this.begin(span, one)) }));
+      .filter((item) => item.seconds >= from)
+      .map((item) => ({ seconds: item.seconds, grids: latencies(item, this.begin(span, item)) }));
   }
 }

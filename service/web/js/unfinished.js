@@ -1,36 +1,36 @@
-// Where unfinished uploads lie, also after the page was loaded again.
+// The URLs of unfinished uploads, kept across reloads of the page.
 
 const PREFIX = "qasir-upload ";
-// Longer than a service keeps what nobody continues; it is asked in any case.
+// Longer than the service keeps an idle upload; if it is gone, the service says so.
 const KEEP_DAYS = 7;
 
-const places = new Map();
+const urls = new Map();
 
-/** What makes a file the same one when it is dropped again. */
+/** A key by which a file is recognised when it is dropped again. */
 export function keyOf({ name, size, lastModified }) {
   return `${PREFIX}${size} ${lastModified} ${name}`;
 }
 
-/** The place of a file's upload, or null. */
-export function recall(file) {
+/** The URL of a file's unfinished upload, or null. */
+export function storedUrl(file) {
   const key = keyOf(file);
-  const kept = stored((storage) => storage.getItem(key));
-  return places.get(key) ?? (kept ? JSON.parse(kept).place : null);
+  const entry = withStorage((storage) => storage.getItem(key));
+  return urls.get(key) ?? (entry ? JSON.parse(entry).place : null);
 }
 
-/** Remember it. */
-export function keep(file, place) {
-  places.set(keyOf(file), place);
-  stored((storage) => {
+/** Store the URL of a file's upload. */
+export function store(file, place) {
+  urls.set(keyOf(file), place);
+  withStorage((storage) => {
     dropOld(storage);
     storage.setItem(keyOf(file), JSON.stringify({ place, kept: Date.now() }));
   });
 }
 
-/** It is finished, or gone. */
+/** Forget an upload that is finished or gone. */
 export function forget(file) {
-  places.delete(keyOf(file));
-  stored((storage) => storage.removeItem(keyOf(file)));
+  urls.delete(keyOf(file));
+  withStorage((storage) => storage.removeItem(keyOf(file)));
 }
 
 function dropOld(storage) {
@@ -40,11 +40,11 @@ function dropOld(storage) {
   }
 }
 
-function stored(use) {
+function withStorage(use) {
   try {
     return use(localStorage);
   } catch (error) {
-    // The reader forbids it, or it is full: then an upload goes on while the page is open.
+    // Storage is blocked or full: uploads then resume only while the page is open.
     if (!(error instanceof DOMException)) throw error;
     return null;
   }

@@ -1,9 +1,9 @@
-// One file's line in the panel of uploads.
+// One file in the panel of uploads.
 
 import { announce, h, icon } from "./elements.js";
 import { follow, urlOf } from "./place.js";
 
-/** A line: the file's name, what happens to it, how far that is, what can be done. */
+/** A row with the file's name, its state, its progress and an action. */
 export class UploadRow {
   constructor(name) {
     this.name = name;
@@ -18,18 +18,18 @@ export class UploadRow {
   show(text, share) {
     this.element.dataset.state = "";
     delete this.element.dataset.waiting;
-    this.say(text);
+    this.setText(text);
     this.bar.value = share;
   }
 
-  /** Nothing goes on for now; who listens hears it once. */
+  /** Show that the upload waits; announce it once to screen readers. */
   pause(text) {
     if (!("waiting" in this.element.dataset)) announce(`${this.name}: ${text}`);
     this.element.dataset.waiting = "";
-    this.say(text);
+    this.setText(text);
   }
 
-  say(text) {
+  setText(text) {
     this.text.textContent = text;
   }
 

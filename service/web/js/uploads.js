@@ -1,46 +1,46 @@
-// Files on their way into the library: sent two at a time, then followed as jobs.
+// Uploads: files are sent two at a time, then followed as jobs.
 
-import { length, size } from "./format.js";
+import { counted, length, size } from "./format.js";
 import { Problem, ask } from "./http.js";
 import { jobRows } from "./job_rows.js";
-import { giveUp, sendVideo } from "./tus.js";
+import { cancelUpload, sendVideo } from "./tus.js";
 import { keyOf } from "./unfinished.js";
 import { UploadRow } from "./upload_row.js";
 
 const SENDING = 2;
 
-/** The panel of uploads; `onChange` hears when the library has changed. */
+/** The panel of uploads; calls `onChange` when the library has changed. */
 export function uploads(panel, { onChange }) {
   const list = panel.querySelector("ul");
   const heading = panel.querySelector("h2");
   const jobs = jobRows({ onShow: count, onEnd: onChange });
   const queue = [];
-  const underWay = new Set();
+  const active = new Set();
   let sending = 0;
   panel.querySelector(".clear").addEventListener("click", clear);
 
-  /** Take files of a chooser or a drop; one that is being sent already is on the list. */
+  /** Add files from the chooser or a drop, except those that are being sent already. */
   function add(files) {
     for (const file of files) {
-      if (underWay.has(keyOf(file))) continue;
-      const one = { file, row: rowOf(file.name), stop: new AbortController() };
-      one.row.stop(() => withdraw(one));
-      underWay.add(keyOf(file));
-      queue.push(one);
+      if (active.has(keyOf(file))) continue;
+      const item = { file, row: rowOf(file.name), stop: new AbortController() };
+      item.row.stop(() => withdraw(item));
+      active.add(keyOf(file));
+      queue.push(item);
     }
     next();
   }
 
-  function withdraw(one) {
-    one.stop.abort();
-    giveUp(one.file);
-    const at = queue.indexOf(one);
+  function withdraw(item) {
+    item.stop.abort();
+    cancelUpload(item.file);
+    const at = queue.indexOf(item);
     if (at < 0) return;
     queue.splice(at, 1);
-    refuse(one.stop.signal.reason, one);
+    fail(item.stop.signal.reason, item);
   }
 
-  /** Follow jobs that run already, whoever sent their videos. */
+  /** Follow the jobs that are running or queued, whoever uploaded the videos. */
   async function resume() {
     const pages = await Promise.all(
       ["running", "queued"].map((state) => ask(`/v1/jobs?state=${state}&limit=20`)),
@@ -62,16 +62,16 @@ export function uploads(panel, { onChange }) {
     }
   }
 
-  async function send(one) {
-    const { file, row, stop } = one;
+  async function send(item) {
+    const { file, row, stop } = item;
     try {
-      const { job, known } = await sendVideo(file, { ...progress(file, row), signal: stop.signal });
-      underWay.delete(keyOf(file));
+      const { job, existing } = await sendVideo(file, { ...progress(file, row), signal: stop.signal });
+      active.delete(keyOf(file));
       onChange();
       jobs.follow(job, row);
-      if (known && job.state === "ready") row.say("was here already");
+      if (existing && job.state === "ready") row.setText("already in the library");
     } catch (error) {
-      refuse(error, one);
+      fail(error, item);
     }
   }
 
@@ -83,13 +83,13 @@ export function uploads(panel, { onChange }) {
     };
     const onPause = ({ status, message }, seconds) => {
       const lost = sent ? `waiting for the connection, ${sent} sent` : "waiting for the connection";
-      row.pause(status === 0 ? lost : `${message} Again in ${length(seconds)}.`);
+      row.pause(status === 0 ? lost : `${message} Trying again in ${length(seconds)}.`);
     };
     return { onBytes, onPause };
   }
 
-  function refuse(error, { file, row }) {
-    underWay.delete(keyOf(file));
+  function fail(error, { file, row }) {
+    active.delete(keyOf(file));
     if (error.name === "AbortError") row.end("cancelled", "not sent");
     else if (error instanceof Problem) row.end("failed", error.message);
     else throw error;
@@ -115,7 +115,7 @@ export function uploads(panel, { onChange }) {
 
   function count() {
     const open = list.querySelectorAll("[data-state='']").length;
-    heading.textContent = open ? `${open} on the way` : "All done";
+    heading.textContent = open ? `${counted(open, "upload")} in progress` : "All done";
     panel.hidden = list.children.length === 0;
   }
 

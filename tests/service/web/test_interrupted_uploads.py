@@ -227,7 +227,7 @@ def test_a_file_that_changed_meanwhile_says_so(reader: Reader, path: Path) -> No
     page.route(UPLOADS, after_the_first(lose))
     row = add(page, path)
     expect(row).to_have_attribute("data-state", "failed")
-    expect(row.locator(".doing")).to_have_text("The file has changed or is gone; add it again.")
+    expect(row.locator(".doing")).to_have_text("The file was changed or removed; add it again.")
     reader.faults.clear()
 
 

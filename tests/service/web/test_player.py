@@ -102,7 +102,7 @@ def test_file_that_the_browser_cannot_play_is_offered_for_download(
     accepted = running_service.upload(path).json()
     running_service.finished(accepted["job_id"])
     page = reader.visit(f"/?video={accepted['video_id']}")
-    expect(page.locator("#player .trouble")).to_contain_text("cannot play this file's format")
+    expect(page.locator("#player .trouble")).to_contain_text("cannot play this file format")
     link = page.locator("#player .trouble a")
     assert (link.get_attribute("href") or "").endswith(f"/v1/videos/{accepted['video_id']}/media")
 

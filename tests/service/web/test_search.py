@@ -91,7 +91,7 @@ def test_arrows_choose_enter_plays_and_escape_comes_back(reader: Reader) -> None
 
 def test_every_moment_may_be_a_result(reader: Reader) -> None:
     page = reader.visit("/?q=a+red+ball")
-    page.get_by_label("What a result is").select_option("moment")
+    page.get_by_label("Group results").select_option("moment")
     expect(page).to_have_url(re.compile("group=moment"))
     expect(page.locator("#search .card").first).to_be_visible()
     expect(page.locator("#search .also")).to_have_count(0)
@@ -109,7 +109,8 @@ def test_conditions_choose_among_the_videos(
     expect(titles).to_have_text(["A long talk"])
     expect(page).to_have_url(re.compile(r"title=LONG\+talk"))
     page.get_by_label("Length of the video").select_option("Under a minute")
-    expect(page.locator("#search .notice")).to_contain_text("No video has such a title and length")
+    notice = page.locator("#search .notice")
+    expect(notice).to_contain_text("No video matches this title and length")
     page.get_by_label("Length of the video").select_option("1 to 10 minutes")
     expect(titles).to_have_text(["A long talk"])
 

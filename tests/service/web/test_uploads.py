@@ -46,7 +46,7 @@ def test_dropped_file_is_sent(reader: Reader, running_service: RunningService) -
     expect(page.locator("body")).not_to_have_class("dropping")
     row = page.locator("#uploads li", has_text="dropped.mp4")
     # These bytes are known: nothing is indexed twice.
-    expect(row.locator(".doing")).to_have_text("was here already")
+    expect(row.locator(".doing")).to_have_text("already in the library")
 
 
 def test_file_that_is_no_video_says_why(reader: Reader, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_file_that_is_no_video_says_why(reader: Reader, tmp_path: Path) -> None:
     page.set_input_files("#chooser", path)
     row = page.locator("#uploads li", has_text="notes.mp4")
     expect(row).to_have_attribute("data-state", "failed")
-    expect(row).to_contain_text("no video file")
+    expect(row).to_contain_text("not a video file")
     page.get_by_role("button", name="Clear finished").click()
     expect(page.locator("#uploads")).to_be_hidden()
 
