@@ -13,8 +13,10 @@ from qasir.cli.ingest import video_files
 from qasir.cli.main import app
 from qasir.cli.terminal import default_url
 from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
+from service.folders import StateFolders
 from service.models.admin import app as models_app
 from service.stack.processes import free_ports
+from tests.support.catalogue import lose_catalogue, six_videos
 from tests.support.cli import run
 from tests.support.triton import ROOT
 
@@ -52,7 +54,7 @@ def test_a_folder_without_videos_is_named(tmp_path: Path) -> None:
         list(video_files([tmp_path]))
 
 
-@pytest.mark.parametrize("command", [["up"], ["down", "--json"], ["models", "list"]])
+@pytest.mark.parametrize("command", [["up"], ["down", "--json"], ["models", "list"], ["repair"]])
 def test_the_stack_wants_a_checkout(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +131,20 @@ def test_models_works_in_a_checkout_and_below(
     assert "version 1 is 'tiny'" in capfd.readouterr().out
     assert run("models", "activate", "3").exit_code == 1
     assert "no model version 3" in capfd.readouterr().err
+
+
+def test_repair_brings_lost_videos_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folders = six_videos(StateFolders(tmp_path / "state"))
+    lose_catalogue(folders)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("QASIR_STATE", str(tmp_path / "state"))
+    assert run("repair", "--json").exit_code == 0
+    report = json.loads(capfd.readouterr().out)
+    assert len(report["ready"]) + len(report["queued"]) == 6
+    assert run("repair").exit_code == 0
+    assert capfd.readouterr().out.startswith("restored 0 videos: 0 are searchable")
 
 
 def test_an_error_is_one_message_and_exit_code_1(

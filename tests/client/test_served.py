@@ -94,6 +94,8 @@ def test_a_large_file_survives_a_service_that_is_killed(
     assert sum(sent) == path.stat().st_size
     assert client.wait(upload.job_id).state == "ready"
     assert client.video(upload.video_id).title == path.stem
+    again = client.upload(path, title="Again")
+    assert (again.video_id, again.existing, again.updated) == (upload.video_id, True, True)
 
 
 class Interrupted(BaseException):

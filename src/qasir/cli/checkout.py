@@ -32,6 +32,11 @@ def models(context: typer.Context) -> None:
     run_in_checkout("service.models", *words)
 
 
+def repair(as_json: AsJson = False) -> None:
+    """Rebuild a lost or damaged catalogue from media and vector files; stop the stack first."""
+    run_in_checkout("service.catalogue", *_json(as_json))
+
+
 def find_checkout(folder: Path) -> Path | None:
     """Find the checkout of qasir that a folder is in."""
     around = (folder, *folder.parents)

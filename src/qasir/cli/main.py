@@ -2,7 +2,7 @@
 
 import typer
 
-from qasir.cli.checkout import PASS_ON, down, models, up
+from qasir.cli.checkout import PASS_ON, down, models, repair, up
 from qasir.cli.doctor import doctor
 from qasir.cli.ingest import ingest
 from qasir.cli.library import jobs_app, videos_app
@@ -23,6 +23,7 @@ app.command()(doctor)
 CHECKOUT = "Commands that need a checkout"
 app.command(rich_help_panel=CHECKOUT)(up)
 app.command(rich_help_panel=CHECKOUT)(down)
+app.command(rich_help_panel=CHECKOUT)(repair)
 app.command(rich_help_panel=CHECKOUT, context_settings=PASS_ON, add_help_option=False)(models)
 
 
