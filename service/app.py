@@ -29,7 +29,9 @@ from service.observability.metrics import SERVICE_METRICS, WORKER_METRICS
 from service.observability.telemetry import GaugeSample, Telemetry
 from service.observability.tracing import triton_call
 from service.search.engine import SearchEngine
-from service.search.index_cache import Library
+from service.search.index_cache import IndexCache
+from service.search.query_encoder import QueryEncoder
+from service.search.reranker import CandidateRanker, RerankerEmbeddings
 from service.settings import Settings, TritonSettings
 from service.storage.media import MediaStore
 from service.storage.uploads import UploadStore
@@ -127,20 +129,10 @@ def open_service(settings: Settings) -> AppState:
     folders, catalogue = settings.folders, Catalogue(settings.folders.catalogue)
     media, store, triton = _media(settings), ModelStore(settings.state), open_triton(settings)
     telemetry, find_active = Telemetry(SERVICE_METRICS), store.find_active
-    library = Library(catalogue, media, settings.search_seconds)
-    engine = SearchEngine(settings, library, catalogue, media, triton, find_active, telemetry)
-    readiness = Readiness(engine, triton, find_active)
+    engine = open_engine(settings, catalogue, media, triton, find_active, telemetry)
     control, heartbeats = _open_triton_control(settings), Heartbeats(folders.searching)
     windows = WindowStore(folders, settings.disk_reserve_bytes)
-    canary = Canary(
-        find_active,
-        {
-            "text": TextCheck(triton, settings.search_seconds),
-            "image": ImageCheck(triton, catalogue, windows, library),
-            "index": IndexCheck(library),
-            "pair": GoldenQueryCheck(engine, settings),
-        },
-    )
+    canary = open_canary(settings, catalogue, windows, engine, triton, find_active)
     return AppState(
         settings=settings,
         catalogue=catalogue,
@@ -152,8 +144,44 @@ def open_service(settings: Settings) -> AppState:
         triton=triton,
         store=store,
         telemetry=telemetry,
-        readiness=readiness,
+        readiness=Readiness(engine, triton, find_active),
         canary=CanaryScheduler(canary, folders.run, settings.canary_seconds),
+    )
+
+
+def open_engine(
+    settings: Settings,
+    catalogue: Catalogue,
+    media: MediaStore,
+    triton: Triton,
+    find_active: FindActive,
+    telemetry: Telemetry,
+) -> SearchEngine:
+    """Compose the search engine of a process, with an index of its own."""
+    index = IndexCache(catalogue, media, settings.search_seconds)
+    encoder = QueryEncoder(triton, index, telemetry, settings)
+    embeddings = RerankerEmbeddings(catalogue.vector_files, media)
+    ranker = CandidateRanker(triton, encoder, catalogue.backfills, embeddings, telemetry, settings)
+    return SearchEngine(encoder, index, ranker, find_active, telemetry, settings)
+
+
+def open_canary(
+    settings: Settings,
+    catalogue: Catalogue,
+    windows: WindowStore,
+    engine: SearchEngine,
+    triton: Triton,
+    find_active: FindActive,
+) -> Canary:
+    """Compose the checks of the models and of the index that the engine searches."""
+    return Canary(
+        find_active,
+        {
+            "text": TextCheck(triton, settings.search_seconds),
+            "image": ImageCheck(triton, catalogue, windows, engine.index),
+            "index": IndexCheck(engine.index),
+            "pair": GoldenQueryCheck(engine, settings),
+        },
     )
 
 
@@ -198,13 +226,9 @@ class AdminState:
 def open_admin(settings: Settings) -> Iterator[AdminState]:
     """Open the state folder for a command."""
     catalogue, store = Catalogue(settings.folders.catalogue), ModelStore(settings.state)
-    try:
-        with open_triton(settings) as triton:
-            media = _media(settings)
-            rollout = Rollout(settings, catalogue, media, store, triton)
-            yield AdminState(store, rollout, triton)
-    finally:
-        catalogue.close()
+    with closing(catalogue), open_triton(settings) as triton:
+        rollout = Rollout(settings, catalogue, _media(settings), store, triton)
+        yield AdminState(store, rollout, triton)
 
 
 def open_triton(settings: TritonSettings) -> Triton:

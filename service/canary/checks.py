@@ -25,7 +25,7 @@ from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.models.deployment import FindActive, ModelVersion
 from service.search.engine import SearchEngine
-from service.search.index_cache import Library
+from service.search.index_cache import IndexCache
 from service.settings import CanarySettings
 
 CheckName = Literal["text", "image", "index", "pair"]
@@ -112,7 +112,7 @@ class TextCheck:
 class IndexCheck:
     """Looks for videos that are silently absent from every search."""
 
-    def __init__(self, index: Library) -> None:
+    def __init__(self, index: IndexCache) -> None:
         self._index = index
 
     def __call__(self, model: ModelVersion) -> str | None:
@@ -148,7 +148,7 @@ class ImageCheck:
     """Encodes stored windows again and looks for their super images in the index."""
 
     def __init__(
-        self, triton: Triton, catalogue: Catalogue, windows: WindowStore, index: Library
+        self, triton: Triton, catalogue: Catalogue, windows: WindowStore, index: IndexCache
     ) -> None:
         self._triton = triton
         self._catalogue = catalogue

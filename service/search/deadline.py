@@ -19,10 +19,10 @@ class Deadline:
         object.__setattr__(self, "ends", self.clock() + self.seconds)
 
     def left(self) -> float:
-        """Seconds until then.
+        """Return the seconds until then.
 
         Raises:
-            Overloaded: there are none left.
+            Overloaded: none are left.
         """
         left = self.ends - self.clock()
         if left <= 0:

@@ -1,50 +1,50 @@
-"""A search from words or an example to moments: recall over everything, a mode, a page.
+"""A search, top to bottom: encode -> recall -> rerank -> hydrate.
 
 SearchRequest -> EncodedQuery -> RecallResult -> Ranking -> Hits -> SearchResponse
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
-import numpy as np
-
+from qasir import types
 from qasir.contract.search import (
     Attention,
     EmbedResponse,
     GetAttentionRequest,
-    Mode,
     Searched,
     SearchRequest,
     SearchResponse,
+    SearchResult,
+    VideoReference,
 )
 from qasir.errors import InvalidInput, UnsupportedGrid, UnsupportedModel
-from qasir.examples import normalised
-from qasir.manifest import EmbeddingSpec
+from qasir.manifest import EmbeddingSpec, ScoreFusion
+from qasir.moments import moments, padded
+from qasir.search import RankedVideos, z_scores
 from qasir.types import Float32
-from service.catalogue.catalogue import Catalogue
+from service.catalogue.videos import Video
 from service.models.deployment import FindActive, ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
-from service.search.answers import attention, result
-from service.search.attention import attend
+from service.search.attention import MOMENTS_PER_VIDEO, attend, shown_moment
 from service.search.deadline import Deadline
-from service.search.examples import Examples, WindowEncoder
-from service.search.index_cache import Library, RecallResult
-from service.search.modes import Accurate, EncodedQuery, Ranking, RunMode, Scorer, fast
-from service.search.query_encoder import TextEncoder, Texts
-from service.search.ranking import Hit, page, ranked, videos_wanted
-from service.search.reranker import HybridMode
-from service.search.reranker_vectors import RerankerVectors
-from service.settings import Settings
-from service.storage.media import MediaStore
+from service.search.index_cache import IndexCache, RecallResult
+from service.search.query_encoder import QueryEncoder
+from service.search.reranker import CandidateRanker, Ranking
+from service.settings import SearchSettings
 
 MAX_TEXTS = 64
 
-Query = SearchRequest | GetAttentionRequest
 
+@dataclass(frozen=True)
+class Hit:
+    """A ranked video with the moments to show; `z` is the z-score of its recall score."""
 
-class SearchModels(TextEncoder, WindowEncoder, Scorer, Protocol):
-    """The parts of `qasir.triton.Triton` that a search needs."""
+    video: Video
+    score: float
+    z: float
+    moments: Sequence[types.Moment]
 
 
 class SearchEngine:
@@ -52,31 +52,19 @@ class SearchEngine:
 
     def __init__(
         self,
-        settings: Settings,
-        library: Library,
-        catalogue: Catalogue,
-        media: MediaStore,
-        triton: SearchModels,
-        active_model: FindActive,
+        encoder: QueryEncoder,
+        index: IndexCache,
+        ranker: CandidateRanker,
+        find_active: FindActive,
         telemetry: Telemetry,
+        settings: SearchSettings,
     ) -> None:
-        self._settings = settings
-        self._library = library
-        self._active_model = active_model
+        self.index = index
+        self._encoder = encoder
+        self._ranker = ranker
+        self._find_active = find_active
         self._telemetry = telemetry
-        self._texts = Texts(triton, telemetry, settings)
-        self._examples = Examples(triton, library, settings)
-        accurate = Accurate(triton, settings)
-        hybrid = HybridMode(
-            settings,
-            accurate,
-            triton,
-            self._texts,
-            catalogue.backfills,
-            RerankerVectors(catalogue.vector_files, media),
-            telemetry,
-        )
-        self._modes: dict[Mode, RunMode] = {"fast": fast, "accurate": accurate, "hybrid": hybrid}
+        self._settings = settings
 
     def search(
         self,
@@ -84,11 +72,11 @@ class SearchEngine:
         queued_seconds: float = 0.0,
         deadline: Deadline | None = None,
     ) -> SearchResponse:
-        """Answer one search, by the deadline of its caller or by the service's own.
+        """Answer one search, by its caller's deadline or by the service's own.
 
         Raises:
-            InvalidInput, QueryTooLong, UnsupportedModel, UnsupportedGrid: the request is
-                outside its limits.
+            InvalidInput, QueryTooLong, UnsupportedModel, UnsupportedGrid: the request is outside
+                its limits.
             NotFound, UnsupportedMedia, UploadTooLarge: its example is.
             ModelUnavailable, Overloaded: try again later.
         """
@@ -96,27 +84,29 @@ class SearchEngine:
         watch.seconds["queue"] = queued_seconds
         deadline = deadline or Deadline(self._settings.search_seconds)
         self._check(request)
-        self._check_page(request)
-        text = None if request.query is None else self._texts.clean(request.query)
-        model = self._active_model()
+        model = self._find_active()
         _check_model(model, request.model)
         spec = _spec(model, request.grid_size)
-        question = self._question(text, request, model, spec, watch, deadline)
-        want = videos_wanted(request, self._settings.candidates)
+        fusion, block = model.manifest.branches[spec.grid_size], self._settings.candidates
+        query = self._encoder.encode(request, model, spec, deadline, watch)
         with watch.stage("recall"):
-            view = self._library.search(model.manifest, spec, question.vector, want, request.filter)
+            # Whole blocks, so that no page depends on which one was asked for.
+            count = -(-(request.offset + request.top_k) // block) * block
+            recall = self.index.search(model.manifest, spec, query.vector, count, request.filter)
         with watch.stage("score"):
-            order = self._modes[request.mode](view, question, model)
+            ranking = self._ranker.rank(request.mode, recall, query, model, spec, deadline)
         with watch.stage("hydrate"):
-            videos, branches = ranked(view, order.videos), model.manifest.branches
-            hits = page(
-                videos,
-                question.vector,
-                branches[spec.grid_size],
-                request,
-                self._settings.candidates,
-            )
-        return self._answer(request, model, spec, view, order, hits, watch)
+            results = hydrate(recall, ranking.videos, query.vector, fusion, request, block)
+        return SearchResponse(
+            results=results,
+            searched=Searched(video_count=recall.video_count, seconds=recall.seconds),
+            snapshot=_snapshot(spec, model, recall, ranking),
+            provisional=ranking.provisional,
+            reranker=ranking.reranker,
+            mode=request.mode,
+            grid_size=spec.grid_size,
+            timings_ms=self._record(watch, request, spec),
+        )
 
     def attention(
         self, request: GetAttentionRequest, video_id: str, deadline: Deadline | None = None
@@ -127,18 +117,17 @@ class SearchEngine:
             NotFound: the video is not indexed.
             InvalidInput, QueryTooLong, UnsupportedGrid, ModelUnavailable, Overloaded: as `search`.
         """
+        self._encoder.check(request)
         deadline = deadline or Deadline(self._settings.search_seconds)
-        self._check(request)
-        text = None if request.query is None else self._texts.clean(request.query)
-        model = self._active_model()
+        model = self._find_active()
         spec = _spec(model, request.grid_size)
-        question = self._question(text, request, model, spec, Stopwatch(), deadline)
-        found = self._library.get(model.manifest, spec, video_id)
-        branches = model.manifest.branches[spec.grid_size]
-        return attention(attend(question.vector, found.vectors, branches), video_id, found.vectors)
+        query = self._encoder.encode(request, model, spec, deadline, Stopwatch())
+        video = self.index.get(model.manifest, spec, video_id)
+        fusion = model.manifest.branches[spec.grid_size]
+        return attend(query.vector, video_id, video.vectors, fusion)
 
     def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> EmbedResponse:
-        """Vectors of texts in the space of the active model.
+        """Encode texts in the space of the active model.
 
         Raises:
             InvalidInput, QueryTooLong: too many texts, an empty or a long one.
@@ -146,10 +135,10 @@ class SearchEngine:
         """
         if not 1 <= len(texts) <= MAX_TEXTS:
             raise InvalidInput(f"{len(texts)} texts: send 1 to {MAX_TEXTS} at a time")
-        model = self._active_model()
-        cleaned = [self._texts.clean(text) for text in texts]
+        model = self._find_active()
+        cleaned = [self._encoder.clean(text) for text in texts]
         deadline = deadline or Deadline(self._settings.search_seconds)
-        vectors = self._texts.vectors(cleaned, model, Stopwatch(), deadline)
+        vectors = self._encoder.encode_texts(cleaned, model, deadline, Stopwatch())
         return EmbedResponse(
             vectors=vectors.tolist(),
             dim=vectors.shape[1],
@@ -157,24 +146,21 @@ class SearchEngine:
         )
 
     def load(self) -> int:
-        """Read the library of the active model into memory; how many videos there are."""
-        return self.load_all([self._active_model()])
+        """Load the indexes of the active model and count their videos."""
+        return self.load_all([self._find_active()])
 
     def load_all(self, models: Sequence[ModelVersion]) -> int:
-        """Have these models' vectors in memory, and in the end no others'; how many videos."""
+        """Load the indexes of these models, in the end drop all others, and count the videos."""
         count = 0
         for model in models:
-            self._texts.load(model)
+            self._encoder.load(model)
             for spec in model.manifest.specs:
-                count = max(count, self._library.load(model.manifest, spec))
-        self._library.keep({p for model in models for p in model.manifest.specs})
+                count = max(count, self.index.load(model.manifest, spec))
+        self.index.retain({spec for model in models for spec in model.manifest.specs})
         return count
 
-    def _check(self, request: Query) -> None:
-        if request.query is None and request.example is None:
-            raise InvalidInput("nothing to look for; give a query, an example or both")
-
-    def _check_page(self, request: SearchRequest) -> None:
+    def _check(self, request: SearchRequest) -> None:
+        self._encoder.check(request)
         limits = self._settings
         if not 1 <= request.top_k <= limits.max_top_k:
             raise InvalidInput(f"top_k {request.top_k}: ask for 1 to {limits.max_top_k} results")
@@ -186,63 +172,83 @@ class SearchEngine:
                 f"{limits.max_context_seconds:g} s on either side"
             )
 
-    def _question(
-        self,
-        text: str | None,
-        request: Query,
-        model: ModelVersion,
-        spec: EmbeddingSpec,
-        watch: Stopwatch,
-        deadline: Deadline,
-    ) -> EncodedQuery:
-        vectors: list[Float32] = []
-        if text is not None:
-            vectors.extend(self._texts.vectors([text], model, watch, deadline))
-        if request.example is not None:
-            with watch.stage("encode"):
-                vectors.append(self._examples.vector(request.example, model, spec, deadline))
-        # Words and an example count alike.
-        vector = vectors[0] if len(vectors) == 1 else normalised(np.sum(vectors, axis=0))
-        return EncodedQuery(vector, text, request.example, spec.grid_size, deadline)
-
-    def _answer(
-        self,
-        request: SearchRequest,
-        model: ModelVersion,
-        spec: EmbeddingSpec,
-        view: RecallResult,
-        order: Ranking,
-        hits: list[Hit],
-        watch: Stopwatch,
-    ) -> SearchResponse:
-        n = str(spec.grid_size)
-        total = watch.total + watch.seconds["queue"]
+    def _record(
+        self, watch: Stopwatch, request: SearchRequest, spec: EmbeddingSpec
+    ) -> dict[str, float]:
+        """Record how long a search and its stages took; in milliseconds by stage."""
+        grid_size, total = str(spec.grid_size), watch.total + watch.seconds["queue"]
         for stage, seconds in watch.seconds.items():
-            # Nobody scores in mode fast: its zeros would hide what scoring takes.
+            # Mode fast does not score: its zeros would hide how long scoring takes.
             if (stage, request.mode) != ("score", "fast"):
                 self._telemetry.observe(
-                    metrics.SEARCH_STAGE_SECONDS, seconds, stage=stage, grid_size=n
+                    metrics.SEARCH_STAGE_SECONDS, seconds, stage=stage, grid_size=grid_size
                 )
-        self._telemetry.observe(metrics.SEARCH_SECONDS, total, mode=request.mode, grid_size=n)
-        spent = {**watch.seconds, "total": total}
-        return SearchResponse(
-            results=[result(hit) for hit in hits],
-            searched=Searched(video_count=view.videos, seconds=view.seconds),
-            snapshot=_snapshot(spec, model, view, order),
-            provisional=order.provisional,
-            reranker=order.reranker,
-            mode=request.mode,
-            grid_size=spec.grid_size,
-            timings_ms={stage: round(seconds * 1000, 3) for stage, seconds in spent.items()},
+        self._telemetry.observe(
+            metrics.SEARCH_SECONDS, total, mode=request.mode, grid_size=grid_size
         )
+        seconds_by_stage = {**watch.seconds, "total": total}
+        return {stage: round(seconds * 1000, 3) for stage, seconds in seconds_by_stage.items()}
 
 
-def _snapshot(spec: EmbeddingSpec, model: ModelVersion, view: RecallResult, order: Ranking) -> str:
-    snapshot = f"{spec.fingerprint}.{model.version}.{view.change_number}"
-    if order.reranker is None:
+def hydrate(
+    recall: RecallResult,
+    ranking: RankedVideos,
+    query: Float32,
+    fusion: ScoreFusion,
+    request: SearchRequest,
+    block: int,
+) -> list[SearchResult]:
+    """Turn a ranking into the results [offset, offset + top_k), by video or by moment."""
+    count, begin, end = len(recall.videos), request.offset, request.offset + request.top_k
+    z = dict(zip(recall.ranked.ids[:count], z_scores(recall.ranked.scores), strict=False))
+
+    def hit(video_id: str, score: float) -> Hit:
+        indexed = recall.videos[video_id]
+        found = moments(query, indexed.vectors, fusion, MOMENTS_PER_VIDEO)
+        return Hit(indexed.video, score, float(z[video_id]), found)
+
+    ranked = list(zip(ranking.ids[:count], ranking.scores[:count].tolist(), strict=True))
+    if request.group_by == "video":
+        page = [hit(*each) for each in ranked[begin:end]]
+    else:
+        blocks = ([hit(*each) for each in ranked[i : i + block]] for i in range(0, count, block))
+        page = list(islice(_by_moment(blocks), begin, end))
+    return [
+        _result(each, rank, request.context_seconds) for rank, each in enumerate(page, begin + 1)
+    ]
+
+
+def _by_moment(blocks: Iterator[list[Hit]]) -> Iterator[Hit]:
+    """Split hits into one for each moment: best first within a block, block by block.
+
+    Best first over all videos, a page would need the moments of every video, or change the order of
+    the page before it.
+    """
+    for hits in blocks:
+        split = [replace(hit, score=m.score, moments=[m]) for hit in hits for m in hit.moments]
+        yield from sorted(split, key=lambda hit: -hit.score)
+
+
+def _result(hit: Hit, rank: int, context_seconds: float) -> SearchResult:
+    video = hit.video
+    shown = [padded(moment, context_seconds, video.duration) for moment in hit.moments]
+    return SearchResult(
+        rank=rank,
+        score=hit.score,
+        score_z=hit.z,
+        video=VideoReference.of(video),
+        moments=[shown_moment(moment, video.id) for moment in shown],
+    )
+
+
+def _snapshot(
+    spec: EmbeddingSpec, model: ModelVersion, recall: RecallResult, ranking: Ranking
+) -> str:
+    snapshot = f"{spec.fingerprint}.{model.version}.{recall.change_number}"
+    if ranking.reranker is None:
         return snapshot
     # A provisional page and the next one, which is not, belong to two orders.
-    return f"{snapshot}.{order.reranker.fingerprint}.{order.reranker.scored_count}"
+    return f"{snapshot}.{ranking.reranker.fingerprint}.{ranking.reranker.scored_count}"
 
 
 def _check_model(model: ModelVersion, requested: str | None) -> None:

@@ -1,8 +1,8 @@
-"""The index a process searches, brought up to date from the catalogue before each search.
+"""The indexes that a process searches, brought up to date from the catalogue before each search.
 
-A vector file never changes and its name is never used twice, so a process only reads
-what is new since the change number it has seen. Every process does this for itself;
-therefore all of them answer alike.
+A vector file never changes and its name is never used twice, so a process only reads what is new
+since the last change number it has seen. Every process does this for itself, so all of them give
+the same answers.
 """
 
 import threading
@@ -28,10 +28,9 @@ from service.catalogue.vector_files import VectorFile
 from service.catalogue.videos import Video
 from service.storage.media import MediaStore
 
-# Pages of one search, and the same search by many people, ask by the same filter.
-FILTERS_REMEMBERED = 32
-
-# Longer than any search: one that began before an activation may still want the old index.
+# The pages of one search, and the same search by many people, have the same filter.
+CACHED_FILTERS = 32
+# Longer than any search: one that began before an activation may still need the old index.
 IDLE_SECONDS = 30.0
 
 log = structlog.get_logger()
@@ -39,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class IndexedVideo:
-    """A video as the catalogue has it, and its vectors."""
+    """A video of the catalogue, and its vectors."""
 
     video: Video
     vectors: VideoVectors
@@ -47,32 +46,35 @@ class IndexedVideo:
 
 @dataclass(frozen=True)
 class RecallResult:
-    """One query's recall, and the videos it is to be answered with, by id, best first.
+    """One query's ranking of what was searched, with the best `videos` by id, best first.
 
-    `videos` and `seconds` are what was searched: with a filter, what it lets through.
+    video_count, seconds: what was searched; with a filter, what it selects.
     """
 
-    recalled: RankedVideos
-    found: Mapping[str, IndexedVideo]
-    videos: int
+    ranked: RankedVideos
+    videos: Mapping[str, IndexedVideo]
+    video_count: int
     seconds: float
     change_number: int
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """What Q vectors look like most: each video's most similar unit as a cosine [Q, V], videos
-    in the order of `ids`; and the vectors of those videos that were asked about."""
+    """How similar Q vectors are to the most similar embedding of each video.
+
+    similarities: cosines float32 [Q, V], videos in the order of `ids`; vectors: of the videos that
+    were asked for.
+    """
 
     ids: list[str]
     similarities: Float32
     vectors: dict[str, VideoVectors]
 
 
-class Library:
-    """Indexes by spec, each with a lock of its own; safe to share by threads.
+class IndexCache:
+    """Indexes by spec, each with its own lock; safe to share by threads.
 
-    So one that is being read for the first time keeps nobody waiting who searches another.
+    So a search waits only for the index that it reads, and not for one that is being loaded.
     """
 
     def __init__(self, catalogue: Catalogue, media: MediaStore, patience_seconds: float) -> None:
@@ -80,74 +82,73 @@ class Library:
         self._media = media
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
-        self._shelves: dict[tuple[EmbeddingSpec, IndexUnit], LoadedIndex] = {}
+        self._loaded: dict[tuple[EmbeddingSpec, IndexUnit], LoadedIndex] = {}
 
     def search(
         self,
         manifest: Manifest,
         spec: EmbeddingSpec,
         query: Float32,
-        want: int,
+        count: int,
         chosen_by: Filter | None = None,
     ) -> RecallResult:
-        """Rank the library as of now for a unit query [D], or what a filter lets through of it;
-        with the best `want` videos.
+        """Rank the videos that a filter selects for a unit query [D]; `count` of them with vectors.
 
         Raises:
-            Overloaded: the library is being loaded and takes longer than a search may.
+            Overloaded: the index is being loaded and takes longer than a search may.
         """
-        with self._current(manifest, spec) as shelf:
-            tau = manifest.branches[spec.grid_size].tau(shelf.index.unit)
-            chosen = None if chosen_by is None else shelf.chosen(chosen_by)
-            recalled = recall(shelf.index, query, tau, chosen)
+        with self._current(manifest, spec) as loaded:
+            tau = manifest.branches[spec.grid_size].tau(loaded.index.unit)
+            mask = None if chosen_by is None else loaded.mask(chosen_by)
+            ranked = recall(loaded.index, query, tau, mask)
             return RecallResult(
-                recalled=recalled,
-                found={video_id: shelf.found(video_id) for video_id in recalled.ids[:want]},
-                videos=len(recalled.ids),
-                seconds=shelf.seconds(chosen),
-                change_number=shelf.relevant,
+                ranked=ranked,
+                videos={video_id: loaded.get(video_id) for video_id in ranked.ids[:count]},
+                video_count=len(ranked.ids),
+                seconds=loaded.seconds(mask),
+                change_number=loaded.relevant,
             )
 
     def nearest(
         self, manifest: Manifest, spec: EmbeddingSpec, vectors: Float32, ids: Sequence[str]
     ) -> Nearest:
-        """Compare unit vectors [Q, D] with every unit as of now; vectors of the videos `ids`.
+        """Compare unit vectors [Q, D] with every embedding; read the vectors of the videos `ids`.
 
         Raises:
             Overloaded: as `search`.
         """
-        with self._current(manifest, spec) as shelf:
-            known, similarities = shelf.index.scores(vectors, 1.0, "max")
-            asked = {video_id: shelf.index.get(video_id) for video_id in {*ids} & {*known}}
-            return Nearest(known, similarities, asked)
+        with self._current(manifest, spec) as loaded:
+            indexed, similarities = loaded.index.scores(vectors, 1.0, "max")
+            read = {video_id: loaded.index.get(video_id) for video_id in {*ids} & {*indexed}}
+            return Nearest(indexed, similarities, read)
 
     def get(self, manifest: Manifest, spec: EmbeddingSpec, video_id: str) -> IndexedVideo:
-        """One indexed video as of now.
+        """Return one indexed video.
 
         Raises:
             NotFound: it is not indexed.
             Overloaded: as `search`.
         """
-        with self._current(manifest, spec) as shelf:
-            return shelf.found(video_id)
+        with self._current(manifest, spec) as loaded:
+            return loaded.get(video_id)
 
     def load(self, manifest: Manifest, spec: EmbeddingSpec) -> int:
-        """Bring the index up to date; how many videos it holds."""
-        with self._current(manifest, spec, patience_seconds=-1) as shelf:
-            return len(shelf.index)
+        """Bring an index up to date and count its videos."""
+        with self._current(manifest, spec, patience_seconds=-1) as loaded:
+            return len(loaded.index)
 
     def unreadable(self, manifest: Manifest, spec: EmbeddingSpec) -> frozenset[str]:
         """The videos whose vector files are missing or damaged, so that no search finds them."""
-        with self._current(manifest, spec, patience_seconds=-1) as shelf:
-            return frozenset(shelf.unreadable)
+        with self._current(manifest, spec, patience_seconds=-1) as loaded:
+            return frozenset(loaded.unreadable)
 
-    def keep(self, wanted: Collection[EmbeddingSpec]) -> None:
-        """Let go of every index that is not wanted, once no search can still be using it."""
+    def retain(self, specs: Collection[EmbeddingSpec]) -> None:
+        """Drop every other index once no search can still use it."""
         with self._lock:
-            self._shelves = {
-                known: shelf
-                for known, shelf in self._shelves.items()
-                if known[0] in wanted or shelf.idle_seconds < IDLE_SECONDS
+            self._loaded = {
+                key: loaded
+                for key, loaded in self._loaded.items()
+                if key[0] in specs or loaded.idle_seconds < IDLE_SECONDS
             }
 
     @contextmanager
@@ -155,89 +156,87 @@ class Library:
         self, manifest: Manifest, spec: EmbeddingSpec, patience_seconds: float | None = None
     ) -> Iterator["LoadedIndex"]:
         patience = self._patience_seconds if patience_seconds is None else patience_seconds
-        shelf = self._shelf(manifest, spec)
-        if not shelf.lock.acquire(timeout=patience):
+        loaded = self._get(manifest, spec)
+        if not loaded.lock.acquire(timeout=patience):
             raise Overloaded(
                 f"the library was busy for {patience:.0f} s; try again, or search less at once"
             )
         try:
-            if shelf.number != self._catalogue.changes.number():
-                shelf.follow(self._catalogue, self._media)
-            yield shelf
+            if loaded.change_number != self._catalogue.changes.number():
+                loaded.update(self._catalogue, self._media)
+            yield loaded
         finally:
-            shelf.used = time.monotonic()
-            shelf.lock.release()
+            loaded.used = time.monotonic()
+            loaded.lock.release()
 
-    def _shelf(self, manifest: Manifest, spec: EmbeddingSpec) -> "LoadedIndex":
+    def _get(self, manifest: Manifest, spec: EmbeddingSpec) -> "LoadedIndex":
         unit = manifest.profile.index_unit
         with self._lock:
-            if (spec, unit) not in self._shelves:
-                self._shelves[spec, unit] = LoadedIndex(Index(spec, manifest.dim, unit))
-            return self._shelves[spec, unit]
+            if (spec, unit) not in self._loaded:
+                self._loaded[spec, unit] = LoadedIndex(Index(spec, manifest.dim, unit))
+            return self._loaded[spec, unit]
 
 
 class LoadedIndex:
-    """An index and its videos, with the change number they are as of, and the newest that is
-    about them."""
+    """An index and its videos as of one change number; `relevant` is the newest one about them."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self.lock = threading.Lock()
         self.used = time.monotonic()
-        self.number: int | None = None
+        self.change_number: int | None = None
         self.relevant = 0
         self.unreadable: set[str] = set()
         self._total_seconds = 0.0
         self._videos: dict[str, Video] = {}
         self._seconds: dict[str, float] = {}
         self._paths: dict[str, str] = {}
-        self._chosen: OrderedDict[str, Bool] = OrderedDict()
+        self._masks: OrderedDict[str, Bool] = OrderedDict()
 
-    def found(self, video_id: str) -> IndexedVideo:
+    def get(self, video_id: str) -> IndexedVideo:
         vectors = self.index.get(video_id)
         return IndexedVideo(self._videos[video_id], vectors)
 
-    def seconds(self, chosen: Bool | None) -> float:
-        if chosen is None:
+    def seconds(self, mask: Bool | None) -> float:
+        if mask is None:
             return self._total_seconds
-        return sum(self._seconds[video_id] for video_id in compress(self.index.ids, chosen))
+        return sum(self._seconds[video_id] for video_id in compress(self.index.ids, mask))
 
-    def chosen(self, by: Filter) -> Bool:
-        """Which of the index's videos a filter lets through, bool [V]."""
-        key = by.model_dump_json()
-        if key not in self._chosen:
-            self._chosen[key] = by.matches([self._videos[i] for i in self.index.ids])
-        self._chosen.move_to_end(key)
-        while len(self._chosen) > FILTERS_REMEMBERED:
-            self._chosen.popitem(last=False)
-        return self._chosen[key]
+    def mask(self, chosen_by: Filter) -> Bool:
+        """Which videos of the index a filter selects, bool [V]."""
+        key = chosen_by.model_dump_json()
+        if key not in self._masks:
+            self._masks[key] = chosen_by.matches([self._videos[i] for i in self.index.ids])
+        self._masks.move_to_end(key)
+        while len(self._masks) > CACHED_FILTERS:
+            self._masks.popitem(last=False)
+        return self._masks[key]
 
     @property
     def idle_seconds(self) -> float:
         return time.monotonic() - self.used
 
-    def follow(self, catalogue: Catalogue, media: MediaStore) -> None:
-        changes = catalogue.changes.since(self.index.spec, self.number)
+    def update(self, catalogue: Catalogue, media: MediaStore) -> None:
+        changes = catalogue.changes.since(self.index.spec, self.change_number)
         named = {file.video_id for file in changes.files}
         held = self._paths.keys() | self.unreadable
-        gone = held - named if changes.complete else changes.gone
-        for video_id in gone:
+        for video_id in held - named if changes.complete else changes.gone:
             self._drop(video_id)
         for file in changes.files:
             self._videos[file.video_id] = changes.videos[file.video_id]
             if self._paths.get(file.video_id) != file.path:
                 self._put(file, media)
-        self.number = changes.number
+        self.change_number = changes.number
         self.relevant = changes.relevant
         self._total_seconds = sum(self._seconds.values())
-        self._chosen.clear()
+        self._masks.clear()
 
     def _put(self, file: VectorFile, media: MediaStore) -> None:
         try:
             self.index.put(file.video_id, read_vectors(media.vectors(file.path)))
         except CorruptArtifact as error:
-            # One unreadable video must not end every search. If it was deleted meanwhile,
-            # the next change number says so.
+            # One unreadable video must not end every search. If it was deleted meanwhile, the next
+            # change number says so.
             log.warning("vectors unreadable", video_id=file.video_id, detail=str(error))
             self._drop(file.video_id)
             self.unreadable.add(file.video_id)
@@ -249,5 +248,5 @@ class LoadedIndex:
     def _drop(self, video_id: str) -> None:
         self.index.drop(video_id)
         self.unreadable.discard(video_id)
-        for known in (self._videos, self._seconds, self._paths):
-            known.pop(video_id, None)
+        for by_id in (self._videos, self._seconds, self._paths):
+            by_id.pop(video_id, None)

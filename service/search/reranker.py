@@ -1,85 +1,146 @@
-"""Mode hybrid: the active model ranks the library, the reranker scores the k best again.
+"""The order of a search's candidates, by mode.
 
-    cheap order -> k best -> all have reranker embeddings: their order, the rest behind them
-                          -> else: the cheap order at once, marked provisional
+fast      the order of recall
+accurate  the scorer orders the C best by both branches, in front of the rest
+hybrid    accurate order -> k best -> all have reranker embeddings: the reranker's order of them
+                                   -> else: the accurate order at once, marked provisional
 
-The worker builds reranker embeddings in the background; a search never waits for them, and asks
-for those that it lacks, so that they come first. Scores of two models are never compared, so a
+The worker builds reranker embeddings in the background; a search never waits for them, and requests
+those that it lacks, so that they are built first. Scores of two models are never compared, so a
 part of the k is not reordered. A search decodes no video: even a short one takes longer to decode
 and encode than a search may last.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import numpy as np
 import structlog
 
-from qasir.contract.search import RerankerStatus
-from qasir.errors import InvalidInput, ModelUnavailable, Overloaded
-from qasir.search import rerank_subset, scorer_input
+from qasir.contract.search import Mode, RerankerStatus
+from qasir.errors import CorruptArtifact, InvalidInput, ModelUnavailable, Overloaded
+from qasir.manifest import EmbeddingSpec
+from qasir.search import RankedVideos, ScorerInput, rerank, rerank_subset, scorer_input
 from qasir.types import Float32
-from qasir.vectors import VideoVectors
+from qasir.vectors import VideoVectors, read_vectors
 from service.catalogue.backfills import Backfills
+from service.catalogue.vector_files import VectorFiles
 from service.models.deployment import ModelVersion, RerankerModel
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
+from service.search.deadline import Deadline
 from service.search.index_cache import RecallResult
-from service.search.modes import EncodedQuery, Ranking, RunMode, Scorer
-from service.search.query_encoder import Texts
-from service.search.reranker_vectors import RerankerVectors
-from service.settings import Settings
+from service.search.query_encoder import EncodedQuery, QueryEncoder
+from service.settings import SearchSettings
+from service.storage.media import MediaStore
+
+# The best videos of some searches, which are likely to be searched again soon.
+CACHED_VIDEOS = 256
 
 log = structlog.get_logger()
 
 
-class HybridMode:
-    """Runs the mode for one process; safe to share by threads."""
+class Scorer(Protocol):
+    """The part of `qasir.triton.Triton` that scores candidates."""
+
+    def score(
+        self,
+        version: int,
+        query: Float32,
+        candidates: ScorerInput,
+        grid_size: int,
+        *,
+        deadline: float | None = None,
+    ) -> Float32:
+        """Scores [C] of a query [D] against C videos, by both branches."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Every recalled video, best first; `provisional`: the reranker's order is not ready yet."""
+
+    videos: RankedVideos
+    provisional: bool = False
+    reranker: RerankerStatus | None = None
+
+
+class CandidateRanker:
+    """Ranks the candidates of a recall; safe to share by threads."""
 
     def __init__(
         self,
-        settings: Settings,
-        cheap: RunMode,
-        scorer: Scorer,
-        texts: Texts,
+        triton: Scorer,
+        encoder: QueryEncoder,
         backfills: Backfills,
-        vectors: RerankerVectors,
+        embeddings: "RerankerEmbeddings",
         telemetry: Telemetry,
+        settings: SearchSettings,
     ) -> None:
-        self._settings = settings
-        self._cheap = cheap
-        self._scorer = scorer
-        self._texts = texts
+        self._triton = triton
+        self._encoder = encoder
         self._backfills = backfills
-        self._vectors = vectors
+        self._embeddings = embeddings
         self._telemetry = telemetry
+        self._settings = settings
 
-    def __call__(self, view: RecallResult, question: EncodedQuery, model: ModelVersion) -> Ranking:
-        """Rank by the reranker if the k best videos have its embeddings, else by the cheap model.
+    def rank(
+        self,
+        mode: Mode,
+        recall: RecallResult,
+        query: EncodedQuery,
+        model: ModelVersion,
+        spec: EmbeddingSpec,
+        deadline: Deadline,
+    ) -> Ranking:
+        """Order all videos of a recall as a mode does.
 
         Raises:
             InvalidInput: the active model has no reranker, or the reranker cannot read the query.
-            ModelUnavailable, Overloaded: the cheap model is; try again later.
+            ModelUnavailable, Overloaded: try again later.
         """
-        reranker = _reranker(model)
-        _check_readable(question, reranker, model)
-        cheap = self._cheap(view, question, model)
-        ids = cheap.videos.ids[: min(reranker.k, len(view.found))]
-        vectors = self._vectors.held(ids, reranker.spec)
-        if self._request([i for i in ids if i not in vectors], reranker):
-            return replace(
-                cheap, provisional=True, reranker=self._scored(reranker, len(vectors), len(ids))
-            )
+        if mode == "fast":
+            return Ranking(recall.ranked)
+        reranker = _reranker(query, model) if mode == "hybrid" else None
+        ids = recall.ranked.ids[: self._settings.candidates]
+        videos = [recall.videos[video_id].vectors for video_id in ids]
+        scores = self._score(model, spec, query.vector, videos, deadline)
+        cheap = Ranking(rerank(recall.ranked, scores))
+        if reranker is None:
+            return cheap
+        count = min(reranker.k, len(recall.videos))
+        return self._rerank(cheap, cheap.videos.ids[:count], query, reranker, model, deadline)
+
+    def _rerank(
+        self,
+        cheap: Ranking,
+        ids: Sequence[str],
+        query: EncodedQuery,
+        reranker: RerankerModel,
+        model: ModelVersion,
+        deadline: Deadline,
+    ) -> Ranking:
+        videos = self._embeddings.read(ids, reranker.spec)
+        if self._request([video_id for video_id in ids if video_id not in videos], reranker):
+            status = self._status(reranker, len(videos), len(ids))
+            return replace(cheap, provisional=True, reranker=status)
         try:
-            scores = self._scores(question, vectors, reranker, model)
+            vector = self._vector(query, reranker, model, deadline)
+            scores = self._score(
+                reranker.model, reranker.spec, vector, [*videos.values()], deadline
+            )
         except (ModelUnavailable, Overloaded) as error:
-            # The cheap model has answered: its order is better than none.
+            # The active model has answered: its order is better than none.
             log.info("reranker unavailable", code=error.code, detail=str(error))
-            return replace(cheap, provisional=True, reranker=self._scored(reranker, 0, len(ids)))
-        scored = self._scored(reranker, len(scores), len(ids))
-        return replace(cheap, videos=rerank_subset(cheap.videos, scores), reranker=scored)
+            status = self._status(reranker, 0, len(ids))
+            return replace(cheap, provisional=True, reranker=status)
+        order = rerank_subset(cheap.videos, dict(zip(videos, scores.tolist(), strict=True)))
+        return Ranking(order, reranker=self._status(reranker, len(videos), len(ids)))
 
     def _request(self, missing: Sequence[str], reranker: RerankerModel) -> bool:
-        """Ask the worker for missing embeddings; whether it can still build any of them."""
+        """Request missing embeddings; whether the worker can still build any of them."""
         if not missing:
             return False
         failed = self._backfills.failed(missing, reranker.spec)
@@ -89,60 +150,95 @@ class HybridMode:
             self._backfills.request(buildable, reranker.spec, limit)
         return bool(buildable)
 
-    def _scores(
+    def _vector(
         self,
-        question: EncodedQuery,
-        vectors: Mapping[str, VideoVectors],
+        query: EncodedQuery,
         reranker: RerankerModel,
         model: ModelVersion,
-    ) -> dict[str, float]:
-        if not vectors:
-            return {}
-        query = self._query(question, reranker, model)
-        size, limits, videos = reranker.spec.grid_size, self._settings, list(vectors.values())
-        branches = reranker.model.manifest.branches[size]
-        places = max(limits.candidates, len(videos))
-        packed = scorer_input(query, videos, branches, places, limits.candidate_embeddings)
-        version, left = reranker.model.version, question.deadline.left()
-        scores = self._scorer.score(version, query, packed, size, deadline=left)
-        return dict(zip(vectors, scores[: len(videos)].tolist(), strict=True))
+        deadline: Deadline,
+    ) -> Float32:
+        if query.text is None or _same_space(reranker, model):
+            return query.vector
+        texts = self._encoder.encode_texts([query.text], reranker.model, deadline, Stopwatch())
+        vector: Float32 = texts[0]
+        return vector
 
-    def _scored(self, reranker: RerankerModel, count: int, candidates: int) -> RerankerStatus:
-        self._telemetry.count(metrics.HYBRID_VIDEOS, count, result="scored")
-        self._telemetry.count(metrics.HYBRID_VIDEOS, candidates - count, result="missing")
+    def _score(
+        self,
+        model: ModelVersion,
+        spec: EmbeddingSpec,
+        query: Float32,
+        videos: Sequence[VideoVectors],
+        deadline: Deadline,
+    ) -> Float32:
+        """Score videos [C] in one call."""
+        if not videos:
+            return np.empty(0, np.float32)
+        size, limits = spec.grid_size, self._settings
+        places = max(limits.candidates, len(videos))
+        fusion = model.manifest.branches[size]
+        packed = scorer_input(query, videos, fusion, places, limits.candidate_embeddings)
+        scores = self._triton.score(model.version, query, packed, size, deadline=deadline.left())
+        return scores[: len(videos)]
+
+    def _status(self, reranker: RerankerModel, scored: int, candidates: int) -> RerankerStatus:
+        self._telemetry.count(metrics.HYBRID_VIDEOS, scored, result="scored")
+        self._telemetry.count(metrics.HYBRID_VIDEOS, candidates - scored, result="missing")
         return RerankerStatus(
             fingerprint=reranker.spec.fingerprint,
             grid_size=reranker.spec.grid_size,
-            scored_count=count,
+            scored_count=scored,
             candidate_count=candidates,
         )
 
-    def _query(
-        self, question: EncodedQuery, reranker: RerankerModel, model: ModelVersion
-    ) -> Float32:
-        if question.text is None or _same_space(reranker, model):
-            return question.vector
-        texts, deadline = [question.text], question.deadline
-        query: Float32 = self._texts.vectors(texts, reranker.model, Stopwatch(), deadline)[0]
-        return query
+
+class RerankerEmbeddings:
+    """Reads and caches reranker embeddings that the worker has built; safe to share by threads."""
+
+    def __init__(self, vector_files: VectorFiles, media: MediaStore) -> None:
+        self._vector_files = vector_files
+        self._media = media
+        self._lock = threading.Lock()
+        # By path: a file never changes and its name is never used twice.
+        self._videos: OrderedDict[str, VideoVectors] = OrderedDict()
+
+    def read(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> dict[str, VideoVectors]:
+        """Read the embeddings of those videos that have some of this spec, as of now."""
+        files = self._vector_files.of_spec(spec, video_ids)
+        videos = {video_id: self._read(file.path) for video_id, file in files.items()}
+        return {video_id: video for video_id, video in videos.items() if video is not None}
+
+    def _read(self, path: str) -> VideoVectors | None:
+        with self._lock:
+            if path in self._videos:
+                self._videos.move_to_end(path)
+                return self._videos[path]
+        try:
+            video = read_vectors(self._media.vectors(path))
+        except CorruptArtifact as error:
+            # Deleted meanwhile, or damaged: the search goes on without it.
+            log.warning("vectors unreadable", detail=str(error))
+            return None
+        with self._lock:
+            self._videos[path] = video
+            while len(self._videos) > CACHED_VIDEOS:
+                self._videos.popitem(last=False)
+        return video
 
 
-def _reranker(model: ModelVersion) -> RerankerModel:
-    if model.reranker is None:
+def _reranker(query: EncodedQuery, model: ModelVersion) -> RerankerModel:
+    name, reranker = model.manifest.name, model.reranker
+    if reranker is None:
         raise InvalidInput(
-            f"model '{model.manifest.name}' has no mode hybrid; use mode accurate, export it with "
-            f"serve.hybrid in params.yaml, or activate it with a reranker"
+            f"model '{name}' has no mode hybrid; use mode accurate, export it with serve.hybrid in "
+            f"params.yaml, or activate it with a reranker"
         )
-    return model.reranker
-
-
-def _check_readable(question: EncodedQuery, reranker: RerankerModel, model: ModelVersion) -> None:
-    if _same_space(reranker, model) or (question.text and question.example is None):
-        return
-    raise InvalidInput(
-        f"mode hybrid asks model '{reranker.model.manifest.name}', which knows no example of "
-        f"model '{model.manifest.name}'; give words alone, or choose mode accurate"
-    )
+    if query.text is None and not _same_space(reranker, model):
+        raise InvalidInput(
+            f"mode hybrid asks model '{reranker.model.manifest.name}', which knows no example of "
+            f"model '{name}'; give words alone, or choose mode accurate"
+        )
+    return reranker
 
 
 def _same_space(reranker: RerankerModel, model: ModelVersion) -> bool:

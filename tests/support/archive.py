@@ -13,6 +13,7 @@ from qasir.manifest import EmbeddingSpec, Manifest
 from qasir.triton import Triton
 from qasir.types import Float32, VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
+from service.app import open_engine
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile
 from service.catalogue.videos import Video
@@ -21,7 +22,6 @@ from service.models.store import ModelStore
 from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
 from service.search.engine import SearchEngine
-from service.search.index_cache import Library
 from service.settings import Settings
 from service.storage.media import MediaStore
 from tests.support.service import service_settings
@@ -50,10 +50,8 @@ class Archive:
 
     def another_engine(self) -> SearchEngine:
         """As a second process has it."""
-        library = Library(self.catalogue, self.media, self.settings.search_seconds)
-        return SearchEngine(
+        return open_engine(
             self.settings,
-            library,
             self.catalogue,
             self.media,
             self.triton,

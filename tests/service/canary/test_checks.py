@@ -17,14 +17,8 @@ from qasir.modeling.retriever import zero_shot
 from qasir.triton import Triton
 from qasir.types import VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
-from service.canary.checks import (
-    Canary,
-    Finding,
-    GoldenQueryCheck,
-    ImageCheck,
-    IndexCheck,
-    TextCheck,
-)
+from service.app import open_canary, open_engine
+from service.canary.checks import Finding
 from service.canary.windows import StoredWindow, WindowName, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile
@@ -32,8 +26,6 @@ from service.catalogue.videos import Video
 from service.models.deployment import ModelVersion
 from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
-from service.search.engine import SearchEngine
-from service.search.index_cache import Library
 from service.settings import Settings
 from service.storage.media import MediaStore
 from tests.support.models import BRANCHES
@@ -79,24 +71,12 @@ class Aviary:
 
     def look(self) -> dict[str, Finding]:
         """What a canary of a process that starts now finds, by check."""
-        library = Library(self.catalogue, self.media, 5.0)
-        engine = SearchEngine(
-            self.settings,
-            library,
-            self.catalogue,
-            self.media,
-            self.triton,
-            lambda: self.model,
-            Telemetry(SERVICE_METRICS),
+        telemetry, find_active = Telemetry(SERVICE_METRICS), lambda: self.model
+        engine = open_engine(
+            self.settings, self.catalogue, self.media, self.triton, find_active, telemetry
         )
-        canary = Canary(
-            lambda: self.model,
-            {
-                "text": TextCheck(self.triton, self.settings.search_seconds),
-                "image": ImageCheck(self.triton, self.catalogue, self.windows, library),
-                "index": IndexCheck(library),
-                "pair": GoldenQueryCheck(engine, self.settings),
-            },
+        canary = open_canary(
+            self.settings, self.catalogue, self.windows, engine, self.triton, find_active
         )
         return {finding.check: finding for finding in canary.run()}
 

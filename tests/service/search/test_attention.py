@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from qasir.manifest import EmbeddingSpec, ScoreFusion
-from service.search.answers import attention
 from service.search.attention import attend
 from tests.support.service import RunningService
 from tests.support.vectors import random_video, unit_rows
@@ -19,26 +18,25 @@ BRANCHES = ScoreFusion(super_image_weight=0.25, super_image_tau=0.2, cell_tau=0.
 def test_attention_is_that_of_both_branches_frame_by_frame() -> None:
     rng = np.random.default_rng(3)
     video, query = random_video(rng, FRAMES, DIM, SPEC), unit_rows(rng, 1, DIM)[0]
-    found = attend(query, video, BRANCHES)
+    found = attend(query, "v0", video, BRANCHES)
     exponents = []
     for frame in range(FRAMES):
         whole, cell = video.embeddings[frame // 4, 0], video.embeddings[frame // 4, 1 + frame % 4]
         mixed = 0.25 * float(whole @ query) + 0.75 * float(cell @ query)
         exponents.append(math.exp(mixed / (0.25 * 0.2 + 0.75 * 0.04)))
     expected = [each / sum(exponents) for each in exponents]
-    assert found.weights.tolist() == pytest.approx(expected, abs=2e-3)
-    assert len(found.times) == FRAMES
-    answer = attention(found, "v0", video)
-    assert (answer.grid_size, answer.super_image_count) == (2, 3)
+    assert found.weights == pytest.approx(expected, abs=2e-3)
+    assert len(found.starts) == len(found.ends) == FRAMES
+    assert (found.grid_size, found.super_image_count) == (2, 3)
     best = found.moments[0]
-    strongest = int(found.weights.argmax())
+    strongest = found.weights.index(max(found.weights))
     assert (best.super_image, best.cell) == divmod(strongest, 4)
 
 
 def test_attention_of_a_long_video_still_adds_up_to_one() -> None:
     rng = np.random.default_rng(4)
     video, query = random_video(rng, 4000, DIM, SPEC), unit_rows(rng, 1, DIM)[0]
-    told = attention(attend(query, video, BRANCHES), "v0", video)
+    told = attend(query, "v0", video, BRANCHES)
     assert sum(told.weights) == pytest.approx(1, abs=0.01)
     assert told.starts == sorted(told.starts)
     assert all(start < end for start, end in zip(told.starts, told.ends, strict=True))

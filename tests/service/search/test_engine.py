@@ -10,12 +10,20 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from qasir.contract.search import Example, GroupBy, Mode, SearchResponse, SearchResult
+from qasir.contract.search import (
+    Example,
+    GroupBy,
+    Mode,
+    SearchRequest,
+    SearchResponse,
+    SearchResult,
+)
 from qasir.errors import InvalidInput, NotFound, UnsupportedGrid, UploadTooLarge
 from qasir.filters import Filter
 from qasir.super_images import stack, tile
 from qasir.types import Float32, Frame, Uint8
 from qasir.vectors import VideoVectors
+from service.observability.telemetry import Stopwatch
 from service.search.deadline import Deadline
 from tests.support.archive import Archive, opened_archive
 from tests.support.reference_scores import score_direct
@@ -60,9 +68,9 @@ def vector(archive: Archive, text: str = "a red ball") -> Float32:
 def recall_scores(archive: Archive, query: Float32, names: list[str], size: int) -> Float32:
     """By the reference, over super images."""
     tau = archive.manifest.branches[size].super_image_tau
-    library = archive.engine._library
+    index = archive.engine.index
     spec = archive.spec(size)
-    rows = [library.get(archive.manifest, spec, name).vectors.super_images for name in names]
+    rows = [index.get(archive.manifest, spec, name).vectors.super_images for name in names]
     scores = [score_direct(query, row.astype(np.float32), tau) for row in rows]
     return np.array(scores, np.float32)
 
@@ -212,8 +220,10 @@ def segment(video_id: str, start: float, end: float) -> Example:
 
 def test_words_and_an_example_count_alike(archive: Archive) -> None:
     example = segment("v05", 0, 4)
-    alone = archive.engine._examples.vector(example, archive.model, archive.spec(2), Deadline(5))
-    both = vector(archive) + alone
+    alone = archive.engine._encoder.encode(
+        SearchRequest(example=example), archive.model, archive.spec(2), Deadline(5), Stopwatch()
+    )
+    both = vector(archive) + alone.vector
     names = [f"v{n:02}" for n in range(COUNT)]
     expected = recall_scores(archive, both / np.linalg.norm(both), names, 2)
     found = archive.search(top_k=COUNT, mode="fast", example=example)

@@ -16,7 +16,7 @@ from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile
 from service.catalogue.videos import Video
 from service.folders import StateFolders
-from service.search.index_cache import Library
+from service.search.index_cache import IndexCache
 from service.storage.media import MediaStore
 
 INFO = VideoInfo(4.0, 64, 48, 10.0, "h264", "mov,mp4", 0)
@@ -29,7 +29,7 @@ class Shop:
         folders = StateFolders(folder)
         self.media = MediaStore(folders, 1000, 0)
         self.catalogue = Catalogue(folders.catalogue)
-        self.library = Library(self.catalogue, self.media, patience_seconds=0.1)
+        self.index_cache = IndexCache(self.catalogue, self.media, patience_seconds=0.1)
         self.manifest = manifest
         self.spec = manifest.spec(2)
 
@@ -61,9 +61,11 @@ class Shop:
     ) -> list[tuple[str, float]]:
         profile = self.manifest.profile.model_copy(update={"index_unit": unit})
         manifest = self.manifest.model_copy(update={"profile": profile})
-        view = self.library.search(manifest, spec or self.spec, self.vector(seed), want=10)
-        scores = [round(float(score), 2) for score in view.recalled.scores]
-        return list(zip(view.recalled.ids, scores, strict=True))
+        ranked = self.index_cache.search(
+            manifest, spec or self.spec, self.vector(seed), count=10
+        ).ranked
+        scores = [round(float(score), 2) for score in ranked.scores]
+        return list(zip(ranked.ids, scores, strict=True))
 
 
 @pytest.fixture
@@ -83,12 +85,12 @@ def test_search_is_as_of_the_newest_change(shop: Shop) -> None:
     assert [video_id for video_id, _ in shop.search(1)] == ["vb"]
 
 
-def test_view_tells_what_was_searched(shop: Shop) -> None:
+def test_recall_tells_what_was_searched(shop: Shop) -> None:
     shop.index("a", 1)
     shop.index("b", 2)
-    view = shop.library.search(shop.manifest, shop.spec, shop.vector(1), want=1)
-    assert (view.videos, view.seconds, list(view.found)) == (2, 8.0, ["va"])
-    assert view.change_number == shop.catalogue.changes.number()
+    recall = shop.index_cache.search(shop.manifest, shop.spec, shop.vector(1), count=1)
+    assert (recall.video_count, recall.seconds, list(recall.videos)) == (2, 8.0, ["va"])
+    assert recall.change_number == shop.catalogue.changes.number()
 
 
 def test_video_that_came_back_has_its_new_vectors(shop: Shop) -> None:
