@@ -13,30 +13,11 @@ from qasir.v1 import retrieval_pb2 as pb
 from service.http.context import Context
 from service.http.problems import unexpected
 from service.http.status import status_of
+from service.observability.metric_types import RPC_OPERATIONS
 from service.observability.requests import request_context
 from service.observability.tracing import trace_id
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
-# The metrics know an operation by one name, whichever transport it came by.
-OPERATIONS = {
-    "UploadVideo": "add_video",
-    "ListVideos": "list_videos",
-    "GetVideo": "get_video",
-    "DeleteVideo": "delete_video",
-    "ListJobs": "list_jobs",
-    "GetJob": "get_job",
-    "WatchJob": "job_events",
-    "CancelJob": "cancel_job",
-    "RetryJob": "retry_job",
-    "Search": "search",
-    "GetAttention": "attention",
-    "Embed": "embed",
-    "ListModels": "list_models",
-    "GetModel": "get_model",
-    "BuildModel": "build_model",
-    "ActivateModel": "activate_model",
-    "RetireModel": "retire_model",
-}
 # A header of HTTP/2 has 8 KiB for all of it.
 MAX_DETAIL = 2000
 CANCELLED = "cancelled"
@@ -86,7 +67,7 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
     @asynccontextmanager
     async def _call(self, method: str, call: Call) -> AsyncIterator[None]:
         with request_context(self._context.core.telemetry, "grpc", _headers(call)) as request:
-            request.operation = OPERATIONS[method]
+            request.operation = RPC_OPERATIONS[method]
             request.conventions |= {
                 "rpc.system": "grpc",
                 "rpc.service": SERVICE,

@@ -55,12 +55,29 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 INGEST_STAGES: tuple[Stage, ...] = get_args(Stage)
 SEARCH_STAGES = ("queue", "tokenise", "encode", "recall", "score", "hydrate")
-# One name for each route and its twin over gRPC.
+# Every operation has one name, whichever transport it came by: those with a gRPC method, and
+# those of HTTP alone, which are the names of its routes.
+RPC_OPERATIONS = {
+    "UploadVideo": "add_video",
+    "ListVideos": "list_videos",
+    "GetVideo": "get_video",
+    "DeleteVideo": "delete_video",
+    "ListJobs": "list_jobs",
+    "GetJob": "get_job",
+    "WatchJob": "job_events",
+    "CancelJob": "cancel_job",
+    "RetryJob": "retry_job",
+    "Search": "search",
+    "GetAttention": "attention",
+    "Embed": "embed",
+    "ListModels": "list_models",
+    "GetModel": "get_model",
+    "BuildModel": "build_model",
+    "ActivateModel": "activate_model",
+    "RetireModel": "retire_model",
+}
 OPERATIONS = (
-    "add_video",
-    "list_videos",
-    "get_video",
-    "delete_video",
+    *RPC_OPERATIONS.values(),
     "video_media",
     "video_thumbnail",
     "video_super_image",
@@ -69,19 +86,6 @@ OPERATIONS = (
     "upload_offset",
     "continue_upload",
     "delete_upload",
-    "list_jobs",
-    "get_job",
-    "job_events",
-    "cancel_job",
-    "retry_job",
-    "list_models",
-    "get_model",
-    "build_model",
-    "activate_model",
-    "retire_model",
-    "search",
-    "attention",
-    "embed",
     "page",
     "asset",
     "study",

@@ -1,13 +1,16 @@
 """The catalogue of metrics: names, units, labels, buckets, and how many series they become."""
 
+from importlib import import_module
 from math import prod
+from pkgutil import iter_modules
 
 import pytest
 
+import service.http
 from qasir import errors
 from qasir.errors import QasirError
 from service.observability import metrics
-from service.observability.metric_types import Metric, Unit
+from service.observability.metric_types import OPERATIONS, Metric, Unit
 from service.observability.metrics import METRICS, SERVICE_METRICS, WORKER_METRICS
 
 # What a page may become at most, so that a scrape stays cheap.
@@ -63,3 +66,12 @@ def test_series_are_counted_with_every_bucket() -> None:
 def test_pages_stay_within_their_budget_of_series() -> None:
     assert sum(most_series(metric) for metric in SERVICE_METRICS) <= SERVICE_SERIES
     assert sum(most_series(metric) for metric in WORKER_METRICS) <= WORKER_SERIES
+
+
+def test_the_operations_are_the_routes() -> None:
+    # `bento` configures the logs of its process when it is imported.
+    names = {module.name for module in iter_modules(service.http.__path__)} - {"bento"}
+    modules = [import_module(f"service.http.{name}") for name in names]
+    routers = [module.router for module in modules if hasattr(module, "router")]
+    routes = {getattr(route, "name", None) for router in routers for route in router.routes}
+    assert routes | {"metrics"} == set(OPERATIONS)
