@@ -74,6 +74,6 @@ def _disk(settings: Settings) -> Iterator[GaugeSample]:
 
 
 def _recall(settings: Settings) -> Iterator[GaugeSample]:
-    for one in read_recall(settings.evaluation):
-        labels = {"k": str(one.k), "grid_size": str(one.grid_size), "variant": one.variant}
-        yield GaugeSample(metrics.EVAL_RECALL, one.ratio, labels)
+    for recall in read_recall(settings.evaluation):
+        labels = {"k": str(recall.k), "grid_size": str(recall.grid_size), "variant": recall.variant}
+        yield GaugeSample(metrics.EVAL_RECALL, recall.ratio, labels)

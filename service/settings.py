@@ -1,4 +1,4 @@
-"""Where things run and how much they may take: environment variables `QASIR_*`.
+"""Where things run and how much they may use: environment variables `QASIR_*`.
 
 What changes results is in `params.yaml`. Unknown names and bad values are errors, so
 that a misspelt limit cannot silently leave the default in force.
@@ -104,6 +104,21 @@ class IngestSettings(StateSettings):
     poll_seconds: Seconds = 0.5
 
 
+class RequestSettings(StateSettings):
+    """How many requests a process serves at once, and how long they may take."""
+
+    max_page: Count = 200
+    max_requests: Count = 256
+    parallel_searches: Count = 4
+    waiting_searches: int = Field(default=64, ge=0)
+    parallel_uploads: Count = 8
+    job_streams: Count = 64
+    upload_seconds: Seconds = 3600.0
+    withdraw_seconds: float = Field(default=1.0, ge=0)
+    drain_seconds: Seconds = 10.0
+    request_stall_seconds: Seconds = 60.0
+
+
 class CanarySettings(StateSettings):
     """How often the canary runs, and the operator's golden queries."""
 
@@ -155,6 +170,7 @@ class Settings(
     SearchSettings,
     UploadSettings,
     IngestSettings,
+    RequestSettings,
     CanarySettings,
 ):
     """Every setting of triton, service and worker; the field `x` is read from `QASIR_X`.
@@ -173,17 +189,6 @@ class Settings(
     # Beside the code: the checkout's, or the copy that a Bento carries.
     evaluation: Path = ROOT / "results" / "metrics.json"
 
-    max_page: Count = 200
-    max_requests: Count = 256
-    parallel_searches: Count = 4
-    waiting_searches: int = Field(default=64, ge=0)
-    parallel_uploads: Count = 8
-    job_streams: Count = 64
-    upload_seconds: Seconds = 3600.0
-    withdraw_seconds: float = Field(default=1.0, ge=0)
-    drain_seconds: Seconds = 10.0
-    request_stall_seconds: Seconds = 60.0
-
     def environment(self) -> dict[str, str]:
         """The environment variables that give another process these settings."""
         values = self.model_dump(exclude_defaults=True, exclude_none=True)
@@ -196,18 +201,16 @@ def load_settings() -> Settings:
     Raises:
         InvalidConfig: a `QASIR_` name is unknown or a value is outside its limits.
     """
-    names = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
-    for name in names - Settings.model_fields.keys():
-        raise InvalidConfig(f"unknown setting {PREFIX}{name.upper()}{_nearest(name)}")
+    known = {variable(field) for field in Settings.model_fields}
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX)):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it"
+            raise InvalidConfig(f"unknown setting {name}; {hint}")
     try:
         return Settings()
     except ValidationError as error:
         raise InvalidConfig(_explain(error)) from error
-
-
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    return f"; did you mean {PREFIX}{near[0].upper()}?" if near else "; remove it"
 
 
 def variable(field: str) -> str:

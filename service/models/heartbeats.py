@@ -60,7 +60,7 @@ def _living(folder: Path) -> Iterator[list[int]]:
 
 def _versions(handle: int) -> list[int]:
     try:
-        found: list[int] = json.loads(os.read(handle, 1000))
+        versions: list[int] = json.loads(os.read(handle, 1000))
     except ValueError:
         return []
-    return found
+    return versions

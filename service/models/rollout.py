@@ -173,7 +173,7 @@ class Rollout:
     def _retain(self, deployment: Deployment, version: int, activate: bool) -> Deployment:
         indexed, limit = {*deployment.indexed, version}, self._settings.max_model_versions
         if len(indexed) > limit:
-            others = [one for one in deployment.retained if one != version]
+            others = [other for other in deployment.retained if other != version]
             raise Conflict(
                 f"{len(deployment.indexed)} model versions are retained, the limit is {limit}; "
                 f"retire one of {others} first, or raise QASIR_MAX_MODEL_VERSIONS"

@@ -37,6 +37,12 @@ def test_misspelt_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+def test_variables_of_open_telemetry_have_no_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QASIR_OTLP_ENDPOINT", "http://h:4318")
+    with pytest.raises(InvalidConfig, match="unknown setting QASIR_OTLP_ENDPOINT"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("QASIR_HTTP_PORT", "http"), ("QASIR_HTTP_PORT", "70000"), ("QASIR_MAX_VIDEO_SECONDS", "-1")],
