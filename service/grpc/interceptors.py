@@ -1,4 +1,4 @@
-"""Around every call: bounds how many are under way, turns errors into statuses, counts, logs."""
+"""Wraps every gRPC call: bounds concurrency, turns errors into statuses, counts and logs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 
 from qasir.errors import QasirError
 from qasir.v1 import retrieval_pb2 as pb
@@ -18,51 +19,53 @@ from service.observability.requests import request_context
 from service.observability.tracing import trace_id
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
-# A header of HTTP/2 has 8 KiB for all of it.
+# The headers of an HTTP/2 response have 8 KiB together.
 MAX_DETAIL = 2000
 CANCELLED = "cancelled"
 
 log = structlog.get_logger()
 
 Call = grpc.aio.ServicerContext[Any, Any]
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]  # stubs may lack
-    """Guards the calls of `qasir.v1.RetrievalService`; health and reflection pass by."""
+    """Wraps the calls of `qasir.v1.RetrievalService`, not those of health and reflection."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """The handler of a call, guarded."""
+    ) -> MethodHandler | None:
+        """Return the handler of a call, wrapped."""
         handler = await continuation(handler_call_details)
         _, service, method = handler_call_details.method.split("/")
         if handler is None or service != SERVICE:
             return handler
-        return self._guarded(handler, method)
+        return self._wrapped(handler, method)
 
-    def _guarded(self, handler: Any, method: str) -> Handler:
-        async def one(request: Any, call: Call) -> Any:
+    def _wrapped(self, handler: Any, method: str) -> MethodHandler:
+        # Any, because the stubs describe the handlers of the blocking server alone.
+        async def answer_once(request: object, call: Call) -> Message:
             async with self._call(method, call):
                 serve = handler.stream_unary or handler.unary_unary
-                return await serve(request, call)
+                answer: Message = await serve(request, call)
+                return answer
 
-        async def many(request: Any, call: Call) -> AsyncIterator[Any]:
+        async def answer_stream(request: Message, call: Call) -> AsyncIterator[Message]:
             async with self._call(method, call):
                 async for message in handler.unary_stream(request, call):
                     yield message
 
-        coding = (handler.request_deserializer, handler.response_serializer)
+        codecs = (handler.request_deserializer, handler.response_serializer)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(many, *coding)
+            return grpc.unary_stream_rpc_method_handler(answer_stream, *codecs)
         if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(one, *coding)
-        return grpc.unary_unary_rpc_method_handler(one, *coding)
+            return grpc.stream_unary_rpc_method_handler(answer_once, *codecs)
+        return grpc.unary_unary_rpc_method_handler(answer_once, *codecs)
 
     @asynccontextmanager
     async def _call(self, method: str, call: Call) -> AsyncIterator[None]:
@@ -75,7 +78,7 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
             }
             status = grpc.StatusCode.OK
             try:
-                with self._context.requests.place():
+                with self._context.requests.acquire():
                     yield
             except QasirError as error:
                 request.code, status = error.code, _status_code(error)
@@ -92,27 +95,27 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
 
 
 def _headers(call: Call) -> dict[str, str]:
-    """A call's metadata but for what is binary."""
-    sent = call.invocation_metadata() or ()
-    return {key: value for key, value in sent if isinstance(value, str)}
+    """Return a call's metadata that is text."""
+    metadata = call.invocation_metadata() or ()
+    return {key: value for key, value in metadata if isinstance(value, str)}
 
 
 async def abort(call: Call, error: QasirError) -> None:
-    """End a call with an error: its status, and the code that says more than the status."""
+    """End a call with an error: its status, and its code in the trailing metadata."""
     status = status_of(type(error))
-    told = [("qasir-code", error.code), ("qasir-retryable", str(error.retryable).lower())]
+    metadata = [("qasir-code", error.code), ("qasir-retryable", str(error.retryable).lower())]
     if (trace := trace_id()) is not None:
-        told.append(("qasir-trace-id", trace))
+        metadata.append(("qasir-trace-id", trace))
     if status.retry_after is not None:
-        told += [
+        metadata += [
             ("retry-after", str(status.retry_after)),
-            # What gRPC's own retries of any language go by.
+            # Read by gRPC's own retries, in every language.
             ("grpc-retry-pushback-ms", str(1000 * status.retry_after)),
         ]
     else:
-        # RESOURCE_EXHAUSTED is a full queue, and a file over its limit, too.
-        told.append(("grpc-retry-pushback-ms", "-1"))
-    await call.abort(_status_code(error), str(error)[:MAX_DETAIL], tuple(told))
+        # A retry cannot help: RESOURCE_EXHAUSTED is also the status of a file over its limit.
+        metadata.append(("grpc-retry-pushback-ms", "-1"))
+    await call.abort(_status_code(error), str(error)[:MAX_DETAIL], tuple(metadata))
 
 
 def _status_code(error: QasirError) -> grpc.StatusCode:

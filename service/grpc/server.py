@@ -1,8 +1,8 @@
 """The gRPC server of one service process, beside HTTP in the same event loop.
 
-Every process listens on the same port, and the kernel gives each new connection to one of
-them (SO_REUSEPORT, on by default and here said aloud). What a process that stops has not
-answered yet, its clients may send again: their connection moves to another process.
+Every process listens on the same port, and the kernel gives each new connection to one of them
+(SO_REUSEPORT, set explicitly below). Clients may send again what a stopping process has not
+answered yet: their connection moves to another process.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from service.grpc.interceptors import SERVICE, ErrorMetricsInterceptor
 from service.grpc.servicer import RetrievalService
 from service.http.context import Context
 
-# A chunk of an upload is the longest message there is to receive.
+# The longest message is a chunk of an upload.
 MAX_MESSAGE_BYTES = 4 << 20
 HEALTH_SECONDS = 1.0
 KEEPALIVE_MS = 60_000
@@ -46,52 +46,52 @@ class GrpcServer:
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                # Who went away without a word gives back a stream's place.
+                # Frees the slots of clients that went away without closing the connection.
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 3),
             ],
-            # Health checks and reflection count here too, so this bound is the wider one.
+            # Wider than the limit of requests: health checks and reflection count here, too.
             maximum_concurrent_rpcs=2 * context.core.settings.max_requests,
         )
         self._health = health.HealthServicer()
-        self._follow: asyncio.Task[None] | None = None
+        self._health_task: asyncio.Task[None] | None = None
         add_RetrievalServiceServicer_to_server(RetrievalService(context), self._server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            Conflict: somebody else has the port.
+            Conflict: another program has the port.
         """
         try:
             self._server.add_insecure_port(self._address)
         except RuntimeError as error:
             raise Conflict(
-                f"{self._address} is taken; stop who listens there, or set QASIR_GRPC_PORT"
+                f"{self._address} is taken; stop the program there, or set QASIR_GRPC_PORT"
             ) from error
-        await self._tell()
+        await self._set_health()
         await self._server.start()
-        self._follow = asyncio.create_task(self._follow_readiness())
+        self._health_task = asyncio.create_task(self._update_health())
         log.info("grpc listens", address=self._address)
 
     async def stop(self) -> None:
-        """Say that it is no longer ready, refuse new calls, let those under way end."""
+        """Report not ready, refuse new calls and let running ones finish."""
         await self._health.enter_graceful_shutdown()
-        if self._follow is not None:
-            self._follow.cancel()
+        if self._health_task is not None:
+            self._health_task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._follow
+                await self._health_task
         await self._server.stop(self._drain_seconds)
 
-    async def _follow_readiness(self) -> None:
+    async def _update_health(self) -> None:
         while True:
             await asyncio.sleep(HEALTH_SECONDS)
-            await self._tell()
+            await self._set_health()
 
-    async def _tell(self) -> None:
+    async def _set_health(self) -> None:
         ready = await to_thread.run_sync(self._readiness.check)
         status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
         for name in ("", SERVICE):
@@ -99,7 +99,7 @@ class GrpcServer:
 
 
 def address(host: str, port: int) -> str:
-    """Where to listen or connect; an IPv6 host in brackets.
+    """Join host and port; an IPv6 host gets brackets.
 
     >>> address("127.0.0.1", 50051), address("::", 50051)
     ('127.0.0.1:50051', '[::]:50051')

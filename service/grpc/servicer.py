@@ -11,7 +11,7 @@ from qasir.v1 import retrieval_pb2 as pb
 from qasir.v1.retrieval_pb2_grpc import RetrievalServiceServicer
 from service.grpc.interceptors import Call
 from service.grpc.messages import read
-from service.grpc.upload import Requests, add_video
+from service.grpc.upload import Requests, upload_video
 from service.http import job_events, jobs, models, search, videos
 from service.http.context import Context
 from service.search.deadline import Deadline
@@ -24,7 +24,7 @@ class RetrievalService(RetrievalServiceServicer):
         self._context = context
 
     async def UploadVideo(self, requests: Requests, _: Call) -> pb.UploadVideoResponse:
-        upload = await add_video(requests, self._context)
+        upload = await upload_video(requests, self._context)
         return to_message(pb.UploadVideoResponse, {"upload": upload})
 
     async def ListVideos(self, request: pb.ListVideosRequest, _: Call) -> pb.ListVideosResponse:
@@ -50,7 +50,7 @@ class RetrievalService(RetrievalServiceServicer):
     async def WatchJob(
         self, request: pb.WatchJobRequest, _: Call
     ) -> AsyncIterator[pb.WatchJobResponse]:
-        with self._context.streams.place():
+        with self._context.streams.acquire():
             async for job in job_events.watch(request.job_id, self._context):
                 yield to_message(pb.WatchJobResponse, {"job": job})
 

@@ -16,7 +16,7 @@ from service.http.pieces import write_pieces
 Requests = AsyncIterator[pb.UploadVideoRequest]
 
 
-async def add_video(requests: Requests, context: Context) -> Upload:
+async def upload_video(requests: Requests, context: Context) -> Upload:
     """Receive a video and acknowledge it.
 
     Raises:

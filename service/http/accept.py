@@ -1,11 +1,12 @@
 """What decides on an upload: room in the queue, its title and metadata; then it is a job."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import PurePath
 from time import time
-from typing import Any
+
+from pydantic import JsonValue
 
 from qasir.contract.videos import Metadata, Upload, UploadHeader
 from qasir.errors import InvalidInput, Overloaded, RequestStalled
@@ -80,7 +81,7 @@ async def receive(context: Context, expected_bytes: int) -> AsyncIterator[Upload
         check_queue(core)
         return core.media.receive(expected_bytes)
 
-    with context.uploads.place(), await context.read(begin) as writer:
+    with context.uploads.acquire(), await context.read(begin) as writer:
         yield writer
 
 
@@ -129,7 +130,7 @@ def _clean(title: str | None) -> str:
     return " ".join(printable.split())
 
 
-def _size(metadata: Mapping[str, Any]) -> int:
+def _size(metadata: Metadata) -> int:
     """The bytes of metadata as JSON; what cannot be sent back is refused now."""
     if _is_deep(metadata):
         raise InvalidInput(f"metadata is nested more than {MAX_METADATA_DEPTH} levels deep")
@@ -140,14 +141,14 @@ def _size(metadata: Mapping[str, Any]) -> int:
         raise InvalidInput(f"metadata is no plain JSON: {error}") from error
 
 
-def _is_deep(metadata: Mapping[str, Any]) -> bool:
-    level: list[Any] = [metadata]
+def _is_deep(metadata: Metadata) -> bool:
+    level: list[JsonValue] = [metadata]
     for _ in range(MAX_METADATA_DEPTH + 1):
         level = [inner for value in level for inner in _inner(value)]
     return bool(level)
 
 
-def _inner(value: object) -> Iterable[Any]:
-    if isinstance(value, Mapping):
+def _inner(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()

@@ -19,8 +19,9 @@ from qasir.contract.search import EmbedRequest, EmbedResponse, SearchRequest, Se
 from qasir.errors import QasirError
 from service.app import open_service
 from service.grpc.server import GrpcServer
-from service.http.app import RequestMiddleware, create_app
+from service.http.app import create_app
 from service.http.context import open_context, set_context
+from service.http.middleware import RequestMiddleware
 from service.http.problems import problem_response
 from service.http.search import answer_embed, answer_search
 from service.observability.logs import configure_logs
@@ -28,7 +29,7 @@ from service.observability.requests import request_context
 from service.observability.tracing import close_tracing, configure_tracing
 from service.settings import load_settings
 
-# BentoML's timeout counts the upload; deadlines of routes are their own.
+# BentoML's timeout counts the upload; routes have deadlines of their own.
 MARGIN_SECONDS = 60
 PR_SET_PDEATHSIG = 1
 
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 settings = load_settings()
 app = create_app()
-# Here, after BentoML has set its own up: what the supervising process says is JSON, too.
+# After BentoML has configured its own logs: so the supervising process logs JSON, too.
 configure_logs("service")
 
 
@@ -66,18 +67,18 @@ class Qasir:
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def open_grpc(self) -> None:
-        """Listen for gRPC too, in the event loop that now runs."""
+        """Serve gRPC in the event loop that now runs."""
         self._grpc = GrpcServer(self._context)
         await self._grpc.start()
-        self._context.ending.install(self._end_grpc)
+        self._context.shutdown.install(self._stop_grpc)
 
-    def _end_grpc(self) -> None:
-        # Beside HTTP, not after it: both have the same time to end what is under way.
-        self._grpc_ends = asyncio.create_task(self._grpc.stop())
+    def _stop_grpc(self) -> None:
+        # Together with HTTP, so that both have the same time to finish what is under way.
+        self._grpc_stop = asyncio.create_task(self._grpc.stop())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def close(self) -> None:
-        """Give back what the process holds."""
+        """Release what the process holds."""
         await self._grpc.stop()
         self._context.core.close()
         close_tracing()
@@ -103,13 +104,13 @@ class Qasir:
                 return await answer
             except QasirError as error:
                 request.code = error.code
-                # BentoML would hide the message of a 503 and know no Retry-After.
-                # What is a response already, it sends as it is.
+                # BentoML would hide the message of a 503 and send no Retry-After. It sends a
+                # response as it is.
                 return cast(T, problem_response(error))
 
 
 class SafePathMiddleware:
-    """Around BentoML's app, whose mounts match no path that has a line break in it."""
+    """Escapes line breaks in paths, which no mount of BentoML's app matches."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -125,7 +126,7 @@ Qasir.add_asgi_middleware(SafePathMiddleware)  # type: ignore[attr-defined]  # b
 
 
 def _end_with_parent() -> None:
-    """Stop when the supervising process is killed: it could not tell us to."""
+    """Stop this process if the supervising process is killed."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a handler finds: the core, and the gates that bound how much runs at once."""
+"""What handlers share: the state of the process, and the limits on what runs at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from service.http.shutdown import GracefulShutdown
 
 T = TypeVar("T")
 
-# Catalogue reads and pictures: short, so few threads serve many.
+# Catalogue reads and pictures are short, so few threads serve many.
 PARALLEL_READS = 8
 
 
 @dataclass(frozen=True)
 class Context:
-    """One process's core with its gates."""
+    """The state of one process with its limits."""
 
     core: AppState
     searches: ConcurrencyLimiter
@@ -27,7 +27,7 @@ class Context:
     uploads: Semaphore
     streams: Semaphore
     requests: Semaphore
-    ending: GracefulShutdown
+    shutdown: GracefulShutdown
 
     async def read(self, call: Callable[[], T]) -> T:
         """Run a short call in a thread."""
@@ -39,25 +39,25 @@ class Context:
         Raises:
             InvalidInput: more than the configured number of entries.
         """
-        most = self.core.settings.max_page
-        if limit > most:
-            raise InvalidInput(f"limit {limit}: a page has at most {most} entries")
+        max_page = self.core.settings.max_page
+        if limit > max_page:
+            raise InvalidInput(f"limit {limit}: a page has at most {max_page} entries")
 
 
 def open_context(core: AppState) -> Context:
-    """Gates as the settings say."""
+    """Set the limits of a process from its settings."""
     limits = core.settings
-    patience = limits.search_seconds
+    wait_seconds = limits.search_seconds
     return Context(
         core=core,
         searches=ConcurrencyLimiter(
-            "searches", limits.parallel_searches, limits.waiting_searches, patience
+            "searches", limits.parallel_searches, limits.waiting_searches, wait_seconds
         ),
-        reads=ConcurrencyLimiter("requests", PARALLEL_READS, limits.max_requests, patience),
+        reads=ConcurrencyLimiter("requests", PARALLEL_READS, limits.max_requests, wait_seconds),
         uploads=Semaphore("uploads", limits.parallel_uploads),
         streams=Semaphore("streams of job events", limits.job_streams),
         requests=Semaphore("requests", limits.max_requests),
-        ending=GracefulShutdown(core.readiness, limits.withdraw_seconds, limits.drain_seconds),
+        shutdown=GracefulShutdown(core.readiness, limits.withdraw_seconds, limits.drain_seconds),
     )
 
 
@@ -67,7 +67,7 @@ def set_context(app: FastAPI, context: Context) -> None:
 
 
 def get_context(request: Request) -> Context:
-    """The context of the app that serves a request."""
+    """Return the context of the app that serves a request."""
     context: Context = request.app.state.context
     return context
 

@@ -59,7 +59,7 @@ class JobEvents(EventSourceResponse):
         Raises:
             Overloaded: too many are under way.
         """
-        with self._streams.place():
+        with self._streams.acquire():
             await super().__call__(scope, receive, send)
 
 

@@ -8,7 +8,7 @@ A job ends once and stays as it ended. All processes report the same, read from 
 """
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -17,13 +17,13 @@ from qasir.errors import Conflict, NotFound
 from service.http.accept import check_queue
 from service.http.context import ContextDep
 from service.http.job_events import JobEvents
-from service.http.openapi import documented
+from service.http.openapi import Responses, documented
 from service.http.paging import JOB_KEY, read_token, write_token
 from service.observability.tracing import traceparent
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=documented())
 
-EVENTS: dict[int | str, dict[str, Any]] = {
+EVENTS: Responses = {
     HTTPStatus.OK.value: {
         "description": "Events named `job`, whose data is a job.",
         "content": {"text/event-stream": {}},
@@ -50,7 +50,7 @@ async def get_job(job_id: str, context: ContextDep) -> Job:
 
 
 @router.get("/{job_id}/events", response_class=Response, responses=EVENTS | documented(NotFound))
-async def job_events(
+async def watch_job(
     job_id: str, context: ContextDep, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
     """Stream the job as it is now, and again at each change, until it ends."""

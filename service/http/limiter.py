@@ -1,4 +1,4 @@
-"""Bounded concurrency: so many at work, so many waiting, the next one is told to come later."""
+"""Bounded concurrency: a number of calls run, a number wait, any further one is refused."""
 
 import asyncio
 import time
@@ -15,68 +15,67 @@ T = TypeVar("T")
 
 
 class ConcurrencyLimiter:
-    """Threads for `running` calls and a line for `waiting` more."""
+    """Threads for `running` calls and a queue for `waiting` more."""
 
-    def __init__(self, what: str, running: int, waiting: int, patience_seconds: float) -> None:
+    def __init__(self, what: str, running: int, waiting: int, wait_seconds: float) -> None:
         self._what = what
         self._running = running
-        self._patience_seconds = patience_seconds
+        self._wait_seconds = wait_seconds
         self._limiter: anyio.CapacityLimiter | None = None
-        # Counted here and not by the limiter, which only counts once a task has come to it:
-        # a burst would pass unseen.
-        self._places = Semaphore(what, running + waiting)
+        # The limiter counts only tasks that have reached it, so it would let a burst pass.
+        self._admitted = Semaphore(what, running + waiting)
 
     async def run(self, call: Callable[[float], T]) -> T:
-        """Run `call` in a thread; it is told the seconds it waited in line.
+        """Run `call` in a thread, with the seconds that it waited in the queue.
 
         Raises:
-            Overloaded: the line is full, or did not move for too long.
+            Overloaded: the queue is full, or it waited too long.
         """
-        # Made here: a limiter belongs to the event loop it is first used in.
+        # Created here: a limiter belongs to the event loop that first uses it.
         limiter = self._limiter = self._limiter or anyio.CapacityLimiter(self._running)
-        asked = time.perf_counter()
-        # Only waiting in line is cut short; a call that has begun is let finish.
-        line = anyio.CancelScope(deadline=anyio.current_time() + self._patience_seconds)
+        queued_at = time.perf_counter()
+        # Only waiting is cut short; a call that has begun runs to its end.
+        waiting = anyio.CancelScope(deadline=anyio.current_time() + self._wait_seconds)
 
-        async def turn() -> T:
-            with self._places.place(), line:
+        async def run_in_turn() -> T:
+            with self._admitted.acquire(), waiting:
                 return await anyio.to_thread.run_sync(
-                    lambda: call(time.perf_counter() - asked), limiter=limiter
+                    lambda: call(time.perf_counter() - queued_at), limiter=limiter
                 )
             raise Overloaded(
-                f"waited {self._patience_seconds:.0f} s behind other {self._what}; try again later"
+                f"waited {self._wait_seconds:.0f} s behind other {self._what}; try again later"
             )
 
-        # In a task of its own, because a caller that goes away cancels what it waits for: its
-        # thread would run on while its place was given to the next.
-        task = asyncio.ensure_future(turn())
+        # A caller that goes away cancels what it awaits. In a task of its own the call keeps its
+        # slot until its thread ends; otherwise the next call would share the thread's slot.
+        task = asyncio.ensure_future(run_in_turn())
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            line.cancel()
+            waiting.cancel()
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
 
 
 class Semaphore:
-    """Room for so many long-lived things at once, and no line."""
+    """A number of slots for long-lived things, without a queue."""
 
     def __init__(self, what: str, count: int) -> None:
         self._what = what
         self._count = count
-        self._taken = 0
+        self._acquired = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place.
+    def acquire(self) -> Iterator[None]:
+        """Hold a slot.
 
         Raises:
             Overloaded: all are taken.
         """
-        if self._taken >= self._count:
-            raise Overloaded(f"{self._taken} {self._what} under way already; try again soon")
-        self._taken += 1
+        if self._acquired >= self._count:
+            raise Overloaded(f"{self._acquired} {self._what} under way already; try again soon")
+        self._acquired += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._acquired -= 1

@@ -1,4 +1,4 @@
-"""A video's file as an answer: whole, or by Range."""
+"""A video's file as a response: whole, or by Range."""
 
 import os
 from http import HTTPStatus
@@ -12,9 +12,9 @@ from qasir.errors import NotFound
 
 
 class MediaFile(FileResponse):
-    """A file whose refusals of a Range are problems, as all of the service's are.
+    """Sends a file, and answers a bad Range with a problem.
 
-    It is opened before the first word of the answer, which a delete then leaves whole.
+    The file is opened before the response starts, so a delete does not cut the response short.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,8 +25,8 @@ class MediaFile(FileResponse):
             HTTPException: the Range is malformed (400) or outside the file (416).
         """
 
-        async def pass_on(message: Message) -> None:
-            # Starlette answers these in plain text. Nothing has been sent yet.
+        async def send_or_raise(message: Message) -> None:
+            # Starlette answers these as plain text. Nothing has been sent yet.
             if message.get("status", HTTPStatus.OK) >= HTTPStatus.BAD_REQUEST:
                 headers = {key.decode(): value.decode() for key, value in message["headers"]}
                 range_of = headers.get("content-range")
@@ -39,8 +39,8 @@ class MediaFile(FileResponse):
         except FileNotFoundError as error:
             raise NotFound("the video was deleted just now") from error
         try:
-            # Starlette opens its path after the headers; this one leads to the open file.
+            # Starlette opens its path after the headers; this path leads to the open file.
             self.path = f"/proc/self/fd/{handle}"
-            await super().__call__(scope, receive, pass_on)
+            await super().__call__(scope, receive, send_or_raise)
         finally:
             os.close(handle)

@@ -1,9 +1,8 @@
 """Routes of model versions: list, build, activate and roll back, retire."""
 
 from http import HTTPStatus
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from qasir.contract.models import ActivateModelRequest, BuildModelRequest, Model, ModelList
 from qasir.errors import Conflict, NotFound
@@ -11,8 +10,6 @@ from service.http.context import ContextDep
 from service.http.openapi import BODY, documented
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=documented())
-
-Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.get("")
@@ -22,7 +19,7 @@ async def list_models(context: ContextDep) -> ModelList:
 
 
 @router.get("/{version}", responses=documented(NotFound))
-async def get_model(version: Version, context: ContextDep) -> Model:
+async def get_model(version: int, context: ContextDep) -> Model:
     """Get one model version, and what it covers of the library."""
     return await context.read(lambda: context.core.rollout.get(version))
 
@@ -33,7 +30,7 @@ async def get_model(version: Version, context: ContextDep) -> Model:
     responses=BODY | documented(NotFound, Conflict),
 )
 async def build_model(
-    version: Version, context: ContextDep, request: BuildModelRequest | None = None
+    version: int, context: ContextDep, request: BuildModelRequest | None = None
 ) -> Model:
     """Encode every video with a model version, beside the active one; retries what failed."""
     activate = request is not None and request.activate
@@ -42,7 +39,7 @@ async def build_model(
 
 @router.post("/{version}/activate", responses=BODY | documented(NotFound, Conflict))
 async def activate_model(
-    version: Version, context: ContextDep, request: ActivateModelRequest | None = None
+    version: int, context: ContextDep, request: ActivateModelRequest | None = None
 ) -> Model:
     """Answer every later search with a model version; activate the previous one to roll back."""
     activation = request or ActivateModelRequest()
@@ -50,7 +47,7 @@ async def activate_model(
 
 
 @router.post("/{version}/retire", responses=documented(NotFound, Conflict))
-async def retire_model(version: Version, context: ContextDep) -> Model:
+async def retire_model(version: int, context: ContextDep) -> Model:
     """Remove the embeddings of a model version; the model stays in the store."""
     rollout = context.core.rollout
 

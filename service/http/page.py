@@ -1,4 +1,4 @@
-"""The page at `/` and its files: static, asked for anew by ETag, closed to every other host."""
+"""The page at `/` and its files: static, revalidated by ETag, allowed to load nothing else."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 SERVICE = Path(__file__).resolve().parents[1]
-# Both lie beside the code: in a checkout, and in a Bento (bentofile.yaml includes them).
+# Both lie beside the code, in a checkout and in a Bento (bentofile.yaml includes them).
 PAGE = SERVICE / "web"
 PLOTS = SERVICE.parent / "results"
 
-# Nothing but the page's own files and routes may load, and no script may write markup:
-# so a title with markup in it stays a title, whatever the page's code does with it.
+# Only the page's own files and routes may load, and no script may write markup, so a title with
+# markup in it stays text.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -22,10 +22,10 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-# A plot brings its styles inside, and has nothing to run or to fetch.
+# A plot contains its styles, and runs and fetches nothing.
 PLOT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 COMMON = {
-    # There is no build step to put a version into names, so each file is asked for anew.
+    # No build step puts a version into file names, so browsers must revalidate each file.
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -39,25 +39,25 @@ _plots = StaticFiles(directory=PLOTS, check_dir=False)
 
 @router.api_route("/", methods=["GET", "HEAD"], name="page")
 async def page(request: Request) -> Response:
-    """The page."""
+    """Send the page."""
     return await _file(_files, "index.html", request, POLICY)
 
 
 @router.api_route("/assets/{path:path}", methods=["GET", "HEAD"], name="asset")
 async def asset(path: str, request: Request) -> Response:
-    """A file of the page."""
+    """Send a file of the page."""
     return await _file(_files, path, request, POLICY)
 
 
 @router.get("/study", name="study")
 async def study() -> Mapping[str, list[str]]:
-    """Which plots of the trade-off study are here; none where the results were left out."""
+    """List the plots of the trade-off study; none where the results were left out."""
     return {"plots": sorted(path.name for path in PLOTS.glob("*.svg"))}
 
 
 @router.api_route("/study/{name}.svg", methods=["GET", "HEAD"], name="plot")
 async def plot(name: str, request: Request) -> Response:
-    """One plot of the study."""
+    """Send one plot of the study."""
     return await _file(_plots, f"{name}.svg", request, PLOT_POLICY)
 
 

@@ -12,7 +12,7 @@ from service.app import AppState
 from service.catalogue.vector_files import VectorFile
 from service.http.context import ContextDep
 from service.http.media_file import MediaFile
-from service.http.openapi import CONTENT, documented
+from service.http.openapi import CONTENT, Responses, documented
 from service.storage.media_types import media_type
 from service.storage.previews import read_cell, read_preview
 
@@ -22,7 +22,6 @@ router = APIRouter(prefix="/v1/videos/{video_id}", tags=["videos"], responses=do
 MAX_SUPER_IMAGE = 10**7
 # What never changes may be cached: a video's id is the digest of its bytes.
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-Responses = dict[int | str, dict[str, Any]]
 JPEG: Responses = {HTTPStatus.OK.value: {"content": {"image/jpeg": {}}}}
 VIDEO: dict[str, Any] = {"content": {"video/*": {}, "application/octet-stream": {}}}
 MEDIA: Responses = {
@@ -41,7 +40,7 @@ MEDIA: Responses = {
 
 @router.head("/media", include_in_schema=False)
 @router.get("/media", response_class=FileResponse, responses=MEDIA)
-async def video_media(video_id: str, context: ContextDep) -> FileResponse:
+async def get_media(video_id: str, context: ContextDep) -> FileResponse:
     """Get the bytes that were uploaded, whole or by Range."""
     video = await context.read(lambda: context.core.catalogue.videos.get(video_id))
     headers = {**FOREVER, "X-Content-Type-Options": "nosniff"}
@@ -51,7 +50,7 @@ async def video_media(video_id: str, context: ContextDep) -> FileResponse:
 
 @router.head("/thumbnail", include_in_schema=False)
 @router.get("/thumbnail", response_class=Response, responses=JPEG | documented(Conflict))
-async def video_thumbnail(
+async def get_thumbnail(
     video_id: str, context: ContextDep, t: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0
 ) -> Response:
     """Get the frame on screen at `t` seconds, as a JPEG; past the end, the last one."""
@@ -68,7 +67,7 @@ async def video_thumbnail(
 @router.get(
     "/super-images/{number}", response_class=Response, responses=JPEG | documented(Conflict)
 )
-async def video_super_image(
+async def get_super_image(
     video_id: str,
     number: Annotated[int, Path(ge=0, le=MAX_SUPER_IMAGE)],
     context: ContextDep,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -19,7 +18,7 @@ from service.http.status import status_of
 from service.http.validation_errors import field_errors, refusal
 from service.observability.tracing import trace_id
 
-# Faults of the request line itself, which no error of ours describes.
+# Errors of the HTTP request itself, for which `qasir.errors` has no class.
 HTTP_CODES = {
     HTTPStatus.NOT_FOUND: "not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
@@ -28,26 +27,26 @@ HTTP_CODES = {
     HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
 }
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-# Where a request's error code waits for the metrics.
+# The key of the ASGI scope that holds a request's error code for the metrics.
 CODE_KEY = "qasir_code"
 
 log = structlog.get_logger()
 
 
 def problem_response(error: QasirError, fields: Sequence[FieldError] = ()) -> JSONResponse:
-    """The answer that tells of an error."""
+    """Make the response that describes an error."""
     status = status_of(type(error))
     headers = {"Retry-After": str(status.retry_after)} if status.retry_after else {}
     return _response(status.http, error.code, str(error), error.retryable, fields, headers)
 
 
 def unexpected() -> QasirError:
-    """What a caller is told of a bug."""
+    """Return what a caller is told of a bug: no more than where to look."""
     return QasirError("unexpected failure; the service's log has the details")
 
 
 def install(app: FastAPI) -> None:
-    """Make an app answer every error this way."""
+    """Make an app answer every error as a problem."""
     app.add_exception_handler(QasirError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
@@ -63,11 +62,13 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     request.scope[CODE_KEY] = InvalidInput.code
-    fields, sent = field_errors(error.errors()), request.headers.get("content-type", "")
-    if "json" not in sent and any(fault.field == "body" for fault in fields):
-        # What curl -d sends, unless it is told otherwise.
-        said = f"content type '{sent[:80]}': send JSON, -H 'Content-Type: application/json'"
-        return problem_response(InvalidInput(said), fields)
+    fields, content_type = field_errors(error.errors()), request.headers.get("content-type", "")
+    if "json" not in content_type and any(fault.field == "body" for fault in fields):
+        # curl -d sends a form unless a header says otherwise.
+        detail = (
+            f"content type '{content_type[:80]}': send JSON, -H 'Content-Type: application/json'"
+        )
+        return problem_response(InvalidInput(detail), fields)
     return problem_response(refusal(fields), fields)
 
 
@@ -76,18 +77,17 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     code = HTTP_CODES.get(status, "invalid_input")
     request.scope[CODE_KEY] = code
-    said = f"{request.method} {request.url.path[:200]}: {status.phrase.lower()}; see /docs.json"
+    detail = f"{request.method} {request.url.path[:200]}: {status.phrase.lower()}; see /docs.json"
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = _allowed(request)
-    return _response(status, code, said, False, (), headers)
+    return _response(status, code, detail, False, (), headers)
 
 
 def _allowed(request: Request) -> str:
-    """The methods that a path has: Starlette names those of its first route alone."""
-    asked = ({**request.scope, "method": method} for method in METHODS)
-    served = (scope["method"] for scope in asked if _is_served(request.app, scope))
-    return ", ".join(served)
+    """Name the methods of a path: Starlette names those of its first route alone."""
+    scopes = ({**request.scope, "method": method} for method in METHODS)
+    return ", ".join(scope["method"] for scope in scopes if _is_served(request.app, scope))
 
 
 def _is_served(app: FastAPI, scope: Scope) -> bool:
@@ -118,5 +118,5 @@ def _response(
         errors=list(fields),
         trace_id=trace_id(),
     )
-    body: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
+    body = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(body, status, dict(headers), PROBLEM_TYPE)

@@ -58,7 +58,9 @@ async def search(request: SearchRequest, context: ContextDep) -> SearchResponse:
 
 
 @router.post("/videos/{video_id}/attention", responses=documented(*QUERY))
-async def attention(video_id: str, request: GetAttentionRequest, context: ContextDep) -> Attention:
+async def get_attention(
+    video_id: str, request: GetAttentionRequest, context: ContextDep
+) -> Attention:
     """Explain why a video was found: how the query's attention lies over its frames."""
     return await answer_attention(request, video_id, context)
 

@@ -1,7 +1,7 @@
-"""The one table from the error tree to transports.
+"""The one table from errors to the status codes of HTTP and gRPC.
 
-`grpc` is the name of a `grpc.StatusCode`; the error's own `code` is the metric label. A
-class that is not here takes the line of its nearest ancestor.
+`grpc` is the name of a `grpc.StatusCode`; the error's own `code` is the metric label. A class that
+is not listed has the status of its nearest ancestor.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from qasir.errors import QasirError
 
 @dataclass(frozen=True)
 class Status:
-    """How transports report one kind of error; `retry_after` in seconds."""
+    """The status of one kind of error; `retry_after` in seconds."""
 
     http: HTTPStatus
     grpc: str
@@ -38,5 +38,5 @@ STATUSES: dict[type[QasirError], Status] = {
 
 
 def status_of(kind: type[QasirError]) -> Status:
-    """The line of an error class."""
+    """Return the status of an error class."""
     return next(STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in STATUSES)

@@ -1,4 +1,4 @@
-"""The words of tus 1.0.0, the protocol of resumable uploads (https://tus.io)."""
+"""Headers of tus 1.0.0, the protocol of resumable uploads (https://tus.io)."""
 
 import base64
 import binascii
@@ -15,20 +15,20 @@ from service.http.problems import CODE_KEY, problem_response
 VERSION = "1.0.0"
 EXTENSIONS = "creation,termination,expiration"
 BODY_TYPE = "application/offset+octet-stream"
-# Room for a title and metadata, which are checked themselves, in base64.
+# Room for a title and metadata in base64; their own limits are checked later.
 MAX_METADATA_CHARS = 64 << 10
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class TusRoute(APIRoute):
-    """A route that speaks this version only, and says so in every answer."""
+    """A route that accepts this version of tus only, and names it in every answer."""
 
     def get_route_handler(self) -> Handler:
         """Wrap the route's handler."""
         handle = super().get_route_handler()
 
-        async def speak(request: Request) -> Response:
+        async def handle_tus(request: Request) -> Response:
             try:
                 _check_version(request)
                 answer = await handle(request)
@@ -39,29 +39,29 @@ class TusRoute(APIRoute):
             answer.headers["Tus-Version"] = VERSION
             return answer
 
-        return speak
+        return handle_tus
 
 
 def _check_version(request: Request) -> None:
-    said = request.headers.get("tus-resumable")
-    if request.method != "OPTIONS" and said != VERSION:
-        raise UnsupportedProtocol(f"Tus-Resumable: {str(said)[:40]}; this is tus {VERSION}")
+    version = request.headers.get("tus-resumable")
+    if request.method != "OPTIONS" and version != VERSION:
+        raise UnsupportedProtocol(f"Tus-Resumable: {str(version)[:40]}; this is tus {VERSION}")
 
 
-def count(headers: Mapping[str, str], name: str) -> int:
-    """A header that holds a number of bytes.
+def read_count(headers: Mapping[str, str], name: str) -> int:
+    """Read a header that holds a number of bytes.
 
     Raises:
-        InvalidInput: it is missing or something else.
+        InvalidInput: it is missing, or no number.
     """
-    said = headers.get(name, "")
-    if not (said.isascii() and said.isdecimal() and len(said) < 20):
-        raise InvalidInput(f"{name}: '{said[:40]}'; send a number of bytes")
-    return int(said)
+    value = headers.get(name, "")
+    if not (value.isascii() and value.isdecimal() and len(value) < 20):
+        raise InvalidInput(f"{name}: '{value[:40]}'; send a number of bytes")
+    return int(value)
 
 
-def read_metadata(said: str) -> dict[str, str]:
-    """The pairs of an Upload-Metadata header.
+def read_metadata(header: str) -> dict[str, str]:
+    """Read the pairs of an Upload-Metadata header.
 
     >>> read_metadata("filename ZG9nLm1wNA==,is_private")
     {'filename': 'dog.mp4', 'is_private': ''}
@@ -69,11 +69,11 @@ def read_metadata(said: str) -> dict[str, str]:
     Raises:
         InvalidInput: it is too long, or a value is not UTF-8 in base64.
     """
-    if len(said) > MAX_METADATA_CHARS:
+    if len(header) > MAX_METADATA_CHARS:
         raise InvalidInput(
-            f"Upload-Metadata of {len(said)} characters: the limit is {MAX_METADATA_CHARS}"
+            f"Upload-Metadata of {len(header)} characters: the limit is {MAX_METADATA_CHARS}"
         )
-    pairs = (pair.strip().partition(" ") for pair in said.split(",") if pair.strip())
+    pairs = (pair.strip().partition(" ") for pair in header.split(",") if pair.strip())
     return {key: _decoded(key, value) for key, _, value in pairs}
 
 
@@ -85,7 +85,7 @@ def _decoded(key: str, value: str) -> str:
 
 
 def http_time(seconds: float) -> str:
-    """A time in seconds since 1970, as a header says it.
+    """Format a time in seconds since 1970 for a header.
 
     >>> http_time(0)
     'Thu, 01 Jan 1970 00:00:00 GMT'

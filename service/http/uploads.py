@@ -77,7 +77,7 @@ VERSIONED: dict[str, Any] = {"parameters": [VERSION]}
 
 @router.options("", status_code=HTTPStatus.NO_CONTENT)
 @router.options("/{upload_id}", status_code=HTTPStatus.NO_CONTENT, include_in_schema=False)
-async def upload_options(context: ContextDep) -> Response:
+async def get_upload_options(context: ContextDep) -> Response:
     """Tell which version and extensions of tus are supported."""
     limit = str(context.core.settings.max_upload_bytes)
     return _answer({"Tus-Extension": tus.EXTENSIONS, "Tus-Max-Size": limit})
@@ -96,7 +96,7 @@ async def create_upload(request: Request, context: ContextDep) -> Response:
     `title` and `metadata` replace those of an existing video with the same bytes, as at
     POST /v1/videos.
     """
-    length = tus.count(request.headers, "Upload-Length")
+    length = tus.read_count(request.headers, "Upload-Length")
     if length == 0:
         raise InvalidInput("an upload of 0 bytes is no video; send the whole file")
     text = request.headers.get("Upload-Metadata", "")
@@ -119,7 +119,7 @@ async def create_upload(request: Request, context: ContextDep) -> Response:
     responses=documented(NotFound, Conflict),
     openapi_extra=VERSIONED,
 )
-async def upload_offset(upload_id: str, context: ContextDep) -> Response:
+async def get_upload_offset(upload_id: str, context: ContextDep) -> Response:
     """Tell how much has arrived; of a complete upload, which video and job it became."""
     with closing(await _acquire(context, upload_id)) as upload:
         headers = {
@@ -137,12 +137,16 @@ async def upload_offset(upload_id: str, context: ContextDep) -> Response:
     openapi_extra=CONTINUED,
 )
 async def continue_upload(upload_id: str, request: Request, context: ContextDep) -> Response:
-    """Send the next bytes; with the last ones the upload becomes a video and a job."""
+    """Send the next bytes; with the last ones the upload becomes a video and a job.
+
+    Then this answer and every later HEAD have `Qasir-Video-Id` and `Qasir-Job-Id`, and as `true`
+    `Qasir-Existing` and `Qasir-Updated` where they hold, as at POST /v1/videos.
+    """
     content_type = request.headers.get("content-type", "")
     if content_type != tus.BODY_TYPE:
         raise UnsupportedMedia(f"content type '{content_type[:80]}'; send {tus.BODY_TYPE}")
-    offset = tus.count(request.headers, "Upload-Offset")
-    with context.uploads.place(), closing(await _acquire(context, upload_id)) as upload:
+    offset = tus.read_count(request.headers, "Upload-Offset")
+    with context.uploads.acquire(), closing(await _acquire(context, upload_id)) as upload:
         if offset != upload.offset:
             raise Conflict(f"Upload-Offset: {offset}; {upload.offset} bytes have arrived")
         await _receive(request, upload, context.core.settings.upload_seconds)

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a request, in the words that every transport answers."""
+"""Pydantic's validation errors in the words that every transport answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from pydantic_core import ErrorDetails
 from qasir.contract.problems import FieldError
 from qasir.errors import InvalidInput
 
-# Where a field was found over HTTP; its name is the same everywhere.
+# Parts of an HTTP request; a field has the same name in all of them, and over gRPC.
 PLACES = ("body", "query", "path", "header")
-# A request of thousands of wrong values is answered in a few lines.
+# Keeps the answer short for a request with thousands of wrong values.
 MAX_FAULTS = 10
 
 
 def field_errors(faults: Sequence[Mapping[str, Any] | ErrorDetails]) -> list[FieldError]:
-    """The wrong fields, each with the place it was found in."""
+    """List the wrong fields, each with the part of the request it is in."""
     return [
         FieldError(field=".".join(str(part) for part in fault["loc"]), message=fault["msg"])
         for fault in faults[:MAX_FAULTS]
@@ -23,9 +23,9 @@ def field_errors(faults: Sequence[Mapping[str, Any] | ErrorDetails]) -> list[Fie
 
 
 def refusal(faults: Sequence[FieldError]) -> InvalidInput:
-    """The error that names them."""
-    said = "; ".join(f"{_name(fault.field)}: {fault.message}" for fault in faults)
-    return InvalidInput(f"{said}; /docs.json and retrieval.proto describe the request")
+    """Make the error that names the wrong fields."""
+    fields = "; ".join(f"{_name(fault.field)}: {fault.message}" for fault in faults)
+    return InvalidInput(f"{fields}; /docs.json and retrieval.proto describe the request")
 
 
 def _name(field: str) -> str:

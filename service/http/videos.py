@@ -14,7 +14,7 @@ from qasir.errors import InvalidInput, NotFound, RequestStalled, StorageFull, Up
 from service.http.accept import accept, check_header, receive, too_slow
 from service.http.context import ContextDep
 from service.http.multipart import FORM_BYTES, read_upload
-from service.http.openapi import documented
+from service.http.openapi import Responses, documented
 from service.http.paging import VIDEO_KEY, read_token, write_token
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"], responses=documented())
@@ -41,7 +41,7 @@ UPLOAD_FORM: dict[str, Any] = {
         },
     }
 }
-EXISTING: dict[int | str, dict[str, Any]] = {
+EXISTING: Responses = {
     HTTPStatus.OK.value: {
         "model": Upload,
         "description": "These bytes were uploaded before; `updated` says whether their title or "
@@ -56,7 +56,7 @@ EXISTING: dict[int | str, dict[str, Any]] = {
     responses=EXISTING | documented(UploadTooLarge, RequestStalled, StorageFull),
     openapi_extra=UPLOAD_FORM,
 )
-async def add_video(request: Request, response: Response, context: ContextDep) -> Upload:
+async def upload_video(request: Request, response: Response, context: ContextDep) -> Upload:
     """Upload a video; it is searchable once its job is ready.
 
     The same bytes again keep their video and its id. A `title` or `metadata` that is sent with

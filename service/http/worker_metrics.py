@@ -1,4 +1,4 @@
-"""The worker's metrics under the service's address: a browser reaches the service alone."""
+"""The worker's metrics at the service's address, because a browser reaches the service alone."""
 
 import httpx
 from fastapi import APIRouter, Response
@@ -7,14 +7,14 @@ from qasir.errors import WorkerUnavailable
 from service.http.context import ContextDep
 from service.observability.telemetry import CONTENT_TYPE
 
-PATIENCE_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/metrics/worker", name="worker_metrics")
 async def worker_metrics(context: ContextDep) -> Response:
-    """What the worker answers Prometheus.
+    """Pass on the metrics of the worker.
 
     Raises:
         WorkerUnavailable: it does not answer.
@@ -22,10 +22,10 @@ async def worker_metrics(context: ContextDep) -> Response:
     settings = context.core.settings
     url = f"http://{settings.worker_host}:{settings.worker_metrics_port}/metrics"
     try:
-        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
             answer = (await http.get(url)).raise_for_status()
     except httpx.HTTPError as error:
         raise WorkerUnavailable(
-            f"no worker answers at {url}; see its log, or set QASIR_WORKER_HOST"
+            f"no worker answers at {url}; check its log, or set QASIR_WORKER_HOST"
         ) from error
     return Response(answer.content, media_type=CONTENT_TYPE)

@@ -58,17 +58,17 @@ SEARCH_STAGES = ("queue", "tokenise", "encode", "recall", "score", "hydrate")
 # Every operation has one name, whichever transport it came by: those with a gRPC method, and
 # those of HTTP alone, which are the names of its routes.
 RPC_OPERATIONS = {
-    "UploadVideo": "add_video",
+    "UploadVideo": "upload_video",
     "ListVideos": "list_videos",
     "GetVideo": "get_video",
     "DeleteVideo": "delete_video",
     "ListJobs": "list_jobs",
     "GetJob": "get_job",
-    "WatchJob": "job_events",
+    "WatchJob": "watch_job",
     "CancelJob": "cancel_job",
     "RetryJob": "retry_job",
     "Search": "search",
-    "GetAttention": "attention",
+    "GetAttention": "get_attention",
     "Embed": "embed",
     "ListModels": "list_models",
     "GetModel": "get_model",
@@ -78,12 +78,12 @@ RPC_OPERATIONS = {
 }
 OPERATIONS = (
     *RPC_OPERATIONS.values(),
-    "video_media",
-    "video_thumbnail",
-    "video_super_image",
-    "upload_options",
+    "get_media",
+    "get_thumbnail",
+    "get_super_image",
+    "get_upload_options",
     "create_upload",
-    "upload_offset",
+    "get_upload_offset",
     "continue_upload",
     "delete_upload",
     "page",

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from service.app import AppState, open_service
-from service.http.app import RequestMiddleware, create_app
+from service.http.app import create_app
 from service.http.context import open_context, set_context
+from service.http.middleware import RequestMiddleware
 from service.settings import Settings
 from tests.support.service import service_settings
 from tests.support.triton import RunningTriton

@@ -27,10 +27,10 @@ T = TypeVar("T", bound=BaseModel)
 Contract = BaseModel | Mapping[str, BaseModel]
 
 
-def to_message(kind: type[M], value: Contract, **more: Any) -> M:
+def to_message(kind: type[M], value: Contract, **path: str | int) -> M:
     """Convert a contract type, or contract types by field name, to a message.
 
-    A field that is None or was never set stays unset. `more` are fields that HTTP has in the path.
+    A field that is None or was never set stays unset. `path` are fields that HTTP has in the path.
 
     >>> from qasir.contract.jobs import JobError
     >>> from qasir.v1 import retrieval_pb2 as pb
@@ -41,7 +41,7 @@ def to_message(kind: type[M], value: Contract, **more: Any) -> M:
     Raises:
         ValueError: a number is out of the range of its field.
     """
-    return kind(**_fields(_descriptor(kind), _dump(value)), **more)
+    return kind(**_fields(_descriptor(kind), _dump(value)), **path)
 
 
 def from_message(kind: type[T], message: Message, without: Collection[str] = ()) -> T:

@@ -1,7 +1,7 @@
 """Search, attention and embedding."""
 
 import base64
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -28,7 +28,7 @@ FILTER_EXAMPLE = {
 }
 
 
-def _decode(value: Any) -> bytes:
+def _decode(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
@@ -84,6 +84,10 @@ class SearchRequest(Request):
     `model` is a name or name@version; left out: the active model. `grid_size` left out: the
     model's first. `context_seconds` pads every moment on both sides.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "a dog runs on the beach", "top_k": 5}]}
+    )
 
     query: QueryText | None = Field(default=None, examples=["a dog runs on the beach"])
     top_k: Integer = Field(default=10, ge=1)

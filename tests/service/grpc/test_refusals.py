@@ -39,6 +39,7 @@ REFUSED = [
     page("/v1/jobs", "ListJobs", pb.ListJobsRequest, limit=0, page_token=""),
     page("/v1/jobs", "ListJobs", pb.ListJobsRequest, state="lost"),
     get("/v1/models/99", "GetModel", pb.GetModelRequest(version=99)),
+    build(0),
     build(99),
     activate(99),
     activate(1, max_missing=-1),

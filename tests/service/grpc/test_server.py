@@ -23,6 +23,7 @@ from qasir.v1 import retrieval_pb2 as pb
 from qasir.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from service.app import AppState, open_service
 from service.grpc.server import GrpcServer
+from service.http.app import create_app
 from service.http.context import open_context
 from service.observability.metric_types import RPC_OPERATIONS
 from service.settings import Settings
@@ -166,7 +167,7 @@ def test_calls_under_way_are_bounded_with_those_of_http(limited: Settings) -> No
     context = open_context(core)
 
     async def ask(stub: Any) -> list[Any]:
-        with context.requests.place(), context.requests.place():
+        with context.requests.acquire(), context.requests.acquire():
             refused = await outcome(stub.GetJob(pb.GetJobRequest(job_id="j0")))
         return [refused, await outcome(stub.GetJob(pb.GetJobRequest(job_id="j0")))]
 
@@ -188,8 +189,8 @@ def test_calls_count_as_their_http_twins(core: AppState) -> None:
     for operation, code in [
         ("list_videos", "ok"),
         ("get_video", "not_found"),
-        ("add_video", "invalid_input"),
-        ("job_events", "not_found"),
+        ("upload_video", "invalid_input"),
+        ("watch_job", "not_found"),
     ]:
         assert f'qasir_requests_total{{code="{code}",operation="{operation}"}} 1.0' in page
 
@@ -197,6 +198,15 @@ def test_calls_count_as_their_http_twins(core: AppState) -> None:
 def test_every_call_has_a_name_the_metrics_know() -> None:
     calls = {method.name for method in pb.DESCRIPTOR.services_by_name["RetrievalService"].methods}
     assert set(RPC_OPERATIONS) == calls
+
+
+def test_a_call_has_the_name_of_its_http_operation() -> None:
+    operations = {
+        operation["operationId"]
+        for path in create_app().openapi()["paths"].values()
+        for operation in path.values()
+    }
+    assert set(RPC_OPERATIONS.values()) <= operations
 
 
 def test_a_bug_is_told_as_one(core: AppState, capfd: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ with bentoml.SyncHTTPClient(sys.argv[1]) as client:
         ("GET", "/v1/videos?page_token=", 422, "invalid_input"),
         ("GET", "/v1/jobs?page_token=WzEuNSwidjAiXQ", 422, "invalid_input"),
         ("GET", "/v1/models/99", 404, "not_found"),
-        ("POST", "/v1/models/0/build", 422, "invalid_input"),
+        ("POST", "/v1/models/0/build", 404, "not_found"),
         ("GET", "/v1/jobs?state=lost", 422, "invalid_input"),
         ("GET", "/v1/videos/v0/thumbnail?t=nan", 422, "invalid_input"),
         ("GET", f"/v1/videos/v0/super-images/{10**400}", 422, "invalid_input"),

@@ -11,12 +11,12 @@ from service.http.limiter import ConcurrencyLimiter, Semaphore
 
 
 def test_calls_run_at_once_up_to_the_limit_and_the_rest_are_refused() -> None:
-    gate = ConcurrencyLimiter("searches", running=2, waiting=1, patience_seconds=5)
+    limiter = ConcurrencyLimiter("searches", running=2, waiting=1, wait_seconds=5)
     go_on, refused, done = threading.Event(), [], []
 
     async def call() -> None:
         try:
-            await gate.run(lambda _: go_on.wait(5))
+            await limiter.run(lambda _: go_on.wait(5))
             done.append(1)
         except Overloaded as error:
             refused.append(str(error))
@@ -34,7 +34,7 @@ def test_calls_run_at_once_up_to_the_limit_and_the_rest_are_refused() -> None:
 
 def test_waiting_in_line_is_timed_and_has_an_end() -> None:
     """The first call leaves soon, the second once the third has waited too long."""
-    gate = ConcurrencyLimiter("searches", running=1, waiting=9, patience_seconds=0.5)
+    limiter = ConcurrencyLimiter("searches", running=1, waiting=9, wait_seconds=0.5)
     queued: list[float] = []
     refused: list[Overloaded] = []
     given_up = threading.Event()
@@ -45,7 +45,7 @@ def test_waiting_in_line_is_timed_and_has_an_end() -> None:
 
     async def call() -> None:
         try:
-            await gate.run(work)
+            await limiter.run(work)
         except Overloaded as error:
             refused.append(error)
             given_up.set()
@@ -62,29 +62,33 @@ def test_waiting_in_line_is_timed_and_has_an_end() -> None:
 
 
 def test_errors_of_a_call_are_its_callers() -> None:
-    gate = ConcurrencyLimiter("searches", running=1, waiting=0, patience_seconds=1)
+    limiter = ConcurrencyLimiter("searches", running=1, waiting=0, wait_seconds=1)
 
     def fail(_: float) -> None:
         raise ZeroDivisionError
 
     async def run() -> None:
         with pytest.raises(ZeroDivisionError):
-            await gate.run(fail)
-        assert await gate.run(lambda _: 7) == 7
+            await limiter.run(fail)
+        assert await limiter.run(lambda _: 7) == 7
 
     anyio.run(run)
 
 
-def test_places_are_given_back() -> None:
-    places = Semaphore("uploads", 1)
-    with places.place(), pytest.raises(Overloaded, match="1 uploads under way"), places.place():
+def test_slots_are_given_back() -> None:
+    slots = Semaphore("uploads", 1)
+    with (
+        slots.acquire(),
+        pytest.raises(Overloaded, match="1 uploads under way"),
+        slots.acquire(),
+    ):
         pass
-    with places.place():
+    with slots.acquire():
         pass
 
 
 def test_a_caller_that_goes_away_leaves_the_line_but_not_its_place() -> None:
-    gate = ConcurrencyLimiter("searches", running=1, waiting=1, patience_seconds=5)
+    limiter = ConcurrencyLimiter("searches", running=1, waiting=1, wait_seconds=5)
     go_on, ran = threading.Event(), []
 
     def work(_: float) -> None:
@@ -92,16 +96,16 @@ def test_a_caller_that_goes_away_leaves_the_line_but_not_its_place() -> None:
         go_on.wait(5)
 
     async def run() -> None:
-        first, second = (asyncio.ensure_future(gate.run(work)) for _ in range(2))
+        first, second = (asyncio.ensure_future(limiter.run(work)) for _ in range(2))
         await anyio.wait_all_tasks_blocked()
         for task in (first, second):
             task.cancel()
         await asyncio.wait([first, second])
-        third = asyncio.ensure_future(gate.run(work))
+        third = asyncio.ensure_future(limiter.run(work))
         await anyio.wait_all_tasks_blocked()
         assert len(ran) == 1, "the first still has the only thread"
         with pytest.raises(Overloaded):
-            await gate.run(work)
+            await limiter.run(work)
         go_on.set()
         await third
 

@@ -127,7 +127,7 @@ def upload_trace(traced_stack: TracedStack) -> str:
         return next((s.trace for s in list(traced_stack.collector.spans) if s.name == name), None)
 
     wait_for(lambda: trace_of("ingest"))
-    trace: str = wait_for(lambda: trace_of("add_video"))
+    trace: str = wait_for(lambda: trace_of("upload_video"))
     return trace
 
 
@@ -161,8 +161,8 @@ def test_an_ingest_goes_on_with_the_trace_of_its_upload(
     traced_stack: TracedStack, upload_trace: str
 ) -> None:
     tree = traced_stack.tree(upload_trace, count=12)
-    assert tree["nobody"] == ["add_video"]
-    assert tree["add_video"] == ["ingest"]
+    assert tree["nobody"] == ["upload_video"]
+    assert tree["upload_video"] == ["ingest"]
     assert tree["ingest"] == ["commit", "decode", "encode"]
     assert tree["encode"] == ["triton encode_video_v1"]
     assert tree["triton encode_video_v1"] == ["InferRequest"]
