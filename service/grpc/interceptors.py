@@ -26,7 +26,9 @@ CANCELLED = "cancelled"
 log = structlog.get_logger()
 
 Call = grpc.aio.ServicerContext[Any, Any]
+# Texts, because gRPC's classes are generic in the stubs alone.
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+FoundHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]  # stubs may lack
@@ -37,9 +39,9 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[FoundHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> MethodHandler | None:
+    ) -> FoundHandler:
         """Return the handler of a call, wrapped."""
         handler = await continuation(handler_call_details)
         _, service, method = handler_call_details.method.split("/")

@@ -17,7 +17,7 @@ from service.stack.processes import free_ports
 from tests.support.service import RunningService, assert_alike
 from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 VERSION = "0.0.0+bento"
 
 

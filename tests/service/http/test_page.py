@@ -12,7 +12,7 @@ from service.http import page
 from service.http.page import PAGE, PLOTS
 from tests.support.service import RunningService
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted(path for path in PAGE.rglob("*") if path.is_file())
 
 
