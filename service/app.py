@@ -140,7 +140,7 @@ def open_service(settings: Settings) -> AppState:
         uploads=_upload_store(settings, media),
         engine=engine,
         rollout=Rollout(settings, catalogue, media, store, triton),
-        reconciler=ModelReconciler(store, engine.load_all, control, heartbeats),
+        reconciler=ModelReconciler(store, engine.reconcile, control, heartbeats),
         triton=triton,
         store=store,
         telemetry=telemetry,

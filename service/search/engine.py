@@ -159,6 +159,11 @@ class SearchEngine:
         self.index.retain({spec for model in models for spec in model.manifest.specs})
         return count
 
+    def reconcile(self, models: Sequence[ModelVersion]) -> None:
+        """Load these models' indexes, the active one first, and report what cannot be read."""
+        self.load_all(models)
+        self.index.report_unreadable(models[0].manifest.specs)
+
     def _check(self, request: SearchRequest) -> None:
         self._encoder.check(request)
         limits = self._settings

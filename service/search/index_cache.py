@@ -83,6 +83,7 @@ class IndexCache:
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
         self._loaded: dict[tuple[EmbeddingSpec, IndexUnit], LoadedIndex] = {}
+        self._reported: set[str] = set()
 
     def search(
         self,
@@ -142,6 +143,21 @@ class IndexCache:
         with self._current(manifest, spec, patience_seconds=-1) as loaded:
             return frozenset(loaded.unreadable)
 
+    def report_unreadable(self, searched: Collection[EmbeddingSpec]) -> None:
+        """Report missing or damaged vector files, each once; the worker rebuilds them.
+
+        searched: the specs that searches use; their videos are not ready until then.
+        """
+        with self._lock:
+            indexes = list(self._loaded.values())
+        for loaded in indexes:
+            with loaded.lock:
+                paths = {*loaded.unreadable.values()} - self._reported
+            is_searched = loaded.index.spec in searched
+            for path in paths:
+                self._catalogue.vector_files.report_unreadable(path, searched=is_searched)
+            self._reported |= paths
+
     def retain(self, specs: Collection[EmbeddingSpec]) -> None:
         """Drop every other index once no search can still use it."""
         with self._lock:
@@ -186,7 +202,7 @@ class LoadedIndex:
         self.used = time.monotonic()
         self.change_number: int | None = None
         self.relevant = 0
-        self.unreadable: set[str] = set()
+        self.unreadable: dict[str, str] = {}
         self._total_seconds = 0.0
         self._videos: dict[str, Video] = {}
         self._seconds: dict[str, float] = {}
@@ -219,7 +235,7 @@ class LoadedIndex:
     def update(self, catalogue: Catalogue, media: MediaStore) -> None:
         changes = catalogue.changes.since(self.index.spec, self.change_number)
         named = {file.video_id for file in changes.files}
-        held = self._paths.keys() | self.unreadable
+        held = self._paths.keys() | self.unreadable.keys()
         for video_id in held - named if changes.complete else changes.gone:
             self._drop(video_id)
         for file in changes.files:
@@ -239,14 +255,14 @@ class LoadedIndex:
             # change number says so.
             log.warning("vectors unreadable", video_id=file.video_id, detail=str(error))
             self._drop(file.video_id)
-            self.unreadable.add(file.video_id)
+            self.unreadable[file.video_id] = file.path
             return
-        self.unreadable.discard(file.video_id)
+        self.unreadable.pop(file.video_id, None)
         self._paths[file.video_id] = file.path
         self._seconds[file.video_id] = file.seconds
 
     def _drop(self, video_id: str) -> None:
         self.index.drop(video_id)
-        self.unreadable.discard(video_id)
+        self.unreadable.pop(video_id, None)
         for by_id in (self._videos, self._seconds, self._paths):
             by_id.pop(video_id, None)

@@ -109,6 +109,20 @@ def test_unreadable_vectors_cost_one_video_not_the_search(shop: Shop) -> None:
     assert {video_id for video_id, _ in shop.search(3)} == {"va", "vc"}
 
 
+def test_unreadable_vectors_are_reported_and_made_again(shop: Shop) -> None:
+    shop.index("a", 1)
+    shop.index("b", 2, broken=True)
+    assert shop.search(1) == [("va", 1.0)]
+    assert shop.catalogue.videos.get("vb").state == "ready"
+    shop.index_cache.report_unreadable([shop.spec])
+    assert shop.catalogue.videos.get("vb").state == "queued"
+    assert shop.catalogue.videos.get("va").state == "ready"
+    shop.index_cache.report_unreadable([shop.spec])
+    assert shop.catalogue.totals([shop.spec]).jobs["queued"] == 1
+    shop.index_cache.load(shop.manifest, shop.spec)
+    assert shop.index_cache.unreadable(shop.manifest, shop.spec) == frozenset()
+
+
 def test_fingerprints_never_mix(shop: Shop) -> None:
     shop.index("a", 1)
     assert shop.search(1)
