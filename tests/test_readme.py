@@ -184,11 +184,6 @@ def served_routes() -> set[str]:
     return {re.sub(r"\{[^}]+\}", "{}", path) for path in create_app().openapi()["paths"]}
 
 
-def test_routes() -> None:
-    told = {route for row in table(README, "| route | does |") for route in told_routes(row[0])}
-    assert {route for route in told if route.startswith("/v1/")} == served_routes()
-
-
 def test_operations() -> None:
     rows = table(API, "| route | gRPC method | does |")
     told = {route for row in rows for route in told_routes(row[0])}

@@ -19,6 +19,8 @@ CONTENT = {PROBLEM_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 
 Responses = dict[int | str, dict[str, Any]]
 
+SEARCH_EXAMPLE = {"query": "a dog runs on the beach", "top_k": 5}
+
 # What every route may answer.
 COMMON: tuple[type[QasirError], ...] = (InvalidInput, Overloaded, ModelUnavailable)
 # What routes with a JSON body may answer besides; see `service.http.app`.
@@ -81,7 +83,10 @@ class DocumentedApp(FastAPI):
         _, problem = models_json_schema(
             [(Problem, "serialization")], ref_template=SCHEMAS + "{model}"
         )
-        document["components"]["schemas"].update(problem["$defs"])
+        schemas = document["components"]["schemas"]
+        schemas.update(problem["$defs"])
+        # Not in the contract itself: BentoML's own schema of a request allows no examples.
+        schemas["SearchRequest"]["examples"] = [SEARCH_EXAMPLE]
         # The service has no authentication of its own.
         document["security"] = []
         return document

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from tests.support.programs import needed
 from tests.support.service import RunningService
@@ -27,6 +27,10 @@ WATCH = """() => {
   const all = { subtree: true, childList: true, characterData: true };
   new MutationObserver(look).observe(document.body, all);
 }"""
+
+
+# Other tests run beside these on the same cores.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,7 @@ def readers(browser: Browser, running_service: RunningService) -> Iterator[Reade
     def make(size: tuple[int, int] = DESKTOP, **options: Any) -> Reader:
         width, height = size
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         made.append(Reader(context.new_page(), home))
         return made[-1]
 

@@ -85,10 +85,6 @@ class SearchRequest(Request):
     model's first. `context_seconds` pads every moment on both sides.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"query": "a dog runs on the beach", "top_k": 5}]}
-    )
-
     query: QueryText | None = Field(default=None, examples=["a dog runs on the beach"])
     top_k: Integer = Field(default=10, ge=1)
     offset: Integer = Field(default=0, ge=0)

@@ -16,7 +16,7 @@ def test_every_operation_is_shown_and_one_is_called(reader: Reader) -> None:
     ]
     page = reader.visit("/docs")
     expect(page.locator(".opblock")).to_have_count(len(operations))
-    assert all(page.locator(f"[id$='-{name}']").count() == 1 for name in operations)
+    assert all(page.locator(f".opblock[id$='-{name}']").count() == 1 for name in operations)
     models = page.locator("#operations-models-list_models")
     models.locator(".opblock-summary-control").click()
     models.locator(".try-out__btn").click()

@@ -134,7 +134,7 @@ def test_why_shows_the_attention_of_the_service(
     now = playing_from(page, told["starts"][first + 3])
     assert now.at < told["starts"][first + 3] + 5
     why.get_by_role("button", name="Next super image").click()
-    caption = f"{best['super_image'] + 2} of {told['super_images']}"
+    caption = f"{best['super_image'] + 2} of {told['super_image_count']}"
     expect(why.locator(".caption")).to_contain_text(caption)
 
 
