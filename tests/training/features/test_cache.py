@@ -136,7 +136,7 @@ def test_parts_that_do_not_belong_together_are_refused(random_features: RandomFe
         {"mask": video.mask[:, :3]},
         {"times": video.times[:1]},
     ):
-        with pytest.raises(CorruptArtifact, match=r"do not belong together at N = 2"):
+        with pytest.raises(CorruptArtifact, match=r"do not fit together at N = 2"):
             replace(video, **change)
 
 
