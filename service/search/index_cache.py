@@ -149,7 +149,8 @@ class IndexCache:
         searched: the specs that searches use; their videos are not ready until then.
         """
         with self._lock:
-            indexes = list(self._loaded.values())
+            # Asked on every tick: an index that can be read is not locked, so no search waits.
+            indexes = [loaded for loaded in self._loaded.values() if loaded.unreadable]
         for loaded in indexes:
             with loaded.lock:
                 paths = {*loaded.unreadable.values()} - self._reported
