@@ -17,8 +17,7 @@ from rich.table import Table
 from qasir.config import Params, load_params
 from qasir.modeling.backbones import Backbone, load_backbone
 from training.data.dataset import SPLITS, Video, read_split
-from training.features.decoding import Sampling
-from training.features.encode import sampling_of
+from training.features.encode import Sampling, sampling_of
 from training.features.towers import open_image_tower
 from training.outputs import DATASET
 from training.progress import console

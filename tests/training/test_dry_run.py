@@ -5,7 +5,6 @@ is painted the videos: the figures mean nothing, that they are there and add up 
 """
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import chdir
@@ -23,8 +22,7 @@ from qasir.modeling.backbones import load_backbone
 from tests.support.models import RESOLUTION
 from tests.support.videos import write_painted
 from training.data.dataset import SPLITS, Split, read_split
-from training.features.decoding import Sampling
-from training.features.encode import spec_of
+from training.features.encode import Sampling, spec_of
 from training.preset import write_preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,15 +41,13 @@ class Run:
         write_params(folder / "params.yaml", name, annotations, backbone)
         self.stage("prepare")
         self.stand_ins = {split: self._stand_in(split) for split in SPLITS}
-        for grid_size in GRIDS:
-            self.stage("encode", str(grid_size))
+        self.stage("encode")
 
-    def stage(self, name: str, *arguments: str) -> None:
+    def stage(self, name: str) -> None:
         """Runs the stage's module in this folder."""
         stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]
-        module = import_module(stage.get("do", stage)["cmd"].split()[2])
-        with chdir(self.folder), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", [name, *arguments])
+        module = import_module(stage["cmd"].split()[2])
+        with chdir(self.folder):
             module.main()
 
     def json(self, name: str) -> Any:

@@ -25,14 +25,14 @@ OUTPUTS = (
     "build/training",
     "build/export/manifest.json",
 )
-STAGES = {"prepare", "encode@1", "encode@2", "finetune", "evaluate", "export"}
-FOLDERS = {
-    "prepare": "data",
-    "encode": "features",
-    "finetune": "train",
-    "evaluate": "evaluate",
-    "export": "export",
+MODULES = {
+    "prepare": "training.data.prepare",
+    "encode": "training.features.encode",
+    "finetune": "training.train.finetune",
+    "evaluate": "training.evaluate.evaluate",
+    "export": "training.export",
 }
+STAGES = set(MODULES)
 # Commands, paths and a progress bar: they change no result of a stage.
 NO_STAGE = {
     *("__init__.py", "cost.py", "outputs.py", "preset.py", "progress.py", "reproduce.py", "study"),
@@ -187,7 +187,7 @@ def pushed_and_pulled(project: Project) -> None:
 
 def only_dependents_of_a_grid_would_run_again(project: Project) -> None:
     project.change({"grids": {"2": {"resolution": 96}}})
-    assert project.repro("--dry") == {"encode@2", "finetune", "evaluate", "export"}
+    assert project.repro("--dry") == {"encode", "finetune", "evaluate", "export"}
     project.change({"export": {"variant": "zero-shot"}})
     # Export of zero-shot needs the branches that `evaluate` chooses.
     assert "evaluate" in project.repro("--dry", "export")
@@ -195,11 +195,10 @@ def only_dependents_of_a_grid_would_run_again(project: Project) -> None:
 
 def test_dvc_yaml_names_files_that_exist() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert list(stages) == ["prepare", "encode", "finetune", "evaluate", "export"]
+    assert list(stages) == list(MODULES)
     for name, stage in stages.items():
-        body = stage.get("do", stage)
-        assert body["cmd"].startswith(f"python -m training.{FOLDERS[name]}.{name}")
-        for dependency in body["deps"]:
+        assert stage["cmd"] == f"python -m {MODULES[name]}"
+        for dependency in stage["deps"]:
             produced = dependency.startswith(("data/", "build/"))
             assert produced or (ROOT / dependency).exists(), dependency
 

@@ -7,6 +7,7 @@ encoded.jsonl names the video file behind each feature file: a replaced video is
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from qasir.artifacts import atomic_write
@@ -26,12 +27,17 @@ class FeatureCache:
         self.folder = folder
         self.spec = spec
         self._sources: dict[str, str] = {}
-        if self._spec_matches():
-            self._sources = self._read_journal()
-            # Drops a line that was cut short, which would swallow the next one appended.
-            self._write_journal()
+        path, text = folder / SPEC_NAME, spec.model_dump_json(indent=2) + "\n"
+        if path.is_file() and path.read_text() == text:
+            self._sources = _read_journal(folder / JOURNAL_NAME)
         else:
-            self._start_over()
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.iterdir():
+                old.unlink()
+            with atomic_write(path) as file:
+                file.write(text.encode())
+        # Drops a line that was cut short, which would swallow the next one appended.
+        self._write_journal()
 
     def holds(self, video_id: str, source: Path) -> bool:
         """Returns whether exactly this video file is already encoded."""
@@ -56,33 +62,23 @@ class FeatureCache:
     def path(self, video_id: str) -> Path:
         return self.folder / f"{video_id}.npz"
 
-    def _spec_matches(self) -> bool:
-        path = self.folder / SPEC_NAME
-        return path.is_file() and path.read_text() == _spec_text(self.spec)
-
-    def _start_over(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.iterdir():
-            path.unlink()
-        with atomic_write(self.folder / SPEC_NAME) as file:
-            file.write(_spec_text(self.spec).encode())
-
     def _write_journal(self) -> None:
         with atomic_write(self.folder / JOURNAL_NAME) as journal:
             for video_id, digest in self._sources.items():
                 journal.write(_journal_line(video_id, digest).encode())
 
-    def _read_journal(self) -> dict[str, str]:
-        path = self.folder / JOURNAL_NAME
-        lines = path.read_text().splitlines() if path.is_file() else []
-        sources: dict[str, str] = {}
-        for line in lines:
-            try:
-                row = json.loads(line)
-                sources[row["video_id"]] = row["source"]
-            except ValueError:
-                break  # the line that an interruption cut short
-        return sources
+
+def _read_journal(path: Path) -> dict[str, str]:
+    sources: dict[str, str] = {}
+    with suppress(ValueError):  # the line that an interruption cut short
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            row = json.loads(line)
+            sources[row["video_id"]] = row["source"]
+    return sources
+
+
+def _journal_line(video_id: str, digest: str) -> str:
+    return json.dumps({"video_id": video_id, "source": digest}) + "\n"
 
 
 def read_cache(folder: Path, video_ids: Iterable[str]) -> Iterator[tuple[str, VideoVectors]]:
@@ -116,11 +112,3 @@ def source_digest(path: Path) -> str:
         file.seek(max(0, size - EDGE_BYTES))
         digest.update(file.read(EDGE_BYTES))
     return digest.hexdigest()[:16]
-
-
-def _spec_text(spec: EmbeddingSpec) -> str:
-    return spec.model_dump_json(indent=2) + "\n"
-
-
-def _journal_line(video_id: str, digest: str) -> str:
-    return json.dumps({"video_id": video_id, "source": digest}) + "\n"

@@ -1,39 +1,72 @@
-"""Stage `encode@N`: encodes every video of the dataset with the frozen backbone, resumable.
+"""Stage `encode`: encodes every video at all grid sizes with the frozen backbone, resumable.
 
-    python -m training.features.encode 2
+    python -m training.features.encode
 
-A broken or missing video is reported, skipped and counted; it does not stop the stage.
+A video is decoded once for all grid sizes, in threads ahead of the encoder: PyAV and OpenCV
+release the interpreter lock. A broken or missing video is reported, skipped and counted; it does
+not stop the stage.
 """
 
-import argparse
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Lock, Thread
+from typing import TypeAlias
 
 import numpy as np
 
 from qasir.artifacts import atomic_write
 from qasir.config import Params, load_params
-from qasir.errors import InvalidInput
+from qasir.errors import InvalidInput, QasirError
 from qasir.manifest import EmbeddingSpec, Preprocessing, fingerprint
 from qasir.modeling.backbones import Backbone, load_backbone, tensors_digest
+from qasir.super_images import SuperImageBatch, stack, tile
+from qasir.types import Frame, SuperImage
 from qasir.vectors import VideoVectors, join
+from qasir.video import sample_frames
 from training.data.dataset import SPLITS, find_videos, read_split
 from training.features.cache import FeatureCache
-from training.features.decoding import (
-    DecodedBatch,
-    Finished,
-    Sampling,
-    Step,
-    Undecodable,
-    decode_ahead,
-)
-from training.features.towers import ImageTower, open_image_tower
+from training.features.towers import open_image_tower
 from training.outputs import DATASET, FEATURES, videos_folder
 from training.progress import console, progress_bar
 
 REPORT_NAME = "report.json"
+THREADS = 2
+AHEAD = 8  # batches in the queue: bounds memory for any length of video
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a video becomes batches of super images: fps, N, R and super images per batch."""
+
+    fps: float
+    grid_size: int
+    resolution: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """The next super images of a video at one grid size, in order."""
+
+    video_id: str
+    sampling: Sampling
+    batch: SuperImageBatch
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All batches of this video have been yielded, or it cannot be decoded any further."""
+
+    video_id: str
+    error: QasirError | None = None
+
+
+Step: TypeAlias = DecodedBatch | Finished
 
 
 @dataclass
@@ -41,32 +74,16 @@ class Report:
     """How many videos were encoded and which were not; equal inputs give equal reports."""
 
     videos: int
-    encoded: int = 0
+    encoded: int
     broken: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
-class Encoder:
-    """Encodes batches and collects them by video until each video is complete."""
-
-    def __init__(self, spec: EmbeddingSpec, tower: ImageTower) -> None:
-        self._spec = spec
-        self._tower = tower
-        self._parts: dict[str, list[VideoVectors]] = {}
-
-    def add(self, decoded: DecodedBatch) -> None:
-        """Encodes one batch of super images."""
-        batch = decoded.batch
-        features = self._tower(batch.pixels, batch.mask).astype(np.float16)
-        part = VideoVectors(self._spec, features, batch.mask, batch.times)
-        self._parts.setdefault(decoded.video_id, []).append(part)
-
-    def finish(self, video_id: str) -> VideoVectors:
-        """Returns the whole video and forgets it."""
-        return join(self._parts.pop(video_id))
-
-    def discard(self, video_id: str) -> None:
-        self._parts.pop(video_id, None)
+def sampling_of(params: Params, grid_size: int) -> Sampling:
+    """Returns how params.yaml samples at one grid size."""
+    return Sampling(
+        params.encode.fps, grid_size, params.resolution(grid_size), params.encode.batch_size
+    )
 
 
 def spec_of(backbone: Backbone, sampling: Sampling) -> EmbeddingSpec:
@@ -81,26 +98,31 @@ def spec_of(backbone: Backbone, sampling: Sampling) -> EmbeddingSpec:
 
 
 def encode(
-    backbone: Backbone, sampling: Sampling, dataset: Path, videos: Path, folder: Path
-) -> Report:
-    """Brings a folder of features up to date with the dataset.
+    backbone: Backbone, folders: Mapping[Sampling, Path], dataset: Path, videos: Path
+) -> dict[Sampling, Report]:
+    """Brings a folder of features per sampling, all of one fps, up to date with the dataset.
 
     Raises:
         InvalidInput: no video of the dataset is in `videos`, or the backbone does not read
-            this R.
+            an R.
     """
-    cache = FeatureCache(folder, spec_of(backbone, sampling))
     ids = [video.video_id for split in SPLITS for video in read_split(dataset, split).videos]
     files = _locate(ids, videos)
-    report = Report(len(ids), missing=[i for i in ids if i not in files])
-    todo = {i: path for i, path in files.items() if not cache.holds(i, path)}
-    if todo:
-        tower = open_image_tower(backbone, sampling.resolution, sampling.grid_size)
-        _encode_all(todo, Encoder(cache.spec, tower), cache, sampling, report)
-    report.encoded = len(files) - len(report.broken)
-    cache.finish(set(files) - set(report.broken))
-    _write_report(report, folder)
-    return report
+    caches = {s: FeatureCache(folder, spec_of(backbone, s)) for s, folder in folders.items()}
+    stale = {
+        i: [s for s, cache in caches.items() if not cache.holds(i, path)]
+        for i, path in files.items()
+    }
+    broken = _encode_all(backbone, files, {i: s for i, s in stale.items() if s}, caches)
+    reports = {}
+    for sampling, cache in caches.items():
+        cache.finish(set(files) - set(broken))
+        missing = [i for i in ids if i not in files]
+        report = Report(len(ids), len(files) - len(broken), dict(sorted(broken.items())), missing)
+        with atomic_write(cache.folder / REPORT_NAME) as file:
+            file.write(json.dumps(asdict(report), indent=2).encode() + b"\n")
+        reports[sampling] = report
+    return reports
 
 
 def _locate(ids: list[str], folder: Path) -> dict[str, Path]:
@@ -115,60 +137,127 @@ def _locate(ids: list[str], folder: Path) -> dict[str, Path]:
 
 
 def _encode_all(
-    todo: Mapping[str, Path],
-    encoder: Encoder,
-    cache: FeatureCache,
-    sampling: Sampling,
-    report: Report,
-) -> None:
-    title = f"encoding at N = {sampling.grid_size}, R = {sampling.resolution}"
-    with progress_bar(title, len(todo)) as advance:
-        for step in decode_ahead(todo, sampling):
-            _handle(step, todo, encoder, cache, report)
-            if not isinstance(step, DecodedBatch):
-                advance()
+    backbone: Backbone,
+    files: Mapping[str, Path],
+    stale: Mapping[str, Sequence[Sampling]],
+    caches: Mapping[Sampling, FeatureCache],
+) -> dict[str, str]:
+    """Encodes videos at their `stale` samplings; returns the errors of the broken ones by id."""
+    used = dict.fromkeys(sampling for samplings in stale.values() for sampling in samplings)
+    towers = {s: open_image_tower(backbone, s.resolution, s.grid_size) for s in used}
+    parts: dict[str, dict[Sampling, list[VideoVectors]]] = {i: {} for i in stale}
+    broken: dict[str, str] = {}
+    title = f"encoding at N = {', '.join(str(s.grid_size) for s in used)}"
+    with progress_bar(title, len(stale)) as advance:
+        for step in decode_ahead(files, stale):
+            if isinstance(step, DecodedBatch):
+                batch, cache = step.batch, caches[step.sampling]
+                features = towers[step.sampling](batch.pixels, batch.mask).astype(np.float16)
+                part = VideoVectors(cache.spec, features, batch.mask, batch.times)
+                parts[step.video_id].setdefault(step.sampling, []).append(part)
+                continue
+            encoded = parts.pop(step.video_id)
+            if step.error:
+                broken[step.video_id] = f"{step.error.code}: {step.error}"
+                console.print(f"skipped {step.video_id}: {step.error}", style="yellow")
+            else:
+                for sampling, vectors in encoded.items():
+                    caches[sampling].add(step.video_id, files[step.video_id], join(vectors))
+            advance()
+    return broken
 
 
-def _handle(
-    step: Step, todo: Mapping[str, Path], encoder: Encoder, cache: FeatureCache, report: Report
-) -> None:
-    match step:
-        case DecodedBatch():
-            encoder.add(step)
-        case Finished(video_id):
-            cache.add(video_id, todo[video_id], encoder.finish(video_id))
-        case Undecodable(video_id, error):
-            encoder.discard(video_id)
-            report.broken[video_id] = f"{error.code}: {error}"
-            console.print(f"skipped {video_id}: {error}", style="yellow")
+def decode_ahead(
+    files: Mapping[str, Path], samplings: Mapping[str, Sequence[Sampling]]
+) -> Iterator[Step]:
+    """Yields steps of the videos in `samplings`, two videos interleaved.
+
+    An error that is not about a video's content is raised here, in the consumer.
+    """
+    waiting, lock, stop = iter(samplings), Lock(), Event()
+    queue: Queue[Step | BaseException | None] = Queue(AHEAD)
+
+    def put(step: Step | BaseException | None) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                queue.put(step, timeout=0.2)
+                return
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    video_id = next(waiting, None)
+                if video_id is None:
+                    break
+                for step in _steps(video_id, files[video_id], samplings[video_id]):
+                    put(step)
+            put(None)
+        except BaseException as error:  # noqa: BLE001  # handed to the consumer, which raises it
+            put(error)
+
+    threads = [Thread(target=work, daemon=True) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    try:
+        running = len(threads)
+        while running:
+            step = queue.get()
+            if isinstance(step, BaseException):
+                raise step
+            if step is None:
+                running -= 1
+            else:
+                yield step
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
-def _write_report(report: Report, folder: Path) -> None:
-    report.broken = dict(sorted(report.broken.items()))
-    with atomic_write(folder / REPORT_NAME) as file:
-        file.write(json.dumps(asdict(report), indent=2).encode() + b"\n")
+def _steps(video_id: str, path: Path, samplings: Sequence[Sampling]) -> Iterator[Step]:
+    try:
+        for sampling, batch in batches(sample_frames(path, samplings[0].fps), samplings):
+            yield DecodedBatch(video_id, sampling, batch)
+    except QasirError as error:
+        yield Finished(video_id, error)
+    else:
+        yield Finished(video_id)
 
 
-def sampling_of(params: Params, grid_size: int) -> Sampling:
-    """Returns how params.yaml samples at one grid size."""
-    return Sampling(
-        params.encode.fps, grid_size, params.resolution(grid_size), params.encode.batch_size
-    )
+def batches(
+    frames: Iterable[Frame], samplings: Sequence[Sampling]
+) -> Iterator[tuple[Sampling, SuperImageBatch]]:
+    """Tiles the same frames by every sampling; holds one super image's frames and one batch."""
+    cells: dict[Sampling, list[Frame]] = {s: [] for s in samplings}
+    images: dict[Sampling, list[SuperImage]] = {s: [] for s in samplings}
+    for frame in frames:
+        for s in samplings:
+            cells[s].append(frame)
+            if len(cells[s]) == s.grid_size**2:
+                images[s] += tile(cells[s], s.grid_size, s.resolution)
+                cells[s].clear()
+            if len(images[s]) == s.batch_size:
+                yield s, stack(images[s])
+                images[s].clear()
+    for s in samplings:
+        images[s] += tile(cells[s], s.grid_size, s.resolution)
+        if images[s]:
+            yield s, stack(images[s])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Encode the dataset at one grid size.")
-    parser.add_argument("grid_size", type=int, metavar="N")
-    grid_size = parser.parse_args().grid_size
     params = load_params()
+    folders = {sampling_of(params, n): FEATURES / str(n) for n in sorted(params.grids)}
+    # DVC keeps this folder, so features of a grid size that was removed are still there.
+    for folder in set(FEATURES.glob("*/")) - set(folders.values()):
+        shutil.rmtree(folder)
     backbone = load_backbone(params.encode.backbone)
-    folder = FEATURES / str(grid_size)
-    sampling = sampling_of(params, grid_size)
-    report = encode(backbone, sampling, DATASET, videos_folder(params), folder)
-    console.print(
-        f"N = {grid_size}: {report.encoded} of {report.videos} videos encoded, "
-        f"{len(report.broken)} broken, {len(report.missing)} missing"
-    )
+    for sampling, report in encode(backbone, folders, DATASET, videos_folder(params)).items():
+        console.print(
+            f"N = {sampling.grid_size}: {report.encoded} of {report.videos} videos encoded, "
+            f"{len(report.broken)} broken, {len(report.missing)} missing"
+        )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from qasir.video import sample_frames
 from tests.support.videos import write_painted
 from training.data.dataset import Subset, Video, write_dataset
 from training.features.cache import read_cache
-from training.features.decoding import Sampling
-from training.features.encode import Report, encode, spec_of
+from training.features.encode import Report, Sampling, encode, spec_of
 
 SAMPLING = Sampling(fps=1.0, grid_size=2, resolution=64, batch_size=2)
 
@@ -35,7 +34,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, backbone: Backbone, sampling: Sampling = SAMPLING) -> Report:
-    return encode(backbone, sampling, project / "dataset", project / "videos", project / "features")
+    folders = {sampling: project / "features"}
+    return encode(backbone, folders, project / "dataset", project / "videos")[sampling]
 
 
 def cached(project: Path) -> dict[str, VideoVectors]:
@@ -116,4 +116,33 @@ def test_a_folder_with_none_of_the_videos_says_how_to_name_them(
     project: Path, tiny_backbone: Backbone
 ) -> None:
     with pytest.raises(InvalidInput, match=r"none of the dataset's 4 videos .* prepare\.videos"):
-        encode(tiny_backbone, SAMPLING, project / "dataset", project / "dataset", project / "f")
+        encode(tiny_backbone, {SAMPLING: project / "f"}, project / "dataset", project / "dataset")
+
+
+def test_one_pass_over_several_samplings_writes_what_one_pass_each_does(
+    project: Path, tiny_backbone: Backbone
+) -> None:
+    frames = replace(SAMPLING, grid_size=1)
+    folders = {SAMPLING: project / "both" / "2", frames: project / "both" / "1"}
+    for name, passes in (("both", [folders]), ("each", [{s: p} for s, p in folders.items()])):
+        for some in passes:
+            moved = {s: project / name / path.name for s, path in some.items()}
+            reports = encode(tiny_backbone, moved, project / "dataset", project / "videos")
+            assert {report.encoded for report in reports.values()} == {2}
+    for path in folders.values():
+        other = project / "each" / path.name
+        assert {p.name: p.read_bytes() for p in path.iterdir()} == {
+            p.name: p.read_bytes() for p in other.iterdir()
+        }
+
+
+def test_of_several_samplings_only_the_one_that_lacks_a_video_is_encoded(
+    project: Path, tiny_backbone: Backbone
+) -> None:
+    folders = {SAMPLING: project / "features", replace(SAMPLING, grid_size=1): project / "frames"}
+    encode(tiny_backbone, folders, project / "dataset", project / "videos")
+    before, lost = modified(project), project / "frames" / "good.npz"
+    lost.unlink()
+    encode(tiny_backbone, folders, project / "dataset", project / "videos")
+    assert lost.is_file()
+    assert modified(project) == before

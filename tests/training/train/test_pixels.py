@@ -8,7 +8,7 @@ import pytest
 from qasir.errors import NotFound, UnsupportedMedia
 from qasir.super_images import SuperImageBatch
 from tests.support.videos import painted_number, write_painted
-from training.features.decoding import DecodedBatch, Sampling, decode_ahead
+from training.features.encode import DecodedBatch, Sampling, decode_ahead
 from training.train.feature_provider import PixelCache
 
 SAMPLING = Sampling(fps=2.0, grid_size=2, resolution=64, batch_size=2)
@@ -34,7 +34,7 @@ def kept(tmp_path: Path) -> list[str]:
 
 
 def encoded_by_the_stage(files: dict[str, Path], video_id: str) -> SuperImageBatch:
-    steps = decode_ahead({video_id: files[video_id]}, SAMPLING)
+    steps = decode_ahead(files, {video_id: [SAMPLING]})
     pieces = [step.batch for step in steps if isinstance(step, DecodedBatch)]
     pixels, mask, times = (
         np.concatenate([getattr(piece, name) for piece in pieces])
