@@ -14,7 +14,7 @@ from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import Retriever
 from qasir.triton import ENSEMBLES, MODELS
 from tests.support.triton import ROOT, RunningTriton
-from training.export.parity import TOLERANCE, cases
+from training.export import TOLERANCE, cases
 
 PADDINGS = ("padded", "unpadded")
 

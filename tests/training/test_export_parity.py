@@ -18,7 +18,7 @@ from qasir.modeling.retriever import Retriever, zero_shot
 from qasir.triton import MODELS
 from tests.support.models import BRANCHES
 from training.evaluate.corpus import gmacs_per_image
-from training.export.parity import TOLERANCE, compare
+from training.export import TOLERANCE, compare
 
 
 def test_a_right_export_passes_every_case(tiny_backbone: Backbone, tiny_export: Path) -> None:

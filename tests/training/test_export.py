@@ -13,9 +13,9 @@ from qasir.modeling.export import model_digest
 from qasir.modeling.retriever import Retriever, save_retriever
 from tests.support.models import BRANCHES, LEARNED, RESOLUTION
 from training.evaluate.fusion import write_branches
-from training.export.export import export, read_retriever
+from training.export import export, read_retriever
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = {
     n: ScoreFusion(super_image_weight=0.25, super_image_tau=0.1, cell_tau=0.2) for n in BRANCHES
 }
