@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qasir.config import DemoParams
-from training.data.emoji import Concept, choose_concepts
-from training.data.painting import paint, paint_background
+from training.data.scenes import Concept, choose_concepts
+from training.data.demo_corpus import paint, paint_background
 from training.data.scenes import BACKGROUNDS, Actor, Background, Film, Scene, plan_film
 
 APPLE = Concept(0x1F34E, "red apple")

@@ -1,7 +1,7 @@
 """Plans: seeded, within their limits, and said as they are shown."""
 
 from qasir.config import DemoParams
-from training.data.emoji import choose_concepts
+from training.data.scenes import choose_concepts
 from training.data.scenes import Film, plan_film
 
 

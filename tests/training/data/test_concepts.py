@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from qasir.errors import InvalidConfig
-from training.data.emoji import UNICODE_15, all_concepts, choose_concepts, sprite
+from training.data.scenes import UNICODE_15, all_concepts, choose_concepts, sprite
 
 
 def test_every_concept_is_one_named_picture_of_its_own() -> None:
