@@ -11,8 +11,7 @@ from qasir.manifest import EmbeddingSpec
 from qasir.vectors import VideoVectors
 from tests.support import vectors
 from training.data.dataset import Query
-from training.evaluate import pools
-from training.evaluate.split import EvalSplit
+from training.evaluate.corpus import EvalSplit
 
 DIM = 8
 FEATURE_DIM = 12
@@ -69,7 +68,7 @@ def part(random_video: RandomVideo) -> EvalSplit:
     noise = np.random.default_rng(0).standard_normal((12, DIM)) * 0.25
     asked = np.stack([video.cells[4] for video in videos.values()]) + noise
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    filler = pools.Filler(tuple(random_video(90 + i, 12, 2) for i in range(6)))
+    filler = tuple(random_video(90 + i, 12, 2) for i in range(6))
     return EvalSplit(2, queries, asked.astype(np.float32), videos, filler)
 
 

@@ -10,11 +10,10 @@ from qasir.manifest import ScoreFusion
 from qasir.moments import moments
 from qasir.types import Bool, Float64, Int64
 from training.data.dataset import Query
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.measures import gains, interval, measure
-from training.evaluate.pools import Pool, long_pools
 from training.evaluate.rows import FailureRow, GroupRow, LengthRow, LocalisationRow, Variant
-from training.evaluate.scores import POOLINGS, UNITS, Setting
-from training.evaluate.split import EvalSplit
+from training.evaluate.scores import POOLINGS, UNITS, Pool, Setting, long_pools
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 WORST_QUERIES = 10

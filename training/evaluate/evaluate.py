@@ -6,17 +6,27 @@ Zero-shot is always measured, fine-tuned if `build/fine-tuned` holds a checkpoin
 branches are chosen on validation; the test split is only measured.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rich.table import Table
 
 from qasir.config import Params, load_params
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.retriever import RETRIEVER_NAME, load_retriever, zero_shot
-from training.evaluate.corpus import Corpus, gmacs_per_image, read_feature_set, read_texts
+from training.data.dataset import Query
+from training.evaluate import figures
+from training.evaluate.breakdowns import failure_rows
+from training.evaluate.corpus import (
+    Corpus,
+    encode_split,
+    gmacs_per_image,
+    read_feature_set,
+    read_texts,
+)
 from training.evaluate.fusion import BranchChoice, choose_branches, write_branches
-from training.evaluate.results import publish_training, write_results
-from training.evaluate.rows import Variant
-from training.evaluate.split import encode_split
+from training.evaluate.rows import Variant, write_json, write_ranks
 from training.evaluate.variant import Evaluation, Model, evaluate_variant
 from training.outputs import (
     BRANCHES_FILE,
@@ -28,7 +38,7 @@ from training.outputs import (
     finetuned_backbone,
     finetuned_features,
 )
-from training.progress import progress_bar
+from training.progress import console, progress_bar
 
 
 def read_corpus(params: Params, backbone: Backbone, features: Path) -> Corpus:
@@ -74,6 +84,70 @@ def evaluate(params: Params, models: Mapping[Variant, Model]) -> Evaluation:
         for variant, grid_size in steps:
             evaluate_variant(params, models[variant], variant, grid_size, result)
             advance()
+    return result
+
+
+def write_results(
+    evaluation: Evaluation,
+    choice: BranchChoice,
+    queries: Sequence[Query],
+    served_grid_size: int,
+    folder: Path,
+) -> None:
+    """Writes every file and prints the main table."""
+    write_json(metrics(evaluation), folder / "metrics.json")
+    write_json(evaluation.study, folder / "evaluation.json")
+    for name in ("lengths", "groups", "localisation"):
+        write_json(getattr(evaluation, name), folder / f"{name}.json")
+    for variant, by_grid in evaluation.ranks.items():
+        for grid_size, columns in by_grid.items():
+            write_ranks(queries, columns, folder / "ranks" / variant / f"{grid_size}.csv")
+    # Of the best variant there is.
+    served = [{n: ranks["served"] for n, ranks in v.items()} for v in evaluation.ranks.values()]
+    failures = failure_rows(queries, served[-1], served_grid_size) if served else []
+    write_json(failures, folder / "failures.json")
+    figures.plot_by_grid(evaluation.study, "unit", folder / "grids.svg")
+    figures.plot_by_grid(evaluation.study, "pooling", folder / "poolings.svg")
+    figures.plot_cost(evaluation.study, folder / "sampling.svg")
+    figures.plot_lengths(evaluation.lengths, folder / "lengths.svg")
+    figures.plot_groups(evaluation.groups, folder / "groups.svg")
+    figures.plot_branches(choice, folder / "branches.svg")
+    console.print(table(evaluation))
+
+
+def publish_training(log: Path, folder: Path) -> None:
+    """Copies the training curves to `results/training`.
+
+    Stage `finetune` writes them to build/, so that a demo, which does not evaluate, changes no
+    tracked file.
+    """
+    target = folder / "training"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(log, target)
+
+
+def metrics(evaluation: Evaluation) -> dict[str, dict[int, dict[str, float]]]:
+    """Returns variant -> N -> measure of what is served."""
+    names = ("r1", "r5", "r10", "r100", "sumr")
+    return {
+        variant: {
+            n: {name: v for name in names if (v := getattr(measures, name)) is not None}
+            for n, measures in by_grid.items()
+        }
+        for variant, by_grid in evaluation.served.items()
+    }
+
+
+def table(evaluation: Evaluation) -> Table:
+    """Returns the measures of what is served, as a table to print."""
+    result = Table("variant", title="test split, as served")
+    for name in ("N", "R@1", "R@5", "R@10", "sum", "mean IoU"):
+        result.add_column(name, justify="right")
+    overlaps = {(row.variant, row.grid_size): row.mean_iou for row in evaluation.localisation}
+    for variant, by_grid in evaluation.served.items():
+        for n, found in by_grid.items():
+            numbers = (found.r1, found.r5, found.r10, found.sumr, overlaps[variant, n])
+            result.add_row(variant, str(n), *(f"{number:.1f}" for number in numbers))
     return result
 
 

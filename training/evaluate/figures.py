@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from training.evaluate.fusion import BranchChoice, Knob, mean_curve
 from training.evaluate.measures import CONFIDENCE, SELECTION_KS
@@ -16,14 +15,11 @@ from training.evaluate.plots import (
     RECALLS,
     colored,
     errors,
-    headline,
-    legend,
     line,
+    new_figure,
     plain_ticks,
-    save,
-    styled,
 )
-from training.evaluate.rows import GroupRow, LengthRow, StudyRow
+from training.evaluate.rows import GroupRow, LengthRow, StudyRow, select
 from training.evaluate.scores import POOLINGS, UNITS
 
 KNOBS: tuple[tuple[Knob, str], ...] = (
@@ -46,50 +42,28 @@ COSTS = ("GMACs per video", ENCODES)
 def plot_by_grid(rows: Sequence[StudyRow], by: Literal["unit", "pooling"], path: Path) -> None:
     """Draws recall against N with intervals: a panel per variant, a line per unit or pooling."""
     names = UNITS if by == "unit" else POOLINGS
-    own = [
-        r
-        for r in rows
-        if r.configuration.sampling == "super-image"
-        and (r.configuration.pooling == "attention" or by == "pooling")
-        and (r.configuration.unit == "both" or by == "unit")
-    ]
-    with styled():
-        figure = Figure(figsize=(10.5, 4), layout="constrained")
-        panels = figure.subplots(1, len(VARIANTS))
-        for axes, variant in zip(panels, VARIANTS, strict=True):
+    fixed = {"pooling": "attention"} if by == "unit" else {"unit": "both"}
+    own = select(rows, sampling="super-image", **fixed)
+    videos, size = rows[0].videos, f"{rows[0].videos} videos, {rows[0].queries} queries"
+    title = f"Recall against grid size, by {by}, {CONFIDENCE:.0%} intervals ({size})"
+    # Of a random ranking.
+    chance = sum(min(100.0, 100 * k / videos) for k in SELECTION_KS)
+    with new_figure(path, title, (10.5, 4), 1, len(VARIANTS)) as panels:
+        for axes, variant in zip(panels[0], VARIANTS, strict=True):
+            # Shifted, so that equal lines do not hide each other.
             for shift, (name, color) in enumerate(colored(names), start=-1):
-                chosen = [
-                    r
-                    for r in own
-                    if (r.configuration.variant, getattr(r.configuration, by)) == (variant, name)
-                ]
-                _draw_by_grid(axes, chosen, name, color, 0.06 * shift)
-            axes.axhline(_chance(rows[0]), color=GREY, linestyle=":", linewidth=1, label="chance")
+                chosen = select(own, variant=variant, **{by: name})
+                ordered = sorted(chosen, key=lambda r: r.grid_size)
+                x = [r.grid_size + 0.06 * shift for r in ordered]
+                y = [r.objective.value for r in ordered]
+                bars = errors([r.objective for r in ordered])
+                axes.errorbar(x, y, bars, marker="o", color=color, label=name)
+            axes.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="chance")
             axes.set_title(variant, loc="left")
             axes.set_xlabel("grid size N")
-            plain_ticks(axes, sorted({r.configuration.grid_size for r in own}))
+            plain_ticks(axes, sorted({r.grid_size for r in own}))
             axes.set_ylim(bottom=0)
-        panels[0].set_ylabel(OBJECTIVE)
-        legend(figure, panels[0])
-        size = f"{rows[0].measures.videos} videos, {rows[0].measures.queries} queries"
-        headline(figure, f"Recall against grid size, by {by}, {CONFIDENCE:.0%} intervals ({size})")
-    save(figure, path)
-
-
-def _draw_by_grid(
-    axes: Axes, rows: Sequence[StudyRow], label: str, color: str, shift: float
-) -> None:
-    """Draws one line, shifted so that equal lines do not hide each other."""
-    ordered = sorted(rows, key=lambda r: r.configuration.grid_size)
-    x = [r.configuration.grid_size + shift for r in ordered]
-    y = [r.objective.value for r in ordered]
-    bars = errors([r.objective for r in ordered])
-    axes.errorbar(x, y, bars, marker="o", color=color, label=label)
-
-
-def _chance(row: StudyRow) -> float:
-    """Returns the objective of a random ranking."""
-    return sum(min(100.0, 100 * k / row.measures.videos) for k in SELECTION_KS)
+        panels[0, 0].set_ylabel(OBJECTIVE)
 
 
 def served(rows: Iterable[StudyRow]) -> list[StudyRow]:
@@ -97,27 +71,22 @@ def served(rows: Iterable[StudyRow]) -> list[StudyRow]:
     return [
         r
         for r in rows
-        if r.configuration.pooling == "attention"
-        and (r.configuration.unit == "both" or r.configuration.sampling == "sparse")
-        and (not r.configuration.recipe or r.configuration.sampling == "low-res")
+        if r.pooling == "attention"
+        and (r.unit == "both" or r.sampling == "sparse")
+        and (not r.recipe or r.sampling == "low-res")
     ]
 
 
 def plot_cost(rows: Sequence[StudyRow], path: Path) -> None:
     """Draws recall against cost with the Pareto front: a row per variant, a column per cost."""
-    known = served(rows)
-    with styled():
-        figure = Figure(figsize=(11, 8.2), layout="constrained")
-        panels = figure.subplots(len(VARIANTS), len(COSTS), sharey="row")
+    title = f"Recall against cost, {CONFIDENCE:.0%} intervals; N and R on the front"
+    with new_figure(path, title, (11, 8.2), len(VARIANTS), len(COSTS), sharey="row") as panels:
         for variant, row in zip(VARIANTS, panels, strict=True):
             for axes, cost in zip(row, COSTS, strict=True):
-                _draw_cost(axes, [r for r in known if r.configuration.variant == variant], cost)
+                _draw_cost(axes, select(served(rows), variant=variant), cost)
                 axes.set_xlabel(cost)
                 axes.set_title(variant, loc="left")
             row[0].set_ylabel(OBJECTIVE)
-        legend(figure, panels[0, 0])
-        headline(figure, f"Recall against cost, {CONFIDENCE:.0%} intervals; N and R on the front")
-    save(figure, path)
 
 
 def cost_of(row: StudyRow, cost: str) -> float:
@@ -127,19 +96,25 @@ def cost_of(row: StudyRow, cost: str) -> float:
 def _draw_cost(axes: Axes, rows: Sequence[StudyRow], cost: str) -> None:
     axes.set_xscale("log")
     for (label, is_first, sampling, marker), color in colored(SERIES):
-        own = [
-            r
-            for r in rows
-            if r.configuration.sampling == sampling
-            and (r.configuration.backbone == rows[0].configuration.backbone) is is_first
-        ]
+        same = select(rows, sampling=sampling)
+        own = [r for r in same if (r.backbone == rows[0].backbone) is is_first]
         if own:
             x, y = [cost_of(r, cost) for r in own], [r.objective.value for r in own]
             bars = errors([r.objective for r in own])
             axes.errorbar(x, y, bars, fmt=marker, color=color, label=label, elinewidth=1, alpha=0.9)
     front = pareto(rows, cost)
     for number, row in enumerate(front):
-        _name(axes, row, cost, above=number % 2 == 0)
+        # N and R, above and below in turn so that none overlap.
+        above = number % 2 == 0
+        axes.annotate(
+            f"{row.grid_size}, {row.resolution}",
+            (cost_of(row, cost), row.objective.value),
+            xytext=(-4, 4) if above else (4, -11),
+            textcoords="offset points",
+            fontsize=8,
+            ha="right" if above else "left",
+            color=INK,
+        )
     points = [cost_of(r, cost) for r in front], [r.objective.value for r in front]
     axes.plot(*points, color=GREY, linewidth=1.2, zorder=0, label="Pareto front")
     axes.set_ylim(bottom=0)
@@ -148,19 +123,6 @@ def _draw_cost(axes: Axes, rows: Sequence[StudyRow], cost: str) -> None:
     axes.set_xlim(left=min(costs) / 2.5)
     ticks = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
     plain_ticks(axes, [t for t in ticks if min(costs) / 2 <= t <= max(costs) * 2])
-
-
-def _name(axes: Axes, row: StudyRow, cost: str, *, above: bool) -> None:
-    """Writes N and R beside a point of the front, above and below in turn so that none overlap."""
-    axes.annotate(
-        f"{row.configuration.grid_size}, {row.configuration.resolution}",
-        (cost_of(row, cost), row.objective.value),
-        xytext=(-4, 4) if above else (4, -11),
-        textcoords="offset points",
-        fontsize=8,
-        ha="right" if above else "left",
-        color=INK,
-    )
 
 
 def pareto(rows: Iterable[StudyRow], cost: str) -> list[StudyRow]:
@@ -174,28 +136,22 @@ def pareto(rows: Iterable[StudyRow], cost: str) -> list[StudyRow]:
 
 def plot_lengths(rows: Sequence[LengthRow], path: Path) -> None:
     """Draws recall against video length as served: a row per variant, a colour per N."""
-    known = [
-        r for r in rows if (r.unit, r.pooling) == ("both", "attention") and r.length != "mixed"
-    ]
-    variants = _variants(known)
-    with styled():
-        figure = Figure(figsize=(10.5, 0.8 + 3 * len(variants)), layout="constrained")
-        panels = figure.subplots(len(variants), len(RECALLS), squeeze=False)
+    chosen = [r for r in select(rows, unit="both", pooling="attention") if r.length != "mixed"]
+    variants = list(dict.fromkeys(r.variant for r in chosen))
+    title, size = "Recall against video length, both branches", (10.5, 0.8 + 3 * len(variants))
+    with new_figure(path, title, size, len(variants), len(RECALLS)) as panels:
         for variant, row in zip(variants, panels, strict=True):
             for axes, (measure, label) in zip(row, RECALLS, strict=True):
-                _draw_lengths(axes, [r for r in known if r.variant == variant], measure)
+                _draw_lengths(axes, select(chosen, variant=variant), measure)
                 axes.set_title(f"{variant}, {label}", loc="left")
             row[0].set_ylabel("queries answered, %")
         for axes in panels[-1]:
             axes.set_xlabel("super images per video")
-        legend(figure, panels[0, 0])
-        headline(figure, "Recall against video length, both branches")
-    save(figure, path)
 
 
 def _draw_lengths(axes: Axes, rows: Sequence[LengthRow], measure: str) -> None:
     for grid, color in colored(sorted({r.grid_size for r in rows})):
-        own = [r for r in rows if r.grid_size == grid]
+        own = select(rows, grid_size=grid)
         points = [(r.super_images_per_video, getattr(r.measures, measure)) for r in own]
         line(axes, points, f"N = {grid}", color)
     axes.set_xscale("log")
@@ -206,24 +162,20 @@ def _draw_lengths(axes: Axes, rows: Sequence[LengthRow], measure: str) -> None:
 def plot_groups(rows: Sequence[GroupRow], path: Path) -> None:
     """Draws R@1 + R@5 + R@10 of every group of queries, as served, with intervals."""
     names = list(dict.fromkeys(r.group for r in rows))
-    with styled():
-        variants = _variants(rows)
-        figure = Figure(figsize=(4.2 * len(variants) + 1.8, 3.8), layout="constrained")
-        panels = figure.subplots(1, len(variants), squeeze=False, sharey=True)[0]
-        for axes, variant in zip(panels, variants, strict=True):
-            _draw_groups(axes, [r for r in rows if r.variant == variant], names)
+    variants = list(dict.fromkeys(r.variant for r in rows))
+    title, width = "Recall by the moment's share of its video (M/V)", 4.2 * len(variants) + 1.8
+    with new_figure(path, title, (width, 3.8), 1, len(variants), sharey=True) as panels:
+        for axes, variant in zip(panels[0], variants, strict=True):
+            _draw_groups(axes, select(rows, variant=variant), names)
             axes.set_title(variant, loc="left")
-        panels[0].set_ylabel(OBJECTIVE)
-        legend(figure, panels[0])
-        headline(figure, "Recall by the moment's share of its video (M/V)")
-    save(figure, path)
+        panels[0, 0].set_ylabel(OBJECTIVE)
 
 
 def _draw_groups(axes: Axes, rows: Sequence[GroupRow], names: Sequence[str]) -> None:
     grids = sorted({r.grid_size for r in rows})
     width = 0.8 / max(1, len(grids))
     for number, (grid, color) in enumerate(colored(grids)):
-        own = [r for r in rows if r.grid_size == grid]
+        own = select(rows, grid_size=grid)
         shift = (number - (len(grids) - 1) / 2) * width
         places = [names.index(r.group) + shift for r in own]
         heights = [r.objective.value for r in own]
@@ -237,16 +189,12 @@ def _draw_groups(axes: Axes, rows: Sequence[GroupRow], names: Sequence[str]) -> 
 
 def plot_branches(choice: BranchChoice, path: Path) -> None:
     """Draws the zero-shot objective on validation over each knob, and rings the choice."""
-    with styled():
-        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
-        panels = figure.subplots(1, len(KNOBS), sharey=True)
-        for axes, (knob, label) in zip(panels, KNOBS, strict=True):
+    title = f"Zero-shot branches on {choice.chosen_on}, long pools; chosen: ringed"
+    with new_figure(path, title, (10.5, 3.8), 1, len(KNOBS), sharey=True) as panels:
+        for axes, (knob, label) in zip(panels[0], KNOBS, strict=True):
             _draw_knob(axes, choice, knob)
             axes.set_xlabel(label)
-        panels[0].set_ylabel(OBJECTIVE)
-        legend(figure, panels[0])
-        headline(figure, f"Zero-shot branches on {choice.chosen_on}, long pools; chosen: ringed")
-    save(figure, path)
+        panels[0, 0].set_ylabel(OBJECTIVE)
 
 
 def _draw_knob(axes: Axes, choice: BranchChoice, knob: Knob) -> None:
@@ -261,7 +209,3 @@ def _draw_knob(axes: Axes, choice: BranchChoice, knob: Knob) -> None:
         plain_ticks(axes, sorted({value for c in curves for value in c.values}))
         axes.tick_params(axis="x", labelrotation=60)
     axes.axhline(0, color=GREY, linewidth=0)
-
-
-def _variants(rows: Iterable[LengthRow | GroupRow]) -> list[str]:
-    return list(dict.fromkeys(row.variant for row in rows))

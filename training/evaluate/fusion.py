@@ -18,10 +18,9 @@ from qasir.errors import CorruptArtifact
 from qasir.manifest import ScoreFusion
 from qasir.scoring import blend
 from qasir.types import Float32
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.measures import objective, rank_scores
-from training.evaluate.pools import Pool, long_pools
-from training.evaluate.scores import BranchSetting, score_branch
-from training.evaluate.split import EvalSplit
+from training.evaluate.scores import BranchSetting, Pool, long_pools, score_branch
 from training.progress import progress_bar
 
 # Used without a validation split (TVR without its train file).
@@ -66,59 +65,30 @@ def choose_branches(splits: Sequence[EvalSplit], params: EvaluateParams) -> Bran
 
 
 def _choose(split: EvalSplit, params: EvaluateParams) -> tuple[ScoreFusion, list[Curve]]:
-    pools = [
-        (str(name), pool)
-        for name, pool in long_pools(split.videos, split.filler, params.lengths, params.seed)
-        or [("natural", split.natural)]
-    ]
-    tables = [Tables.score(split, name, pool, params.taus) for name, pool in pools]
-    curves = [table.tau_curve(unit) for unit in TAUS for table in tables]
-    super_image_tau, cell_tau = (best_value(curves, TAUS[unit]) for unit in TAUS)
-    curves += [table.weight_curve(super_image_tau, cell_tau) for table in tables]
-    weight = best_value(curves, "super_image_weight")
-    branches = ScoreFusion(
-        super_image_weight=weight, super_image_tau=super_image_tau, cell_tau=cell_tau
-    )
-    return branches, curves
+    long = long_pools(split.videos, split.filler, params.lengths, params.seed)
+    pools = {str(name): pool for name, pool in long or [("natural", split.natural)]}
 
+    def measured(pool: Pool, scores: Float32) -> float:
+        return objective(rank_scores(split.queries, [e.video_id for e in pool], scores))
 
-@dataclass(frozen=True)
-class Tables:
-    """Scores [Q, V] of either branch alone at every temperature, in one pool."""
-
-    split: EvalSplit
-    name: str
-    ids: Sequence[str]
-    scores: Mapping[IndexUnit, Mapping[float, Float32]]
-
-    @classmethod
-    def score(cls, split: EvalSplit, name: str, pool: Pool, taus: Sequence[float]) -> "Tables":
-        """Scores a pool once for every choice that is made on it."""
-        scores: dict[IndexUnit, Mapping[float, Float32]] = {}
-        for unit in TAUS:
-            settings = [BranchSetting(unit, "attention", tau) for tau in taus]
-            tables = score_branch(split.query_vectors, pool, settings)
-            scores[unit] = dict(zip(taus, tables, strict=True))
-        return cls(split, name, [entry.video_id for entry in pool], scores)
-
-    def tau_curve(self, unit: IndexUnit) -> Curve:
-        """Measures one branch alone over its temperatures."""
-        values = {tau: self._objective(table) for tau, table in self.scores[unit].items()}
-        return Curve(self.split.grid_size, self.name, TAUS[unit], values)
-
-    def weight_curve(self, super_image_tau: float, cell_tau: float) -> Curve:
-        """Measures both branches over the weight of the super images."""
-        whole, cells = self.scores["super-image"][super_image_tau], self.scores["cell"][cell_tau]
-        values = {}
-        for weight in WEIGHTS:
-            branches = ScoreFusion(
-                super_image_weight=weight, super_image_tau=super_image_tau, cell_tau=cell_tau
-            )
-            values[weight] = self._objective(blend(whole, cells, branches))
-        return Curve(self.split.grid_size, self.name, "super_image_weight", values)
-
-    def _objective(self, scores: Float32) -> float:
-        return objective(rank_scores(self.split.queries, self.ids, scores))
+    curves: list[Curve] = []
+    # Scores [Q, V] of either branch alone, by pool and temperature.
+    tables: dict[tuple[IndexUnit, str], dict[float, Float32]] = {}
+    for unit, knob in TAUS.items():
+        settings = [BranchSetting(unit, "attention", tau) for tau in params.taus]
+        for name, pool in pools.items():
+            scores = score_branch(split.query_vectors, pool, settings)
+            tables[unit, name] = dict(zip(params.taus, scores, strict=True))
+            values = {tau: measured(pool, table) for tau, table in tables[unit, name].items()}
+            curves.append(Curve(split.grid_size, name, knob, values))
+    taus: dict[str, float] = {knob: best_value(curves, knob) for knob in TAUS.values()}
+    candidates = {w: ScoreFusion(super_image_weight=w, **taus) for w in WEIGHTS}
+    for name, pool in pools.items():
+        whole = tables["super-image", name][taus["super_image_tau"]]
+        cells = tables["cell", name][taus["cell_tau"]]
+        values = {w: measured(pool, blend(whole, cells, c)) for w, c in candidates.items()}
+        curves.append(Curve(split.grid_size, name, "super_image_weight", values))
+    return candidates[best_value(curves, "super_image_weight")], curves
 
 
 def best_value(curves: Sequence[Curve], knob: Knob) -> float:

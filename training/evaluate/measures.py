@@ -14,8 +14,6 @@ from qasir.errors import InvalidInput
 from qasir.metrics import ranks, recall_at, sum_r
 from qasir.types import Float32, Float64, Int64
 from training.data.dataset import Query
-from training.evaluate.pools import Pool
-from training.evaluate.scores import Setting, score_pool
 
 SELECTION_KS = (1, 5, 10)
 RESAMPLES = 4000
@@ -139,14 +137,6 @@ def measure(query_ranks: Int64, videos: int) -> Measures:
 def objective(query_ranks: Int64) -> float:
     """Returns what selection maximises: R@1 + R@5 + R@10."""
     return sum_r(query_ranks, SELECTION_KS)
-
-
-def rank_queries(
-    queries: Sequence[Query], vectors: Float32, pool: Pool, settings: Sequence[Setting]
-) -> list[Int64]:
-    """Returns ranks [Q] for every setting; `vectors` are the encoded queries float32 [Q, D]."""
-    ids = [entry.video_id for entry in pool]
-    return [rank_scores(queries, ids, table) for table in score_pool(vectors, pool, settings)]
 
 
 def rank_scores(queries: Sequence[Query], ids: Sequence[str], scores: Float32) -> Int64:

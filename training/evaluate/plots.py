@@ -1,7 +1,7 @@
 """Styles every committed plot: plain SVG, equal bytes for equal numbers."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,13 +40,33 @@ def styled() -> AbstractContextManager[None]:
     return matplotlib.rc_context(STYLE)
 
 
+@contextmanager
+def new_figure(
+    path: Path,
+    title: str,
+    size: tuple[float, float],
+    rows: int,
+    columns: int,
+    *,
+    with_legend: bool = True,
+    **shared: Any,
+) -> Iterator[Any]:
+    """Yields the axes [rows, columns] of a new figure, then titles and saves it.
+
+    The legend of the first panel stands beside all panels.
+    """
+    with styled():
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **shared)
+        yield axes
+        if with_legend:
+            figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
+        headline(figure, title)
+    save(figure, path)
+
+
 def headline(figure: Figure, title: str) -> None:
     figure.suptitle(title, x=0.01, ha="left")
-
-
-def legend(figure: Figure, axes: Axes) -> None:
-    """Draws the legend of one panel beside all panels."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
 
 
 def colored(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:

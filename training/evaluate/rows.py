@@ -7,8 +7,8 @@ are rounded so that the last bit of a float never changes a file.
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -48,15 +48,13 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class StudyRow:
+class StudyRow(Measures, Configuration):
     """A configuration and its measures, as one line of evaluation.json or study.json.
 
-    measures: means over `seeds` trainings; objective: R@1 + R@5 + R@10 with its confidence
+    Measures are means over `seeds` trainings; objective: R@1 + R@5 + R@10 with its confidence
     interval (bootstrap over queries). Encodings and GMACs are those of the image tower per video.
     """
 
-    configuration: Configuration
-    measures: Measures
     objective: Interval
     encodes_per_video: float
     gmacs_per_video: float
@@ -124,13 +122,18 @@ def study_row(
 ) -> StudyRow:
     """Measures ranks [Q], or [seeds, Q]; `gmacs` are those of one encoding."""
     return StudyRow(
-        configuration,
-        measure(ranks, videos),
-        interval(gains(ranks)),
-        encodes,
-        encodes * gmacs,
+        **vars(configuration),
+        **vars(measure(ranks, videos)),
+        objective=interval(gains(ranks)),
+        encodes_per_video=encodes,
+        gmacs_per_video=encodes * gmacs,
         seeds=1 if ranks.ndim == 1 else len(ranks),
     )
+
+
+def select(rows: Iterable[Row], **values: object) -> list[Row]:
+    """Returns the rows whose fields have these values."""
+    return [row for row in rows if all(getattr(row, k) == v for k, v in values.items())]
 
 
 def write_json(value: object, path: Path) -> None:
@@ -152,8 +155,8 @@ def _read(hint: Any, name: str, row: Mapping[str, Any]) -> Any:
     """Reverses `_flattened` for one field."""
     if hint is Interval:
         return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
-    if hint in (Measures, Configuration):
-        return hint(**{field.name: row[field.name] for field in fields(hint)})
+    if hint is Measures:
+        return Measures(**{field.name: row[field.name] for field in fields(Measures)})
     return row[name]
 
 
@@ -170,15 +173,15 @@ def write_ranks(queries: Sequence[Query], columns: Mapping[str, Int64], path: Pa
 
 
 def plain(value: object) -> Any:
-    """Converts a value to JSON types and flattens configurations, measures and intervals.
+    """Converts a value to JSON types and flattens measures and intervals.
 
     >>> plain({"objective": Interval(1.0, 0.5, 1.5)})
     {'objective': 1.0, 'objective_low': 0.5, 'objective_high': 1.5}
     """
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain({name: getattr(value, name) for name in value.__dataclass_fields__})
+    if is_dataclass(value):
+        return plain(vars(value))
     if isinstance(value, Mapping):
         return {k: v for key, item in value.items() for k, v in _flattened(str(key), item).items()}
     if isinstance(value, (list, tuple)):
@@ -187,8 +190,8 @@ def plain(value: object) -> Any:
 
 
 def _flattened(name: str, value: object) -> dict[str, Any]:
-    if isinstance(value, (Configuration, Measures)):
-        return dict(plain(asdict(value)))
+    if isinstance(value, Measures):
+        return dict(plain(value))
     if isinstance(value, Interval):
         ends = {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
         return dict(plain(ends))

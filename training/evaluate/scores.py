@@ -1,4 +1,8 @@
-"""Scores all queries and videos for many settings at once, in both branches.
+"""Scores all queries and videos of a pool for many settings at once, in both branches.
+
+A pool holds unchanged videos, lengthened ones, or mixed lengths: real libraries hold long videos
+and short moments, and length lowers recall. A video is lengthened by super images of unrelated
+(train) videos, which were encoded in the context of their own video.
 
 The index answers one query and holds every embedding once. An evaluation runs hundreds of queries
 under dozens of settings over pools that repeat the same filler thousands of times. An attended
@@ -6,29 +10,114 @@ sum can be cut anywhere, so every block of filler is summed once for all videos 
 Tests compare the scores with `qasir.scoring` and with the index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
+from zlib import crc32
 
 import numpy as np
 
 from qasir.config import IndexUnit
 from qasir.manifest import ScoreFusion
 from qasir.scoring import EPSILON, Pooling, blend
-from qasir.types import Float32
-from qasir.vectors import VideoVectors
-from training.evaluate.pools import Entry, Filler, Pool
+from qasir.types import Float32, Int64
+from qasir.vectors import VideoVectors, join, take
 
 Unit = Literal["super-image", "cell", "both"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
+# Super images per block of filler; a block is scored once for all videos.
+BLOCK = 25
 # Bounds memory: sums over all blocks of filler [B, Q, D] and over videos [V, Q, D].
 QUERY_BATCH = 128
 VIDEO_BATCH = 64
 # exp(-50) of the strongest weight changes no float32 sum. Smaller weights become subnormal
 # numbers, which make a matrix product thirty times slower.
 NEGLIGIBLE = np.float32(-50.0)
+
+Videos: TypeAlias = Mapping[str, VideoVectors]
+# Super images of unrelated videos, shuffled into blocks.
+Filler: TypeAlias = Sequence[VideoVectors]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of a pool; block b of `filler` is appended `copies[b]` times."""
+
+    video_id: str
+    video: VideoVectors
+    filler: Filler = ()
+    copies: Int64 | None = None
+
+    @property
+    def super_images(self) -> int:
+        """Returns S, appended super images included."""
+        if self.copies is None:
+            return len(self.video.mask)
+        sizes = [len(block.mask) for block in self.filler]
+        return len(self.video.mask) + int(self.copies @ np.array(sizes))
+
+
+Pool: TypeAlias = Sequence[Entry]
+
+
+def natural(videos: Videos) -> Pool:
+    """Returns the unchanged videos."""
+    return [Entry(video_id, video) for video_id, video in videos.items()]
+
+
+def lengthened(videos: Videos, filler: Filler, length: int, seed: int) -> Pool:
+    """Lengthens every video to at least `length` super images with blocks of `filler`.
+
+    No block repeats within a video before all are used; a longer video stays unchanged.
+    """
+    return [_lengthen(video_id, video, filler, length, seed) for video_id, video in videos.items()]
+
+
+def mixed(videos: Videos, filler: Filler, lengths: Sequence[int], seed: int) -> Pool:
+    """Splits the videos evenly into unchanged ones and ones of every length."""
+    order = sorted(videos, key=lambda video_id: crc32(f"{seed} {video_id}".encode()))
+    choices = (0, *lengths)
+    chosen = {video_id: choices[i % len(choices)] for i, video_id in enumerate(order)}
+    return [
+        _lengthen(video_id, video, filler, chosen[video_id], seed)
+        for video_id, video in videos.items()
+    ]
+
+
+def long_pools(
+    videos: Videos, filler: Filler | None, lengths: Sequence[int], seed: int
+) -> list[tuple[int | str, Pool]]:
+    """Returns a named pool for every length and one of mixed lengths; none without filler."""
+    if filler is None or not lengths:
+        return []
+    pools: list[tuple[int | str, Pool]] = [
+        (length, lengthened(videos, filler, length, seed)) for length in lengths
+    ]
+    return [*pools, ("mixed", mixed(videos, filler, lengths, seed))]
+
+
+def shuffle_into_blocks(videos: Sequence[VideoVectors], seed: int) -> Filler | None:
+    """Shuffles the super images of videos of one spec into blocks; None without videos."""
+    if not videos:
+        return None
+    joined = join(videos)
+    order = np.random.default_rng(seed).permutation(len(joined.mask))
+    starts = range(0, len(order), BLOCK)
+    return [take(joined, np.sort(order[i : i + BLOCK])) for i in starts]
+
+
+def _lengthen(video_id: str, video: VideoVectors, filler: Filler, length: int, seed: int) -> Entry:
+    missing = length - len(video.mask)
+    if missing <= 0:
+        return Entry(video_id, video)
+    random = np.random.default_rng([seed, length, crc32(video_id.encode())])
+    size = len(filler)
+    whole, rest = divmod(-(-missing // BLOCK), size)
+    copies = np.full(size, whole, np.int64)
+    copies[random.permutation(size)[:rest]] += 1
+    return Entry(video_id, video, filler, copies)
 
 
 @dataclass(frozen=True)
@@ -45,11 +134,11 @@ class Setting:
         units: tuple[IndexUnit, ...] = (
             ("super-image", "cell") if self.unit == "both" else (self.unit,)
         )
-        return tuple(BranchSetting(u, self.pooling, self._tau(u)) for u in units)
-
-    def _tau(self, unit: IndexUnit) -> float:
         # Only attention has a temperature; equal values let other poolings share one table.
-        return self.branches.tau(unit) if self.pooling == "attention" else 1.0
+        taus = [self.branches.tau(u) if self.pooling == "attention" else 1.0 for u in units]
+        return tuple(
+            BranchSetting(u, self.pooling, tau) for u, tau in zip(units, taus, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -89,20 +178,26 @@ def score_pool(queries: Float32, pool: Pool, settings: Sequence[Setting]) -> lis
     for unit in dict.fromkeys(branch.unit for branch in branches):
         same_unit = [branch for branch in branches if branch.unit == unit]
         tables |= zip(same_unit, score_branch(queries, pool, same_unit), strict=True)
-    return [_blended(setting, [tables[b] for b in setting.branch_settings]) for setting in settings]
+    scores = []
+    for setting in settings:
+        first, *others = (tables[branch] for branch in setting.branch_settings)
+        scores.append(blend(first, others[0], setting.branches) if others else first)
+    return scores
 
 
 def score_branch(queries: Float32, pool: Pool, settings: Sequence[BranchSetting]) -> list[Float32]:
     """Returns scores [Q, V] of settings that all have the same unit."""
     result = np.empty((len(settings), len(queries), len(pool)), np.float32)
-    filler = next((entry.extra.filler for entry in pool if entry.extra), Filler(()))
+    filler = next((entry.filler for entry in pool if entry.filler), ())
     for begin in range(0, len(queries), QUERY_BATCH):
         batch = queries[begin : begin + QUERY_BATCH]
-        blocks = attend_all(batch, filler.blocks, settings)
+        blocks = attend_all(batch, filler, settings)
         for first in range(0, len(pool), VIDEO_BATCH):
             entries = pool[first : first + VIDEO_BATCH]
             own = attend_all(batch, [entry.video for entry in entries], settings)
-            copies = np.stack([_copies(entry, filler) for entry in entries])
+            none = np.zeros(len(filler), np.int64)
+            held = [none if entry.copies is None else entry.copies for entry in entries]
+            copies = np.stack(held).astype(np.float32)  # [V, B]
             place = np.s_[begin : begin + len(batch), first : first + len(entries)]
             for row, setting in enumerate(settings):
                 totals = _add(setting, own[row], blocks[row], copies)
@@ -132,12 +227,6 @@ def attend_all(
     return result
 
 
-def _copies(entry: Entry, filler: Filler) -> Float32:
-    """Returns how often a video holds each block, float32 [B]."""
-    none = np.zeros(len(filler.blocks), np.float32)
-    return none if entry.extra is None else entry.extra.copies.astype(np.float32)
-
-
 def _add(setting: BranchSetting, own: Attended, blocks: Attended, copies: Float32) -> Float32:
     """Adds to the totals [V, Q, D] of videos the filler that lengthens them, copies [V, B]."""
     if not copies.any():
@@ -155,7 +244,3 @@ def _cosines(queries: Float32, totals: Float32) -> Float32:
     dots = np.einsum("vqd,qd->qv", totals, queries)
     norms = np.sqrt(np.einsum("vqd,vqd->qv", totals, totals))
     return np.asarray(dots / np.maximum(norms, EPSILON), np.float32)
-
-
-def _blended(setting: Setting, tables: Sequence[Float32]) -> Float32:
-    return tables[0] if len(tables) == 1 else blend(tables[0], tables[1], setting.branches)

@@ -1,17 +1,25 @@
-"""Measures one variant at one grid size on the test split; `rank_split` also serves the study."""
+"""Measures one variant at one grid size on the test split, as a search would rank it.
+
+The study uses `rank_split` and `rerank_all`, too.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from qasir.config import Params
+import numpy as np
+
+from qasir.config import CANDIDATES, IndexUnit, Params
+from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import Retriever
 from qasir.scoring import Pooling
-from qasir.types import Int64
+from qasir.search import RankedVideos, rerank
+from qasir.types import Float32, Int64
+from training.data.dataset import Query
 from training.evaluate.breakdowns import group_rows, length_rows, localisation_row, overlaps_of
-from training.evaluate.corpus import Corpus, FeatureSet, sparse
-from training.evaluate.measures import Measures, measure
+from training.evaluate.corpus import Corpus, EvalSplit, FeatureSet, encode_split, sparse
+from training.evaluate.measures import UNANSWERED, Measures, measure
 from training.evaluate.rows import (
     Configuration,
     GroupRow,
@@ -22,9 +30,7 @@ from training.evaluate.rows import (
     Variant,
     study_row,
 )
-from training.evaluate.scores import POOLINGS, UNITS, Setting, Unit
-from training.evaluate.serving_ranks import serving_ranks
-from training.evaluate.split import EvalSplit, encode_split
+from training.evaluate.scores import POOLINGS, UNITS, Setting, Unit, score_pool
 
 
 @dataclass(frozen=True)
@@ -122,3 +128,56 @@ def _rows(
             split.super_images_per_video,
             model.corpus.gmacs[split.grid_size],
         )
+
+
+def serving_ranks(
+    split: EvalSplit, branches: ScoreFusion, index_unit: IndexUnit, candidates: int = CANDIDATES
+) -> Int64:
+    """Returns the rank [Q] of every query's video in a search of mode `accurate`.
+
+    Uses the functions that answer a search: `qasir.index` recalls over one branch, `qasir.search`
+    reranks the best C by both.
+    """
+    first = next(iter(split.videos.values()))
+    index = Index(first.spec, first.embeddings.shape[-1], index_unit)
+    for video_id, video in split.videos.items():
+        index.put(video_id, video)
+    ids, recalled = index.scores(split.query_vectors, branches.tau(index_unit))
+    settings = [Setting("both", "attention", branches)]
+    (both,) = score_pool(split.query_vectors, split.natural, settings)
+    columns = {entry.video_id: i for i, entry in enumerate(split.natural)}
+    rescored = both[:, [columns[video_id] for video_id in ids]]
+    return rerank_all(split.queries, ids, recalled, rescored, candidates)
+
+
+def rerank_all(
+    queries: Sequence[Query],
+    ids: Sequence[str],
+    recalled: Float32,
+    rescored: Float32,
+    candidates: int,
+) -> Int64:
+    """Returns ranks [Q]: `recalled` [Q, V] orders all videos, `rescored` [Q, V] the best."""
+    ranks = np.full(len(queries), UNANSWERED, np.int64)
+    column = {video_id: i for i, video_id in enumerate(ids)}
+    for row, query in enumerate(queries):
+        if query.video_id in column:
+            # Orders all videos by score, as `qasir.search.recall` does for one query.
+            order = rerank(RankedVideos(tuple(ids), recalled[row]), recalled[row])
+            best = [column[video_id] for video_id in order.ids[:candidates]]
+            ranks[row] = pessimistic_rank(
+                rerank(order, rescored[row, best]), query.video_id, len(best)
+            )
+    return ranks
+
+
+def pessimistic_rank(ranking: RankedVideos, video_id: str, reranked: int) -> int:
+    """Returns the rank of a video in a ranking whose first `reranked` videos were scored again.
+
+    A tie counts against the video, as in `qasir.metrics`; recall and reranker scores are never
+    compared.
+    """
+    place = ranking.ids.index(video_id)
+    begin, end = (0, reranked) if place < reranked else (reranked, len(ranking.ids))
+    ties = ranking.scores[begin:end] >= ranking.scores[place]
+    return begin + int(ties.sum())

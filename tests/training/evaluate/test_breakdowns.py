@@ -17,7 +17,7 @@ from training.evaluate.breakdowns import (
     overlap,
     overlaps_of,
 )
-from training.evaluate.split import EvalSplit
+from training.evaluate.corpus import EvalSplit
 
 CELLS = ScoreFusion(super_image_weight=0.0, super_image_tau=0.02, cell_tau=0.02)
 

@@ -46,7 +46,7 @@ def test_filler_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_split_without_one_video_names_the_next_step(folder: Path) -> None:
     (folder / "a.npz").unlink()
-    with pytest.raises(InvalidInput, match=r"none of 2 test videos .*dvc repro encode@1"):
+    with pytest.raises(InvalidInput, match=r"none of 2 test videos .*dvc repro encode"):
         read_feature_set(folder, 1, SUBSETS)
 
 

@@ -8,7 +8,8 @@ import pytest
 from qasir.config import EvaluateParams
 from qasir.errors import CorruptArtifact
 from qasir.manifest import ScoreFusion
-from training.evaluate import pools
+from training.evaluate import scores
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.fusion import (
     DEFAULT,
     Curve,
@@ -19,16 +20,14 @@ from training.evaluate.fusion import (
     write_branches,
 )
 from training.evaluate.measures import objective
-from training.evaluate.pools import long_pools
-from training.evaluate.scores import Setting
-from training.evaluate.split import EvalSplit
+from training.evaluate.scores import Setting, long_pools
 
 PARAMS = EvaluateParams(taus=(0.02, 0.2, 5.0), lengths=(21,), moment_ratio_edges=(0.2,), seed=1)
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "BLOCK", 3)
+    monkeypatch.setattr(scores, "BLOCK", 3)
 
 
 def test_the_best_mean_over_the_curves_of_a_knob_wins() -> None:

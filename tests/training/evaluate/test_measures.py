@@ -7,10 +7,9 @@ import pytest
 
 from qasir.manifest import ScoreFusion
 from tests.support.reference_scores import score_direct
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.measures import UNANSWERED, measure, objective
-from training.evaluate.pools import natural
-from training.evaluate.scores import Setting
-from training.evaluate.split import EvalSplit
+from training.evaluate.scores import Setting, natural
 
 BRANCHES = ScoreFusion(super_image_weight=0.5, super_image_tau=0.05, cell_tau=0.05)
 SHARP = Setting("cell", "attention", BRANCHES)

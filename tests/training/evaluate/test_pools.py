@@ -5,8 +5,9 @@ import pytest
 
 from qasir.vectors import join
 from tests.support.datasets import RandomVideo
-from training.evaluate import pools
-from training.evaluate.pools import (
+from training.evaluate import scores
+from training.evaluate.corpus import EvalSplit
+from training.evaluate.scores import (
     Entry,
     Filler,
     lengthened,
@@ -15,24 +16,23 @@ from training.evaluate.pools import (
     natural,
     shuffle_into_blocks,
 )
-from training.evaluate.split import EvalSplit
 
 
 @pytest.fixture
 def filler(part: EvalSplit, monkeypatch: pytest.MonkeyPatch) -> Filler:
     """Six blocks of three super images."""
-    monkeypatch.setattr(pools, "BLOCK", 3)
+    monkeypatch.setattr(scores, "BLOCK", 3)
     assert part.filler is not None
     return part.filler
 
 
 def copies(entry: Entry) -> list[int]:
-    return [] if entry.extra is None else entry.extra.copies.tolist()
+    return [] if entry.copies is None else entry.copies.tolist()
 
 
 def test_natural_is_the_videos_themselves(part: EvalSplit) -> None:
     assert {e.video_id: e.video for e in natural(part.videos)} == part.videos
-    assert all(e.extra is None for e in natural(part.videos))
+    assert all(e.copies is None for e in natural(part.videos))
     assert [e.super_images for e in natural(part.videos)] == [3] * 12
 
 
@@ -54,7 +54,7 @@ def test_blocks_repeat_only_after_all_are_used(part: EvalSplit, filler: Filler) 
 
 def test_a_longer_video_is_left_alone(random_video: RandomVideo, filler: Filler) -> None:
     (entry,) = lengthened({"long": random_video(1, 120, 2)}, filler, 20, seed=1)
-    assert (entry.extra, entry.super_images) == (None, 30)
+    assert (entry.copies, entry.super_images) == (None, 30)
 
 
 def test_a_videos_filler_does_not_depend_on_the_other_videos(
@@ -83,11 +83,11 @@ def test_every_super_image_is_dealt_once(random_video: RandomVideo, filler: Fill
     videos = [random_video(1, 12, 2), random_video(2, 9, 2), random_video(3, 8, 2)]
     dealt = shuffle_into_blocks(videos, seed=1)
     assert dealt is not None
-    assert [len(block.mask) for block in dealt.blocks] == [3, 3, 2]
-    given = sorted(row.tobytes() for block in dealt.blocks for row in block.embeddings)
+    assert [len(block.mask) for block in dealt] == [3, 3, 2]
+    given = sorted(row.tobytes() for block in dealt for row in block.embeddings)
     assert given == sorted(row.tobytes() for video in videos for row in video.embeddings)
     # Shuffled: a block is not simply a video.
-    assert not any(np.array_equal(dealt.blocks[0].embeddings, video.embeddings) for video in videos)
+    assert not any(np.array_equal(dealt[0].embeddings, video.embeddings) for video in videos)
     assert shuffle_into_blocks([], seed=1) is None
 
 

@@ -11,7 +11,7 @@ from qasir.scoring import Pooling
 from training.data.dataset import Query
 from training.evaluate.fusion import DEFAULT, BranchChoice, Curve
 from training.evaluate.measures import Interval, Measures
-from training.evaluate.results import metrics, publish_training, write_results
+from training.evaluate.evaluate import metrics, publish_training, write_results
 from training.evaluate.rows import (
     Configuration,
     GroupRow,
@@ -55,8 +55,8 @@ def study_row(
         fps=1.0,
     )
     return StudyRow(
-        configuration,
-        measures=measures(r1),
+        **vars(configuration),
+        **vars(measures(r1)),
         objective=Interval(6 * r1, 5 * r1, 7 * r1),
         encodes_per_video=36 / n**2,
         gmacs_per_video=3.6 / n,

@@ -12,9 +12,16 @@ from qasir.types import Float32
 from tests.support.datasets import DIM
 from tests.support.reference_scores import score_direct
 from training.evaluate import scores
-from training.evaluate.pools import Entry, lengthened, mixed, natural
-from training.evaluate.scores import Setting, Unit, score_pool
-from training.evaluate.split import EvalSplit
+from training.evaluate.corpus import EvalSplit
+from training.evaluate.scores import (
+    Entry,
+    Setting,
+    Unit,
+    lengthened,
+    mixed,
+    natural,
+    score_pool,
+)
 
 BRANCHES = ScoreFusion(super_image_weight=0.3, super_image_tau=0.05, cell_tau=0.2)
 POOLINGS: tuple[Pooling, ...] = ("attention", "mean", "max")
@@ -25,8 +32,8 @@ SETTINGS = [Setting(unit, pooling, BRANCHES) for unit, pooling in product(UNITS,
 def written_out(entry: Entry, unit: str) -> Float32:
     """The units of a video with its filler, copies and all."""
     videos = [entry.video]
-    if entry.extra:
-        for block, copies in zip(entry.extra.filler.blocks, entry.extra.copies, strict=True):
+    if entry.copies is not None:
+        for block, copies in zip(entry.filler, entry.copies, strict=True):
             videos += [block] * int(copies)
     rows = [v.cells if unit == "cell" else v.super_images for v in videos]
     return np.concatenate(rows).astype(np.float32)

@@ -7,10 +7,10 @@ from qasir.config import IndexUnit
 from qasir.manifest import ScoreFusion
 from qasir.search import RankedVideos
 from tests.support.reference_scores import score_direct
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.measures import UNANSWERED
-from training.evaluate.pools import natural
-from training.evaluate.serving_ranks import pessimistic_rank, serving_ranks
-from training.evaluate.split import EvalSplit
+from training.evaluate.scores import natural
+from training.evaluate.variant import pessimistic_rank, serving_ranks
 
 BRANCHES = ScoreFusion(super_image_weight=0.4, super_image_tau=0.05, cell_tau=0.1)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from qasir.modeling.retriever import Retriever, untrained, zero_shot
 from qasir.types import Float32
 from tests.support.planted import DIM, PlantedBackbone, World, finetune_params, spec
-from training.evaluate.split import encode_queries, encode_video
+from training.evaluate.corpus import encode_queries, encode_video
 
 
 def noisy_retriever() -> Retriever:
