@@ -13,8 +13,9 @@ not used. A cell at N is a frame, so the clearest view of a frame teaches the sm
 (distillation, arXiv 1503.02531, between views of one network).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -77,27 +78,36 @@ def align(
     Without one of the adapters the other starts as the identity on the towers' space.
     """
     if units.adapter is None:
-        start_as_it_is(text)
+        if isinstance(text.project, nn.Linear):
+            nn.init.eye_(text.project.weight)
+            nn.init.zeros_(text.project.bias)
         return
     chosen = sample(split)
-    vectors = _fit_text(text, provider.queries(split.texts).cpu())
+    vectors = provider.queries(split.texts).cpu()
+    if isinstance(text.project, nn.Linear):
+        # The text adapter whitens captions.
+        whitening = whiten(vectors, text.project.out_features)
+        kept = whitening.matrix.shape[1]
+        text.project.weight.zero_()[:kept] = whitening.matrix.T
+        text.project.bias.zero_()[:kept] = -whitening.mean @ whitening.matrix
+    vectors = nn.functional.normalize(text.project(vectors), dim=-1)
     captions = [vectors[torch.from_numpy(split.owners == place)] for place in chosen]
     ids = [split.video_ids[place] for place in chosen]
     rows = {n: _read(provider, ids, n) for n in grid_sizes}
-    clear = clearest(rows[min(grid_sizes)])
+    # The kind of rows that show one frame: whole pictures at N = 1, else cells.
+    clear = rows[min(grid_sizes)][SUPER_IMAGE if min(grid_sizes) == 1 else CELL]
     attention = attend(clear, captions, directions)
     weight, bias = regress([RegressionTarget(clear, attention, captions)], directions)
     views = [nn.functional.normalize(v.features @ weight + bias, dim=-1) for v in clear]
     groups = [tuple(grid_sizes)] if units.adapter.shared else [(n,) for n in grid_sizes]
-    for group in groups:
-        for kind in (SUPER_IMAGE, CELL):
-            targets = [
-                RegressionTarget(
-                    rows[n][kind], attention, captions, None if n == min(grid_sizes) else views
-                )
-                for n in group
-            ]
-            units.adapter.set(group[0], kind, *regress(targets, directions))
+    for group, kind in product(groups, (SUPER_IMAGE, CELL)):
+        targets = [
+            RegressionTarget(
+                rows[n][kind], attention, captions, None if n == min(grid_sizes) else views
+            )
+            for n in group
+        ]
+        units.adapter.set(group[0], kind, *regress(targets, directions))
 
 
 def sample(split: CaptionDataset) -> list[int]:
@@ -107,13 +117,6 @@ def sample(split: CaptionDataset) -> list[int]:
         return list(range(count))
     drawn = np.random.default_rng(0).choice(count, LARGEST_SAMPLE, replace=False)
     return sorted(drawn.tolist())
-
-
-def start_as_it_is(text: TextAdapter) -> None:
-    """Initialises the text adapter as the identity."""
-    if isinstance(text.project, nn.Linear):
-        nn.init.eye_(text.project.weight)
-        nn.init.zeros_(text.project.bias)
 
 
 @torch.no_grad()
@@ -152,12 +155,6 @@ def ridge(inputs: Tensor, targets: Tensor) -> Tensor:
     squares = inputs.T @ inputs + penalty * torch.eye(inputs.shape[1])
     weights: Tensor = torch.linalg.solve(squares, inputs.T @ targets)
     return weights
-
-
-def clearest(rows: Mapping[Kind, Sequence[Rows]]) -> Sequence[Rows]:
-    """Returns the kind of rows that show one frame: whole pictures at N = 1, else cells."""
-    whole = all(len(video.features) == video.frames.shape[1] for video in rows[SUPER_IMAGE])
-    return rows[SUPER_IMAGE if whole else CELL]
 
 
 def attend(videos: Sequence[Rows], captions: Sequence[Tensor], directions: int) -> list[Tensor]:
@@ -231,16 +228,6 @@ def _moved(left: Tensor, right: Tensor) -> Tensor:
     """
     count = min(left.shape[1], right.shape[1])
     return left[:, :count] @ right[:, :count].T
-
-
-def _fit_text(text: TextAdapter, vectors: Tensor) -> Tensor:
-    """Sets the text adapter to whiten captions; returns their unit vectors [Q, D1]."""
-    if isinstance(text.project, nn.Linear):
-        whitening = whiten(vectors, text.project.out_features)
-        kept = whitening.matrix.shape[1]
-        text.project.weight.zero_()[:kept] = whitening.matrix.T
-        text.project.bias.zero_()[:kept] = -whitening.mean @ whitening.matrix
-    return nn.functional.normalize(text.project(vectors), dim=-1)
 
 
 def _read(

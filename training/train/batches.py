@@ -118,7 +118,7 @@ class CachedFeatureProvider:
         if video is None:
             raise NotFound(
                 f"video '{video_id}' has no features at grid size {grid_size}; "
-                f"run `dvc repro encode@{grid_size}`"
+                "run `dvc repro encode`"
             )
         return video
 

@@ -25,8 +25,7 @@ from qasir.modeling.backbones import Backbone
 from qasir.super_images import SuperImageBatch, stack, tile
 from qasir.video import sample_frames
 from training.features.cache import source_digest
-from training.features.decoding import THREADS, Sampling
-from training.features.encode import sampling_of
+from training.features.encode import THREADS, Sampling, sampling_of
 from training.features.towers import tokenizer_of
 from training.train.batches import VideoBatch
 from training.train.tuned_backbone import TunedBackbone
@@ -64,7 +63,8 @@ class PixelCache:
         key = self._key(video_id, sampling)
         batch = _read(path, key)
         if batch is None:
-            batch = decode(self._files[video_id], sampling)
+            frames = sample_frames(self._files[video_id], sampling.fps)
+            batch = stack(list(tile(frames, sampling.grid_size, sampling.resolution)))
             self._store(path, key, batch)
         return batch
 
@@ -84,12 +84,6 @@ class PixelCache:
             self._used += size
         with atomic_write(path) as file:
             np.savez(file, key=np.array(key), **vars(batch))
-
-
-def decode(path: Path, sampling: Sampling) -> SuperImageBatch:
-    """Decodes all super images of a video."""
-    frames = sample_frames(path, sampling.fps)
-    return stack(list(tile(frames, sampling.grid_size, sampling.resolution)))
 
 
 def _read(path: Path, key: str) -> SuperImageBatch | None:
@@ -155,16 +149,14 @@ class LiveFeatureProvider:
         """
         # The weights are there already; this moves the pixel mean and deviation of the tower.
         tower.to(self.device)
+        recompute = self._params.checkpointing and torch.is_grad_enabled()
+        outputs: list[Tensor] = []
         parts = zip(*(torch.split(tensor, self._params.chunk) for tensor in inputs), strict=True)
-        return torch.cat([self._chunk(tower, *part).float() for part in parts])
-
-    def _chunk(self, tower: nn.Module, *inputs: Tensor) -> Tensor:
-        moved = [tensor.to(self.device) for tensor in inputs]
-        if self._params.checkpointing and torch.is_grad_enabled():
-            recomputed: Tensor = checkpoint(tower, *moved, use_reentrant=False)
-            return recomputed
-        output: Tensor = tower(*moved)
-        return output
+        for part in parts:
+            moved = [tensor.to(self.device) for tensor in part]
+            output = checkpoint(tower, *moved, use_reentrant=False) if recompute else tower(*moved)
+            outputs.append(output.float())
+        return torch.cat(outputs)
 
 
 def pad(rows: Tensor, counts: Sequence[int]) -> Tensor:

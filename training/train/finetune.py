@@ -15,14 +15,13 @@ from accelerate import PartialState
 
 from qasir.config import Params, load_params
 from qasir.modeling.backbones import Backbone, load_backbone
-from qasir.modeling.retriever import Retriever, save_retriever
-from qasir.vectors import VideoVectors
-from training.data.dataset import Subset, find_videos, read_split
+from qasir.modeling.retriever import save_retriever
+from training.data.dataset import find_videos, read_split
 from training.features.cache import read_cache
 from training.features.towers import encode_texts
 from training.outputs import DATASET, FEATURES, FINETUNED, TRAINING_LOG, videos_folder
 from training.progress import console, progress_bar
-from training.train.batches import CachedFeatureProvider, CaptionDataset, captioned
+from training.train.batches import CachedFeatureProvider, captioned
 from training.train.feature_provider import open_live
 from training.train.history import Epoch, HistoryLog, TrainingHistory
 from training.train.trainer import Listener, TrainingData, train
@@ -31,9 +30,6 @@ from training.train.tuned_backbone import finalize_backbone
 # Not inside the folder, which DVC empties before the stage runs.
 STATE = Path("build/finetune.state")
 PIXELS = Path("build/pixels")
-
-Features = Mapping[int, Mapping[str, VideoVectors]]
-
 
 def read_data(backbone: Backbone, dataset: Path, folders: Mapping[int, Path]) -> TrainingData:
     """Reads train and val with cached features from one folder per N.
@@ -46,59 +42,40 @@ def read_data(backbone: Backbone, dataset: Path, folders: Mapping[int, Path]) ->
     splits = read_split(dataset, "train"), read_split(dataset, "val")
     ids = [video.video_id for split in splits for video in split.videos]
     features = {n: dict(read_cache(folder, ids)) for n, folder in sorted(folders.items())}
-    train_split, val_split = (_captioned(split, features) for split in splits)
+    encoded = set.intersection(*(set(videos) for videos in features.values()))
+    train_split, val_split = (captioned(split, encoded) for split in splits)
     texts = list(dict.fromkeys((*train_split.texts, *val_split.texts)))
     vectors = dict(zip(texts, encode_texts(backbone, texts), strict=True))
     provider = CachedFeatureProvider(features, vectors, backbone.bridge)
     return TrainingData(train_split, val_split, provider, tuple(features))
 
 
-def _captioned(split: Subset, features: Features) -> CaptionDataset:
-    """Returns the videos of a split that were encoded at every grid size."""
-    encoded = [set(videos) for videos in features.values()]
-    return captioned(split, set.intersection(*encoded))
-
-
 def finetune(
     params: Params, backbone: Backbone, data: TrainingData, folder: Path, history_folder: Path
 ) -> TrainingHistory:
-    """Trains on a frozen backbone and writes the checkpoint to `folder`.
+    """Trains and writes the checkpoint to `folder`.
 
-    Raises:
-        InvalidInput: too few videos to train on.
-    """
-    retriever, history = _train(params, backbone, data, history_folder)
-    if PartialState().is_main_process:
-        save_retriever(retriever, backbone, folder)
-    return history
-
-
-def finetune_towers(
-    params: Params, backbone: Backbone, data: TrainingData, folder: Path, history_folder: Path
-) -> TrainingHistory:
-    """Trains the backbone's weights too, from pixels instead of cached features.
+    Where `finetune.backbone` is not frozen, the backbone's weights are trained too, from pixels
+    instead of cached features.
 
     Raises:
         InvalidInput: too few videos to train on.
         InvalidConfig: the backbone cannot be trained this way.
     """
-    files = find_videos(videos_folder(params))
-    live = open_live(params, backbone, files, PIXELS)
-    retriever, history = _train(params, backbone, replace(data, provider=live), history_folder)
-    if PartialState().is_main_process:
-        save_retriever(retriever, finalize_backbone(live.tuned, params, folder), folder)
-    return history
-
-
-def _train(
-    params: Params, backbone: Backbone, data: TrainingData, history_folder: Path
-) -> tuple[Retriever, TrainingHistory]:
+    live = None
+    if params.finetune.backbone != "frozen":
+        live = open_live(params, backbone, find_videos(videos_folder(params)), PIXELS)
+        data = replace(data, provider=live)
     history, window = TrainingHistory(), params.encode.window
     with _watched(history, params.finetune.epochs, history_folder) as listen:
         retriever = train(
             params.finetune, data, backbone, window, listener=listen, history=history, state=STATE
         )
-    return retriever, history
+    if live:
+        backbone = finalize_backbone(live.tuned, params, folder)
+    if PartialState().is_main_process:
+        save_retriever(retriever, backbone, folder)
+    return history
 
 
 @contextmanager
@@ -140,8 +117,7 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
         console.print("nothing to train on: the train split has no captioned video")
         return
-    run = finetune if params.finetune.backbone == "frozen" else finetune_towers
-    console.print(summary(run(params, backbone, data, FINETUNED, TRAINING_LOG)))
+    console.print(summary(finetune(params, backbone, data, FINETUNED, TRAINING_LOG)))
 
 
 if __name__ == "__main__":

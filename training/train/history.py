@@ -3,24 +3,22 @@
 No clock and no machine enters the log files, so equal trainings leave equal files.
 """
 
-import io
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from statistics import fmean
 from typing import Any
 
 import torch
 from dvclive import Live
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from qasir.artifacts import atomic_write
 from qasir.manifest import ScoreFusion
-from training.evaluate.plots import GREY, OBJECTIVE, colored, headline, line, save, styled
+from training.evaluate.plots import GREY, OBJECTIVE, colored, line, new_figure
 from training.evaluate.rows import write_json
 
 
@@ -41,6 +39,9 @@ class Epoch:
     def objective(self) -> float | None:
         """Returns the mean over grid sizes, which selects the best epoch."""
         return fmean(self.objectives.values()) if self.objectives else None
+
+
+EPOCHS = TypeAdapter(list[Epoch])
 
 
 @dataclass
@@ -67,7 +68,7 @@ class TrainingState:
     """
 
     key: str
-    epochs: Sequence[Epoch]
+    epochs: list[Epoch]
     trainable: Mapping[str, Tensor]
     optimizer: dict[str, Any]
     best: Mapping[str, Tensor]
@@ -75,11 +76,8 @@ class TrainingState:
 
 def write_state(state: TrainingState, path: Path) -> None:
     """Writes the file atomically."""
-    plain = vars(state) | {"epochs": [_plain(epoch) for epoch in state.epochs]}
-    buffer = io.BytesIO()
-    torch.save(plain, buffer)
     with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        torch.save(vars(state) | {"epochs": EPOCHS.dump_python(state.epochs)}, file)
 
 
 def read_state(path: Path | None, key: str) -> TrainingState | None:
@@ -88,19 +86,11 @@ def read_state(path: Path | None, key: str) -> TrainingState | None:
         return None
     try:
         plain = torch.load(path, weights_only=True)
-        state = TrainingState(**plain | {"epochs": [_epoch(row) for row in plain["epochs"]]})
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError):
+        epochs = EPOCHS.validate_python(plain["epochs"])
+        state = TrainingState(**plain | {"epochs": epochs})
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError):
         return None
     return state if state.key == key else None
-
-
-def _plain(epoch: Epoch) -> dict[str, Any]:
-    return vars(epoch) | {"branches": {n: b.model_dump() for n, b in epoch.branches.items()}}
-
-
-def _epoch(row: dict[str, Any]) -> Epoch:
-    branches = {n: ScoreFusion.model_validate(b) for n, b in row["branches"].items()}
-    return Epoch(**row | {"branches": branches})
 
 
 CURVES_NAME = "training.svg"
@@ -153,25 +143,19 @@ def _metrics(epoch: Epoch) -> dict[str, float]:
 
 def plot_history(epochs: Sequence[Epoch], path: Path) -> None:
     """Draws validation by grid size on the left and the loss on the right."""
-    with styled():
-        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _draw_objectives(left, epochs)
+    grid_sizes = sorted(epochs[0].objectives)
+    size = (10.5, 3.8)
+    with new_figure(path, "Training of the retriever", size, 1, 2, with_legend=False) as panels:
+        left, right = panels[0]
+        for grid_size, color in colored(grid_sizes):
+            points = [(epoch.number, epoch.objectives[grid_size]) for epoch in epochs]
+            line(left, points, f"N = {grid_size}", color)
+        left.set_title(f"{OBJECTIVE} on validation", loc="left")
+        if grid_sizes:
+            left.legend()
         losses = [(epoch.number, epoch.loss) for epoch in epochs if epoch.loss is not None]
         line(right, losses, "loss", GREY)
         right.set_title("Loss on train", loc="left")
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        headline(figure, "Training of the retriever")
-    save(figure, path)
-
-
-def _draw_objectives(axes: Axes, epochs: Sequence[Epoch]) -> None:
-    grid_sizes = sorted(epochs[0].objectives)
-    for grid_size, color in colored(grid_sizes):
-        points = [(epoch.number, epoch.objectives[grid_size]) for epoch in epochs]
-        line(axes, points, f"N = {grid_size}", color)
-    axes.set_title(f"{OBJECTIVE} on validation", loc="left")
-    if grid_sizes:
-        axes.legend()

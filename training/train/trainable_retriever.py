@@ -1,4 +1,4 @@
-"""Wraps the retriever for training: scores, and the loss of a batch.
+"""Wraps the retriever for training: scores, the loss of a batch, and the optimizer.
 
 Features are requested inside `forward`, so that towers in training are synchronised across GPUs.
 Captions of one video are never each other's negatives, because the video matches all of them.
@@ -6,6 +6,7 @@ Captions of one video are never each other's negatives, because the video matche
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,12 @@ LARGEST_SCALE = 100.0
 # Below, one embedding gets all attention; above, all get equal shares.
 SMALLEST_TAU, LARGEST_TAU = 0.005, 2.0
 SMALLEST_SQUARE = 1e-12
+NEVER = -1e9
+# Temperatures, weights and scale are few and matter from the start, so their steps are larger.
+SCALAR_SHARE = 5.0
+SCALARS = ("branches.", "log_scale")
+ADAPTERS = ("retriever.video.learned.adapter.", "retriever.text.")
+TOWERS = "towers."
 
 
 class LearnedBranches(nn.Module):
@@ -90,7 +97,7 @@ class TrainableRetriever(nn.Module):
         owners: Tensor,
         hardest: bool,
     ) -> Tensor:
-        """Returns the loss of V videos and Q captions, owners int64 [Q]; see `losses.triplet`."""
+        """Returns the loss of V videos and Q captions, owners int64 [Q]; see `triplet`."""
         scores = self.scores(video_ids, grid_size, self.queries(texts))
         scale = self.log_scale.exp().clamp(max=LARGEST_SCALE)
         loss = contrastive(scale * scores, owners)
@@ -125,33 +132,23 @@ class TrainableRetriever(nn.Module):
 
     def units(self, batch: VideoBatch) -> Tensor:
         """Encodes to float32 [B, S, 1+P, D]; a video longer than W in adjacent windows."""
-        video = self.temporal_encoder()
         zero_shot = batch.zero_shot
         if zero_shot is None:
-            zero_shot = video.bridge(batch.features)
-        count = batch.mask.shape[1]
+            zero_shot = self.video.bridge(batch.features)
         parts = [fold(x, self._window) for x in (batch.features, zero_shot, batch.mask)]
-        folded = video.learned(*parts)
+        folded = self.video.learned(*parts)
         learned = folded.reshape(len(batch.mask), -1, *folded.shape[2:])
-        return video.join(zero_shot, learned[:, :count], batch.mask)
+        return self.video.join(zero_shot, learned[:, : batch.mask.shape[1]], batch.mask)
 
-    def temporal_encoder(self) -> TemporalEncoder:
+    @property
+    def video(self) -> TemporalEncoder:
         """Returns the trainable video side."""
-        video = self.retriever.video
-        if not isinstance(video, TemporalEncoder):
-            raise TypeError(
-                f"cannot train a video side without a TemporalEncoder: {type(video).__name__}"
-            )
-        return video
+        return cast(TemporalEncoder, self.retriever.video)
 
-    def text_adapter(self) -> TextAdapter:
+    @property
+    def text(self) -> TextAdapter:
         """Returns the trainable text side."""
-        text = self.retriever.text
-        if not isinstance(text, TextAdapter):
-            raise TypeError(
-                f"cannot train a video side without a TextAdapter, not {type(text).__name__}"
-            )
-        return text
+        return cast(TextAdapter, self.retriever.text)
 
 
 def fold(rows: Tensor, window: int) -> Tensor:
@@ -178,9 +175,6 @@ def attention_scores(queries: Tensor, units: Tensor, real: Tensor, tau: Tensor) 
     grams = torch.matmul(units, units.transpose(1, 2))
     squares = (torch.matmul(weights, grams) * weights).sum(-1).clamp(min=SMALLEST_SQUARE)
     return ((weights * similarities).sum(-1) / squares.sqrt()).T
-
-
-NEVER = -1e9
 
 
 def contrastive(scores: Tensor, owners: Tensor) -> Tensor:
@@ -224,3 +218,44 @@ def _drawn(strangers: Tensor, limit: int) -> Tensor:
     real = (strangers > NEVER / 2).sum(1).clamp(min=1, max=limit)
     place = (torch.rand(len(strangers), device=strangers.device) * real).long().minimum(real - 1)
     return strangers.sort(dim=1, descending=True).values.gather(1, place[:, None]).squeeze(1)
+
+
+def new_optimizer(trainable: TrainableRetriever, params: FinetuneParams) -> torch.optim.Optimizer:
+    """Groups parameters by their `share` of the learning rate.
+
+    Adapters move at `adapter_rate`, because they start from a closed-form fit; towers have a rate
+    of their own.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trainable.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(_pace(name, parameter, params), []).append(parameter)
+    listed = [
+        {"params": members, "share": share, "weight_decay": decay}
+        for (share, decay), members in groups.items()
+    ]
+    return torch.optim.AdamW(listed, lr=params.learning_rate)
+
+
+def _pace(name: str, parameter: nn.Parameter, params: FinetuneParams) -> tuple[float, float]:
+    """Returns the share of the learning rate, and weight decay."""
+    if name.startswith(SCALARS):
+        return SCALAR_SHARE, 0.0
+    if name.startswith(ADAPTERS):
+        return params.adapter_rate, 0.0
+    share = params.tuning.learning_rate / params.learning_rate if name.startswith(TOWERS) else 1.0
+    return share, params.weight_decay if parameter.ndim > 1 else 0.0
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets every group to its share of `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+
+
+def learning_rate(params: FinetuneParams, epochs: float) -> float:
+    """Rises linearly over `warm_up` epochs, then falls along a cosine to zero."""
+    if epochs < params.warm_up:
+        return params.learning_rate * epochs / params.warm_up
+    progress = (epochs - params.warm_up) / max(1, params.epochs - params.warm_up)
+    return params.learning_rate * (1 + math.cos(math.pi * progress)) / 2

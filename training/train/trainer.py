@@ -5,7 +5,7 @@ On one machine, equal parameters, data and seed give equal weights.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,12 @@ from training.train.history import (
     read_state,
     write_state,
 )
-from training.train.optimizer import learning_rate, new_optimizer, set_learning_rate
-from training.train.trainable_retriever import TrainableRetriever
+from training.train.trainable_retriever import (
+    TrainableRetriever,
+    learning_rate,
+    new_optimizer,
+    set_learning_rate,
+)
 from training.train.validation import choose_weights, try_residual_ratios, validate
 
 
@@ -127,7 +131,7 @@ class Trainer:
         else:
             self._history.epochs[:] = saved.epochs
             self._best = dict(saved.best)
-            self._load(saved.trainable)
+            self.trainable.load_state_dict(saved.trainable, strict=False)
             self._optimizer.load_state_dict(saved.optimizer)
         for epoch in self._history.epochs:
             listener(epoch)
@@ -137,7 +141,8 @@ class Trainer:
         number = self.epoch + 1
         draws = self._draws(number)
         # Per epoch, so an interrupted epoch is repeated with the same dropout.
-        torch.manual_seed(_seed_of(self._params.seed, number))
+        digest = hashlib.sha256(f"{self._params.seed} {number}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:7]))
         losses = [
             self._step(draw, number - 1 + i / len(draws)) for i, draw in enumerate(draws, start=1)
         ]
@@ -147,20 +152,19 @@ class Trainer:
         """Writes the state that `begin` resumes from."""
         if path is None or not self._accelerator.is_main_process:
             return
-        kept = TrainingState(
-            self._key,
-            self._history.epochs,
-            learned_tensors(self.trainable),
-            self._optimizer.state_dict(),
-            self._best,
-        )
-        write_state(kept, path)
+        tensors, optimizer = learned_tensors(self.trainable), self._optimizer.state_dict()
+        state = TrainingState(self._key, self._history.epochs, tensors, optimizer, self._best)
+        write_state(state, path)
 
+    @torch.no_grad()
     def finish(self, state: Path | None) -> Retriever:
         """Returns the best epoch's retriever, with its branches and residual ratio."""
-        self._load(self._best)
-        self._measure_familiarity()
+        self.trainable.load_state_dict(self._best, strict=False)
         data, retriever = self._data, self.trainable.retriever
+        if self._params.familiarity:
+            texts = data.train.texts, data.val.texts or data.train.texts
+            captions, unseen = (data.provider.queries(t).to(self.trainable.device) for t in texts)
+            fit_familiarity(self.trainable.text, captions, unseen)
         if data.val.texts:
             if self._params.super_image_branch and self._params.cell_branch:
                 choose_weights(self.trainable, data.val, data.grid_sizes)
@@ -212,22 +216,10 @@ class Trainer:
         size = params.videos if params.backbone == "frozen" else params.tuning.videos
         draws = draw_epoch(videos, grid_sizes, size, params.seed, number)
         # Wraps around, so that no process waits for a step that another does not have.
-        count = -(-len(draws) // accelerator.num_processes)
-        share = range(
-            accelerator.process_index, count * accelerator.num_processes, accelerator.num_processes
-        )
+        processes = accelerator.num_processes
+        end = -(-len(draws) // processes) * processes
+        share = range(accelerator.process_index, end, processes)
         return [draws[i % len(draws)] for i in share]
-
-    def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.trainable.load_state_dict(tensors, strict=False)
-
-    @torch.no_grad()
-    def _measure_familiarity(self) -> None:
-        if self._params.familiarity:
-            data, text = self._data, self.trainable.text_adapter()
-            captions = data.provider.queries(data.train.texts).to(self.trainable.device)
-            unseen = data.provider.queries(data.val.texts or data.train.texts)
-            fit_familiarity(text, captions, unseen.to(self.trainable.device))
 
 
 def new_trainable(
@@ -237,7 +229,7 @@ def new_trainable(
     retriever = untrained(backbone, params.retriever, sorted(data.grid_sizes))
     trainable = TrainableRetriever(retriever, data.provider, params, window)
     # The bridge belongs to the backbone; where towers are trained it is part of them.
-    trainable.temporal_encoder().bridge.requires_grad_(False)
+    trainable.video.bridge.requires_grad_(False)
     return trainable
 
 
@@ -245,7 +237,7 @@ def closed_form(params: FinetuneParams, data: TrainingData) -> Start:
     """Fits adapters by `training.train.alignment`: the same for every seed."""
 
     def start(trainable: TrainableRetriever) -> None:
-        units, text = trainable.temporal_encoder().learned, trainable.text_adapter()
+        units, text = trainable.video.learned, trainable.text
         align(units, text, data.train, data.provider, data.grid_sizes, params.directions)
 
     return start
@@ -270,8 +262,3 @@ def run_key(params: FinetuneParams, data: TrainingData, backbone: Backbone, wind
         for word in (*split.video_ids, *split.texts):
             digest.update(word.encode() + b"\0")
     return digest.hexdigest()
-
-
-def _seed_of(seed: int, epoch: int) -> int:
-    digest = hashlib.sha256(f"{seed} {epoch}".encode())
-    return int.from_bytes(digest.digest()[:7])

@@ -28,8 +28,7 @@ from training.outputs import (
     videos_folder,
 )
 
-TOWERS = ("text_model", "vision_model")
-BLOCK = re.compile(r"(?:text|vision)_model\.encoder\.layers\.(\d+)\.")
+BLOCK = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.")
 # Layers before the blocks, and the scale of a loss that we do not use.
 NEVER_TRAINED = re.compile(r"\.embeddings\.|\.pre_layrnorm\.|^logit_(?:scale|bias)$")
 PROJECTIONS = re.compile(
@@ -88,10 +87,9 @@ def finalize_backbone(
     machine.wait_for_everyone()
     backbone = finetuned_backbone(params, folder)
     if machine.is_main_process:
-        videos = videos_folder(params)
-        for grid_size in sorted(params.grids):
-            features = finetuned_features(params, folder) / str(grid_size)
-            encode(backbone, sampling_of(params, grid_size), dataset, videos, features)
+        features = finetuned_features(params, folder)
+        folders = {sampling_of(params, n): features / str(n) for n in sorted(params.grids)}
+        encode(backbone, folders, dataset, videos_folder(params))
     return backbone
 
 
@@ -116,26 +114,18 @@ def free_last_blocks(model: nn.Module, count: int) -> None:
     Raises:
         InvalidConfig: a tower has fewer blocks.
     """
-    for tower in TOWERS:
-        layers = model.get_submodule(f"{tower}.encoder.layers")
-        total = sum(1 for _ in layers.children())
+    first: dict[str, int] = {}
+    for tower in ("text_model", "vision_model"):
+        total = len(list(model.get_submodule(f"{tower}.encoder.layers").children()))
         if count > total:
             raise InvalidConfig(
                 f"finetune.tuning.blocks is {count} and {tower} has {total}; use {total} or less"
             )
+        first[tower] = total - count
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(_follows(model, name, count))
-
-
-def _follows(model: nn.Module, name: str, count: int) -> bool:
-    """Returns whether a parameter is in the last `count` blocks of its tower or after them."""
-    if NEVER_TRAINED.search(name):
-        return False
-    block = BLOCK.match(name)
-    if block is None:
-        return True
-    layers = model.get_submodule(f"{name.split('.')[0]}.encoder.layers")
-    return int(block[1]) >= sum(1 for _ in layers.children()) - count
+        block = BLOCK.match(name)
+        is_late = block is None or int(block[2]) >= first[block[1]]
+        parameter.requires_grad_(is_late and not NEVER_TRAINED.search(name))
 
 
 def add_lora(model: nn.Module, params: TuningParams) -> Any:

@@ -56,7 +56,7 @@ def test_query_vectors_in_the_order_asked_for() -> None:
 
 @pytest.mark.parametrize(("video_id", "grid_size"), [("train-0", 3), ("nobody", 1)])
 def test_missing_features_say_how_to_make_them(video_id: str, grid_size: int) -> None:
-    with pytest.raises(NotFound, match=rf"'{video_id}'.*encode@{grid_size}"):
+    with pytest.raises(NotFound, match=rf"'{video_id}'.* {grid_size};.*dvc repro encode"):
         planted(train=2, val=2).provider.videos([video_id], grid_size)
 
 

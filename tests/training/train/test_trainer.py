@@ -15,8 +15,11 @@ from qasir.modeling.retriever import Retriever, learned_state
 from tests.support.planted import PlantedBackbone, finetune_params, planted
 from training.train.batches import CaptionDataset, VideoBatch
 from training.train.history import Epoch, TrainingHistory
-from training.train.optimizer import learning_rate, new_optimizer
-from training.train.trainable_retriever import TrainableRetriever
+from training.train.trainable_retriever import (
+    TrainableRetriever,
+    learning_rate,
+    new_optimizer,
+)
 from training.train.trainer import TrainingData, closed_form, new_trainable, train
 from training.train.validation import validate
 

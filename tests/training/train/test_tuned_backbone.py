@@ -15,7 +15,7 @@ from qasir.super_images import SuperImageBatch
 from tests.support.models import RESOLUTION
 from tests.support.tuning import trained
 from tests.support.videos import write_painted
-from training.features.decoding import Sampling
+from training.features.encode import Sampling
 from training.features.towers import encode_texts, open_image_tower
 from training.train.feature_provider import LiveFeatureProvider, PixelCache, pad
 from training.train.tuned_backbone import TunedBackbone
