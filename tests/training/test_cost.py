@@ -15,7 +15,7 @@ from tests.support.videos import write_painted
 from training.cost import Cost, cost_table, count, frames
 from training.data.benchmarks import READERS
 from training.data.dataset import Video
-from training.features.decoding import Sampling
+from training.features.encode import Sampling
 from training.train.feature_provider import PixelCache
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,12 +9,10 @@ from qasir.config import load_params
 from training.evaluate.rows import write_json
 from training.outputs import RESULTS
 from training.progress import console
-from training.study.claims import claims
-from training.study.outcome import Outcome, hybrid_rows
-from training.study.plan import trials
+from training.study.outcome import Outcome, claims, hybrid_rows
+from training.study.plan import Store, trials
 from training.study.report import write_page
 from training.study.run import StudyContext, run_trial
-from training.study.store import Store
 
 FOLDER = Path("build/study")
 

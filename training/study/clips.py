@@ -15,16 +15,15 @@ from tempfile import TemporaryDirectory
 
 from qasir.config import Params, load_params
 from qasir.errors import CorruptArtifact
-from qasir.modeling.backbones import Backbone, load_backbone
+from qasir.modeling.backbones import load_backbone
 from qasir.modeling.retriever import Retriever, load_retriever, zero_shot
 from qasir.types import Int64
 from training.data.dataset import Query, Subset, Video, write_dataset
-from training.evaluate.corpus import FeatureSet, Texts, read_feature_set, read_texts
+from training.evaluate.corpus import encode_split, read_feature_set, read_texts
 from training.evaluate.fusion import read_branches
 from training.evaluate.measures import Interval, difference, gains, measure
 from training.evaluate.rows import Variant, write_json
 from training.evaluate.scores import Setting
-from training.evaluate.split import encode_split
 from training.features.encode import encode, sampling_of
 from training.outputs import BRANCHES_FILE, FINETUNED, RESULTS
 from training.progress import console
@@ -76,10 +75,17 @@ def clips_rows(params: Params, folder: Path, work: Path) -> Iterator[ClipsRow]:
     }
     write_dataset(work / "dataset", {"test": read_clips(folder)})
     texts = read_texts(work / "dataset", backbone)
-    for grid_size in sorted(params.grids):
-        features = _encode(params, backbone, texts, grid_size, folder, work)
-        found = {v: _ranks(m, features, texts, params) for v, m in models.items()}
-        yield clips_row(grid_size, found["zero-shot"], found["fine-tuned"])
+    folders = {sampling_of(params, n): work / str(n) for n in sorted(params.grids)}
+    encode(backbone, folders, work / "dataset", folder)
+    for sampling, features_folder in folders.items():
+        n = sampling.grid_size
+        features = read_feature_set(features_folder, n, texts.subsets)
+        ranks: dict[Variant, Int64] = {}
+        for variant, model in models.items():
+            split = encode_split(model, features, texts, params.encode, "test", filler=False)
+            setting = Setting("both", "attention", model.branches[n])
+            (ranks[variant],) = split.rank(split.natural, [setting])
+        yield clips_row(n, ranks["zero-shot"], ranks["fine-tuned"])
 
 
 def clips_row(grid_size: int, zero_shot_ranks: Int64, fine_tuned_ranks: Int64) -> ClipsRow:
@@ -96,20 +102,6 @@ def clips_row(grid_size: int, zero_shot_ranks: Int64, fine_tuned_ranks: Int64) -
         spare,
         spare.value >= 0,
     )
-
-
-def _encode(
-    params: Params, backbone: Backbone, texts: Texts, grid_size: int, folder: Path, work: Path
-) -> FeatureSet:
-    features = work / str(grid_size)
-    encode(backbone, sampling_of(params, grid_size), work / "dataset", folder, features)
-    return read_feature_set(features, grid_size, texts.subsets)
-
-
-def _ranks(retriever: Retriever, features: FeatureSet, texts: Texts, params: Params) -> Int64:
-    part = encode_split(retriever, features, texts, params.encode, "test", filler=False)
-    setting = Setting("both", "attention", retriever.branches[features.grid_size])
-    return part.rank(part.natural, [setting])[0]
 
 
 def main() -> None:

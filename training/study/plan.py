@@ -1,13 +1,22 @@
-"""Plans the study: trials, each a set of images and a way to train on them.
+"""Plans the study: trials, each a set of images and a way to train on them; stores finished ones.
 
-A trial is trained on one seed at a time, and every measured image set of it gives ranks. Trials
-are identified by names and numbers, so that a finished one is recognised (`store`).
+A trial is trained on one seed at a time, and every measured image set of it gives ranks.
+`build/study/ranks/<digest>.npz` holds the arrays of one trial and seed by name, so that nothing
+runs twice. The digest covers the trial, the seed and every parameter that affects them.
 """
 
+import hashlib
+import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from qasir.artifacts import atomic_write
+from qasir.config import Params
 from training.evaluate.rows import Sampling, Variant
 
 SEEDS = (0, 1, 2)
@@ -20,6 +29,9 @@ FINE_GRID = 2
 # more, as long as it stays below the compute of single frames.
 SMALLER: Mapping[int, int] = {2: 256, 3: 288, 4: 256}
 LARGER: Mapping[int, int] = {2: 384, 4: 512}
+
+# Ranks int64 [Q], scores float32 [Q, V] or one number.
+Stored: TypeAlias = "np.ndarray[Any, Any]"
 
 
 @dataclass(frozen=True)
@@ -143,3 +155,33 @@ def low_resolution(grids: Mapping[int, int]) -> tuple[Images, ...]:
     [128, 96]
     """
     return tuple(Images(CHEAP, 1, r // n) for n, r in sorted(grids.items()) if n > 1)
+
+
+class Store:
+    """Results of trials in a folder."""
+
+    def __init__(self, folder: Path, params: Params) -> None:
+        self._folder = folder
+        self._facts = params.model_dump(mode="json", include={"prepare", "encode", "finetune"})
+
+    def get(self, trial: Trial, seed: int) -> Mapping[str, Stored] | None:
+        """Reads the results of a trial; None if it is not finished."""
+        try:
+            # The file is opened here: np.load leaves one that it cannot read open.
+            with (
+                self._path(trial, seed).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, trial: Trial, seed: int, results: Mapping[str, Stored]) -> None:
+        """Writes the results of a trial; after this returns they survive an interruption."""
+        with atomic_write(self._path(trial, seed)) as file:
+            np.savez_compressed(file, allow_pickle=False, **dict(results))
+
+    def _path(self, trial: Trial, seed: int) -> Path:
+        facts: dict[str, Any] = {**trial.key, "seed": seed, "params": self._facts}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return self._folder / f"{digest[:20]}.npz"

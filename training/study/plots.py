@@ -4,22 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from training.evaluate.figures import plot_by_grid, plot_cost, served
-from training.evaluate.measures import CONFIDENCE, Interval
+from training.evaluate.measures import CONFIDENCE
 from training.evaluate.plots import (
     COLORS,
     INK,
     OBJECTIVE,
     colored,
     errors,
-    headline,
+    new_figure,
     plain_ticks,
-    save,
-    styled,
 )
-from training.evaluate.rows import StudyRow
+from training.evaluate.rows import StudyRow, select
 from training.study.outcome import AblationRow, HybridRow
 
 
@@ -38,35 +35,26 @@ def plot_study(
 
 def as_served(study: Sequence[StudyRow]) -> list[StudyRow]:
     """Selects super images at the served N and R: the grids of the study's first trial."""
-    first = study[0].configuration
+    own = select(study, backbone=study[0].backbone, recipe="")
     grids: dict[int, int] = {}
-    for row in study:
-        c = row.configuration
-        if (c.backbone, c.recipe, c.sampling) == (first.backbone, "", "super-image"):
-            grids.setdefault(c.grid_size, c.resolution)
-    return [
-        row
-        for row in study
-        if (row.configuration.backbone, row.configuration.recipe) == (first.backbone, "")
-        and grids.get(row.configuration.grid_size) == row.configuration.resolution
-    ]
+    for row in select(own, sampling="super-image"):
+        grids.setdefault(row.grid_size, row.resolution)
+    return [row for row in own if grids.get(row.grid_size) == row.resolution]
 
 
 def plot_ablation(rows: Sequence[AblationRow], path: Path) -> None:
     """Draws the loss without each part: a panel per N, a bar per part."""
     recipes = list(dict.fromkeys(r.recipe for r in rows))
     grids = sorted({r.grid_size for r in rows})
-    with styled():
-        figure = Figure(figsize=(11, 0.9 + 0.3 * len(recipes)), layout="constrained")
-        panels = figure.subplots(1, len(grids), squeeze=False, sharey=True, sharex=True)[0]
-        for axes, (grid, color) in zip(panels, colored(grids), strict=True):
-            _draw_ablation(axes, [r for r in rows if r.grid_size == grid], recipes, color)
+    title = f"{OBJECTIVE} less the served model's, {CONFIDENCE:.0%} intervals"
+    title, size = f"{title} (beyond 10 logarithmic)", (11, 0.9 + 0.3 * len(recipes))
+    shared = {"sharey": True, "sharex": True, "with_legend": False}
+    with new_figure(path, title, size, 1, len(grids), **shared) as panels:
+        for axes, (grid, color) in zip(panels[0], colored(grids), strict=True):
+            _draw_ablation(axes, select(rows, grid_size=grid), recipes, color)
             axes.set_title(f"N = {grid}", loc="left")
-        panels[0].set_yticks(range(len(recipes)), recipes)
-        panels[0].invert_yaxis()
-        title = f"{OBJECTIVE} less the served model's, {CONFIDENCE:.0%} intervals"
-        headline(figure, f"{title} (beyond 10 logarithmic)")
-    save(figure, path)
+        panels[0, 0].set_yticks(range(len(recipes)), recipes)
+        panels[0, 0].invert_yaxis()
 
 
 def _draw_ablation(
@@ -87,11 +75,12 @@ def _draw_ablation(
 def plot_hybrid(rows: Sequence[HybridRow], study: Sequence[StudyRow], path: Path) -> None:
     """Draws hybrid recall against k and cost: a panel per pair."""
     pairs = list(dict.fromkeys(r.pair for r in rows))
-    with styled():
-        figure = Figure(figsize=(4.2 * len(pairs), 4.2), layout="constrained")
-        panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
-        for axes, pair in zip(panels, pairs, strict=True):
-            own = sorted((r for r in rows if r.pair == pair), key=lambda r: r.k)
+    title = f"Hybrid search, {CONFIDENCE:.0%} intervals"
+    title = f"{title}; GMACs relative to the finer half over all videos"
+    shared = {"sharey": True, "with_legend": False}
+    with new_figure(path, title, (4.2 * len(pairs), 4.2), 1, len(pairs), **shared) as panels:
+        for axes, pair in zip(panels[0], pairs, strict=True):
+            own = sorted(select(rows, pair=pair), key=lambda r: r.k)
             places, heights = range(len(own)), [r.objective.value for r in own]
             bars = errors([r.objective for r in own])
             axes.errorbar(places, heights, bars, marker="o", color=COLORS[0], label="hybrid")
@@ -99,40 +88,20 @@ def plot_hybrid(rows: Sequence[HybridRow], study: Sequence[StudyRow], path: Path
             axes.set_xticks(places, [f"{r.k}\n{r.gmacs / r.fine_gmacs:.0%}" for r in own])
             axes.set_title(pair, loc="left")
             axes.set_xlabel("k videos scored again, GMACs")
+        first = panels[0, 0]
         # After drawing, because the panels share the axis.
-        panels[0].set_ylim(bottom=0)
-        panels[0].set_ylabel(OBJECTIVE)
-        labels = panels[0].get_legend_handles_labels()
-        figure.legend(*labels, loc="outside lower center", ncols=3)
-        title = f"Hybrid search, {CONFIDENCE:.0%} intervals"
-        headline(figure, f"{title}; GMACs relative to the finer half over all videos")
-    save(figure, path)
+        first.set_ylim(bottom=0)
+        first.set_ylabel(OBJECTIVE)
+        labels = first.get_legend_handles_labels()
+        first.figure.legend(*labels, loc="outside lower center", ncols=3)
 
 
 def _draw_halves(axes: Axes, row: HybridRow, study: Sequence[StudyRow]) -> None:
     """Draws each model alone as a horizontal line."""
-    fine = (row.fine_backbone, row.fine_grid_size, row.fine_resolution)
-    cheap = (row.cheap_backbone, row.cheap_grid_size, row.cheap_resolution)
-    for half, name, color in (
-        (fine, "its finer half alone", COLORS[1]),
-        (cheap, "its cheaper half alone", COLORS[2]),
-    ):
-        alone = _alone(half, study)
-        axes.axhline(alone.value, color=color, label=name, linewidth=1.5)
+    tuned = select(served(study), variant="fine-tuned", sampling="super-image")
+    for half, name, color in (("fine", "finer", COLORS[1]), ("cheap", "cheaper", COLORS[2])):
+        facts = ("backbone", "grid_size", "resolution")
+        same = {fact: getattr(row, f"{half}_{fact}") for fact in facts}
+        alone = select(tuned, **same)[0].objective
+        axes.axhline(alone.value, color=color, label=f"its {name} half alone", linewidth=1.5)
         axes.axhspan(alone.low, alone.high, color=color, alpha=0.12)
-
-
-def _alone(half: tuple[str, int, int], study: Sequence[StudyRow]) -> Interval:
-    """Returns the objective of one of a hybrid's two models."""
-    return next(
-        row.objective
-        for row in served(study)
-        if row.configuration.variant == "fine-tuned"
-        and row.configuration.sampling == "super-image"
-        and (
-            row.configuration.backbone,
-            row.configuration.grid_size,
-            row.configuration.resolution,
-        )
-        == half
-    )

@@ -13,8 +13,11 @@ from qasir.config import FinetuneParams, GridParams, Params
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.retriever import Retriever, zero_shot
 from training.evaluate.corpus import (
+    EvalSplit,
     FeatureSet,
     Texts,
+    encode_queries,
+    encode_split,
     gmacs_per_image,
     read_feature_set,
     read_texts,
@@ -22,15 +25,12 @@ from training.evaluate.corpus import (
 )
 from training.evaluate.fusion import choose_branches
 from training.evaluate.scores import Setting, score_pool
-from training.evaluate.split import EvalSplit, encode_queries, encode_split
 from training.evaluate.variant import rank_split
 from training.features.encode import encode, sampling_of
 from training.outputs import DATASET, FEATURES, videos_folder
-from training.study.plan import SERVED, Images, Trial
-from training.study.store import Stored
+from training.study.plan import SERVED, Images, Stored, Trial, image_set
 from training.train.finetune import read_data
-from training.train.optimizer import ADAPTERS
-from training.train.trainable_retriever import TrainableRetriever
+from training.train.trainable_retriever import ADAPTERS, TrainableRetriever
 from training.train.trainer import Start, TrainingData, closed_form, train
 
 # The retriever's parameters that the closed-form fit of adapters depends on.
@@ -62,18 +62,13 @@ class StudyContext:
 
         The pipeline's own features are used where they exist.
         """
-        params = self.params_of([images])
-        folder = self.folder / images.name
-        if self._is_served(images):
-            folder = FEATURES / str(images.grid_size)
-        sampling = sampling_of(params, images.grid_size)
-        encode(backbone_of(images.backbone), sampling, DATASET, videos_folder(params), folder)
+        params, n = self.params_of([images]), images.grid_size
+        grids = {n: grid.resolution for n, grid in self.params.grids.items()}
+        served = images in image_set(self.params.encode.backbone, grids)
+        folder = FEATURES / str(n) if served else self.folder / images.name
+        folders = {sampling_of(params, n): folder}
+        encode(backbone_of(images.backbone), folders, DATASET, videos_folder(params))
         return folder
-
-    def _is_served(self, images: Images) -> bool:
-        grid = self.params.grids.get(images.grid_size)
-        own = grid is not None and grid.resolution == images.resolution
-        return own and images.backbone == self.params.encode.backbone
 
     def _features(self, images: Images) -> FeatureSet:
         subsets = texts_of(images.backbone).subsets

@@ -17,12 +17,10 @@ from training.evaluate.measures import gains
 from training.evaluate.rows import plain
 from training.evaluate.scores import POOLINGS, UNITS
 from training.study import outcome, plots
-from training.study.claims import claims
 from training.study.clips import clips_row, read_clips
-from training.study.outcome import Outcome, hybrid_rows
-from training.study.plan import Images, Trial, trials
+from training.study.outcome import Outcome, claims, hybrid_rows
+from training.study.plan import Images, Store, Stored, Trial, trials
 from training.study.run import encodes_name, name_of, scores_name
-from training.study.store import Store, Stored
 
 PARAMS = load_params(Path(__file__).resolve().parents[3] / "params.yaml")
 GRIDS = {n: grid.resolution for n, grid in PARAMS.grids.items()}
@@ -169,7 +167,7 @@ def test_pictures_are_drawn_from_rows_alone(made: Outcome, tmp_path: Path) -> No
 
 
 def test_served_rows_are_those_of_the_served_grids(made: Outcome) -> None:
-    rows = [row.configuration for row in plots.as_served(list(made.study_rows()))]
+    rows = plots.as_served(list(made.study_rows()))
     assert {(c.grid_size, c.resolution) for c in rows if c.sampling != "sparse"} == set(
         GRIDS.items()
     )

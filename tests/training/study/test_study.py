@@ -8,12 +8,20 @@ import pytest
 
 from qasir.config import Params, load_params
 from training.evaluate.measures import Interval
-from training.study.claims import Wanted, claim
-from training.study.plan import ABLATIONS, SEEDS, SERVED, SMALLER, Trial, image_set, trials
+from training.study.outcome import Wanted, claim
+from training.study.plan import (
+    ABLATIONS,
+    SEEDS,
+    SERVED,
+    SMALLER,
+    Store,
+    Trial,
+    image_set,
+    trials,
+)
 from training.study.report import PAGE, page
 from training.study.run import changed
-from training.study.store import Store
-from training.study.tables import table
+from training.study.sections import table
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMS = load_params(ROOT / "params.yaml")
