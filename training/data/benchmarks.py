@@ -7,9 +7,9 @@ repair. To add a benchmark, write one reader and name it in `READERS`.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qasir.errors import InvalidAnnotations
 from training.data.dataset import Query, Subset, Video
@@ -96,6 +96,15 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
+@contextmanager
+def _expected(place: object, shape: str) -> Iterator[None]:
+    """Turns an error of reading into one that names the place and the expected shape."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidAnnotations(f"{place}: {error!r}; expected {shape}") from error
+
+
 def _clean_row(row: Row, position: int, repairs: Counter[str]) -> Query:
     where = f"{row.video_id}, sentence {position}"
     text = " ".join(row.text.split())
@@ -133,15 +142,11 @@ def read_activitynet(folder: Path) -> Annotations:
 
 
 def _activitynet_rows(path: Path) -> Iterator[Row]:
-    try:
+    with _expected(path, "{video: {duration, timestamps, sentences}}"):
         for video_id, video in json.loads(read_text(path)).items():
             spans = zip(video["timestamps"], video["sentences"], strict=True)
             for (start, end), text in spans:
                 yield Row(video_id, text, float(start), float(end), float(video["duration"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidAnnotations(
-            f"{path}: {error!r}; expected {{video: {{duration, timestamps, sentences}}}}"
-        ) from error
 
 
 def read_tvr(folder: Path) -> Annotations:
@@ -162,21 +167,12 @@ def read_tvr(folder: Path) -> Annotations:
 
 def _tvr_rows(path: Path) -> Iterator[Row]:
     for number, line in read_lines(path):
-        try:
-            yield _tvr_row(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidAnnotations(
-                f"{path}, line {number}: {error!r}; expected vid_name, duration, ts, desc, type"
-            ) from error
-
-
-def _tvr_row(fields: Any) -> Row:
-    start, end = fields["ts"]
-    kind = fields["type"]
-    if kind not in TVR_KINDS:
-        raise ValueError(f"type {kind!r} is none of {TVR_KINDS}")
-    duration = float(fields["duration"])
-    return Row(fields["vid_name"], fields["desc"], float(start), float(end), duration, kind)
+        with _expected(f"{path}, line {number}", "vid_name, duration, ts, desc, type"):
+            row = json.loads(line)
+            (start, end), duration, kind = row["ts"], float(row["duration"]), row["type"]
+            if kind not in TVR_KINDS:
+                raise ValueError(f"type {kind!r} is none of {TVR_KINDS}")
+            yield Row(row["vid_name"], row["desc"], float(start), float(end), duration, kind)
 
 
 def read_charades(folder: Path) -> Annotations:
@@ -188,31 +184,22 @@ def read_charades(folder: Path) -> Annotations:
     Raises:
         InvalidAnnotations: a file is missing, a line has another shape or a duration is unknown.
     """
-    durations = _charades_durations(folder / "charades_durations.json")
+    path = folder / "charades_durations.json"
+    with _expected(path, "{video: {duration}}"):
+        videos = json.loads(read_text(path))
+        durations = {video_id: float(video["duration"]) for video_id, video in videos.items()}
     return collect(
         _charades_rows(folder / "charades_sta_train.txt", durations),
         _charades_rows(folder / "charades_sta_test.txt", durations),
     )
 
 
-def _charades_durations(path: Path) -> dict[str, float]:
-    try:
-        videos = json.loads(read_text(path))
-        return {video_id: float(video["duration"]) for video_id, video in videos.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidAnnotations(f"{path}: {error!r}; expected {{video: {{duration}}}}") from error
-
-
 def _charades_rows(path: Path, durations: dict[str, float]) -> Iterator[Row]:
     for number, line in read_lines(path):
-        try:
+        with _expected(f"{path}, line {number}", "'VID start end##sentence'"):
             span, text = line.split("##", 1)
             video_id, start, end = span.split()
             yield Row(video_id, text, float(start), float(end), durations[video_id])
-        except (ValueError, KeyError) as error:
-            raise InvalidAnnotations(
-                f"{path}, line {number}: {error!r}; expected 'VID start end##sentence'"
-            ) from error
 
 
 READERS: Mapping[str, Callable[[Path], Annotations]] = {

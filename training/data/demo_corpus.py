@@ -27,7 +27,6 @@ from training.data.scenes import (
     Actor,
     Background,
     Film,
-    Scene,
     choose_concepts,
     plan_film,
     sprite,
@@ -117,71 +116,53 @@ def _render(film: Film, folder: Path, demo: DemoParams) -> None:
 def paint(film: Film, width: int, height: int) -> Iterator[Uint8]:
     """Yields the frames of a film in order: RGB uint8 [height, width, 3]."""
     for scene in film.scenes:
-        yield from _paint_scene(scene, width, height)
-
-
-def _paint_scene(scene: Scene, width: int, height: int) -> Iterator[Uint8]:
-    pan_x, pan_y = scene.background.pan
-    canvas = paint_background(scene.background, width + ceil(abs(pan_x)), height + ceil(abs(pan_y)))
-    for index in range(scene.frames):
-        share = index / max(1, scene.frames - 1)
-        left = round(abs(pan_x) * (share if pan_x > 0 else 1 - share))
-        top = round(abs(pan_y) * (share if pan_y > 0 else 1 - share))
-        frame = canvas[top : top + height, left : left + width].copy()
-        for actor in scene.actors:
-            _draw(frame, actor, share)
-        yield frame
+        background, (pan_x, pan_y) = scene.background, scene.background.pan
+        canvas = paint_background(background, width + ceil(abs(pan_x)), height + ceil(abs(pan_y)))
+        for index in range(scene.frames):
+            share = index / max(1, scene.frames - 1)
+            left = round(abs(pan_x) * (share if pan_x > 0 else 1 - share))
+            top = round(abs(pan_y) * (share if pan_y > 0 else 1 - share))
+            frame = canvas[top : top + height, left : left + width].copy()
+            for actor in scene.actors:
+                _draw(frame, actor, share)
+            yield frame
 
 
 def paint_background(background: Background, width: int, height: int) -> Uint8:
     """Mixes the two colours by the pattern of this kind: RGB uint8 [height, width, 3]."""
-    random = np.random.default_rng(background.seed)
-    mix = _PATTERNS[background.kind](random, width, height)[..., None]
+    mix = _pattern(background, width, height)[..., None]
     first, second = (np.array(color, np.float32) for color in background.colors)
     painted: Uint8 = (first + (second - first) * mix).astype(np.uint8)
     return painted
 
 
-def _gradient(random: np.random.Generator, width: int, height: int) -> Float32:
-    angle = random.uniform(0, 2 * np.pi)
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    return np.asarray((x * cos(angle) + y * sin(angle)) / 2.83 + 0.5, np.float32)
-
-
-def _noise(random: np.random.Generator, width: int, height: int) -> Float32:
-    coarse = random.random((height // 24 + 2, width // 24 + 2), np.float32)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(smooth.clip(0, 1), np.float32)
-
-
-def _stripes(random: np.random.Generator, width: int, height: int) -> Float32:
-    angle, period = random.uniform(0, np.pi), random.uniform(24, 60)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    wave = np.sin((x * cos(angle) + y * sin(angle)) * (2 * np.pi / period))
-    return np.asarray(wave > 0, np.float32)
-
-
-def _checks(random: np.random.Generator, width: int, height: int) -> Float32:
-    side = int(random.integers(20, 50))
+def _pattern(background: Background, width: int, height: int) -> Float32:
+    """Returns the share of the second colour, float32 [height, width] from 0 to 1."""
+    random = np.random.default_rng(background.seed)
     y, x = np.mgrid[:height, :width]
-    return np.asarray((x // side + y // side) % 2, np.float32)
-
-
-def _dots(random: np.random.Generator, width: int, height: int) -> Float32:
-    mask = np.zeros((height, width), np.uint8)
-    for _ in range(40):
-        center = (int(random.integers(width)), int(random.integers(height)))
-        cv2.circle(mask, center, int(random.integers(6, 26)), int(random.integers(90, 256)), -1)
-    return np.asarray(mask / 255, np.float32)
-
-
-_PATTERNS = {
-    "gradient": _gradient,
-    "noise": _noise,
-    "stripes": _stripes,
-    "checks": _checks,
-    "dots": _dots,
-}
+    match background.kind:
+        case "gradient":
+            angle = random.uniform(0, 2 * np.pi)
+            y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+            mix = (x * cos(angle) + y * sin(angle)) / 2.83 + 0.5
+        case "noise":
+            coarse = random.random((height // 24 + 2, width // 24 + 2), np.float32)
+            mix = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+        case "stripes":
+            angle, period = random.uniform(0, np.pi), random.uniform(24, 60)
+            across = x.astype(np.float32) * cos(angle) + y.astype(np.float32) * sin(angle)
+            mix = np.sin(across * (2 * np.pi / period)) > 0
+        case "checks":
+            side = int(random.integers(20, 50))
+            mix = (x // side + y // side) % 2
+        case _:
+            mix = np.zeros((height, width), np.uint8)
+            for _ in range(40):
+                center = (int(random.integers(width)), int(random.integers(height)))
+                radius, shade = int(random.integers(6, 26)), int(random.integers(90, 256))
+                cv2.circle(mix, center, radius, shade, -1)
+            mix = mix / 255
+    return np.asarray(mix, np.float32)
 
 
 @cache

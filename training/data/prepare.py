@@ -27,21 +27,17 @@ def prepare(params: PrepareParams, dataset: Path) -> None:
     """
     dataset.mkdir(parents=True, exist_ok=True)
     if params.dataset == "demo":
-        subsets = _prepare_demo(params, dataset)
+        corpus = plan_corpus(params.demo, params.seed)
+        films = [film for split in SPLITS for film in corpus[split]]
+        render_corpus(films, dataset / DEMO_VIDEOS.name, params.demo)
+        subsets = {split: annotate(corpus[split], params.demo.fps) for split in SPLITS}
     else:
-        subsets = _prepare_benchmark(params)
+        subsets = _read_benchmark(params)
     write_dataset(dataset, subsets)
     console.print(summary(params.dataset, subsets))
 
 
-def _prepare_demo(params: PrepareParams, dataset: Path) -> dict[Split, Subset]:
-    corpus = plan_corpus(params.demo, params.seed)
-    films = [film for split in SPLITS for film in corpus[split]]
-    render_corpus(films, dataset / DEMO_VIDEOS.name, params.demo)
-    return {split: annotate(corpus[split], params.demo.fps) for split in SPLITS}
-
-
-def _prepare_benchmark(params: PrepareParams) -> dict[Split, Subset]:
+def _read_benchmark(params: PrepareParams) -> dict[Split, Subset]:
     if params.annotations is None:
         raise InvalidConfig(
             f"prepare.dataset is {params.dataset} and prepare.annotations is null; set it to the "

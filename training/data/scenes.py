@@ -199,21 +199,23 @@ def _scene(random: Random, first_frame: int, shown: Sequence[Concept], demo: Dem
     words, start, end = random.choice(MOTIONS)
     background = _background(random, demo)
     sides = [round(random.uniform(*SIDES[len(shown)]) * demo.height) for _ in shown]
-    lanes = _lanes(random, len(shown))
+    # Shifts of each actor's path, so that two actors overlap at most in part.
+    if len(shown) == 1:
+        shifts = [(random.uniform(-0.3, 0.3), random.uniform(-0.3, 0.3))]
+    else:
+        shifts = [(-0.35, random.uniform(-0.4, 0.0)), (0.35, random.uniform(0.0, 0.4))]
     actors = tuple(
-        _actor(random, concept, side, (start, end), lane, demo)
-        for concept, side, lane in zip(shown, sides, lanes, strict=True)
+        _actor(random, concept, side, (start, end), shift, demo)
+        for concept, side, shift in zip(shown, sides, shifts, strict=True)
     )
-    return Scene(
-        first_frame, frames, actors, background, _caption(random, shown, words, background)
+    template = random.choice(ONE_ACTOR if len(shown) == 1 else TWO_ACTORS)
+    caption = template.format(
+        first=shown[0].phrase,
+        second=shown[-1].phrase,
+        motion=words,
+        background=BACKGROUNDS[background.kind],
     )
-
-
-def _lanes(random: Random, count: int) -> list[Point]:
-    """Shifts each actor's path so that two actors overlap at most in part."""
-    if count == 1:
-        return [(random.uniform(-0.3, 0.3), random.uniform(-0.3, 0.3))]
-    return [(-0.35, random.uniform(-0.4, 0.0)), (0.35, random.uniform(0.0, 0.4))]
+    return Scene(first_frame, frames, actors, background, caption)
 
 
 def _actor(
@@ -221,13 +223,13 @@ def _actor(
     concept: Concept,
     side: int,
     path: tuple[Point, Point],
-    lane: Point,
+    shift: Point,
     demo: DemoParams,
 ) -> Actor:
     free = (demo.width - side, demo.height - side)
 
     def pixels(share: Point) -> Point:
-        x, y = (min(1.0, max(0.0, s + shift)) for s, shift in zip(share, lane, strict=True))
+        x, y = (min(1.0, max(0.0, s + moved)) for s, moved in zip(share, shift, strict=True))
         return side / 2 + x * free[0], side / 2 + y * free[1]
 
     turn = random.uniform(-40.0, 40.0)
@@ -242,13 +244,3 @@ def _background(random: Random, demo: DemoParams) -> Background:
     pan = (random.uniform(-0.2, 0.2) * demo.width, random.uniform(-0.2, 0.2) * demo.height)
     colors = (first[0], first[1], first[2]), (r, g, b)
     return Background(kind, colors, pan, random.getrandbits(32))
-
-
-def _caption(random: Random, shown: Sequence[Concept], motion: str, background: Background) -> str:
-    template = random.choice(ONE_ACTOR if len(shown) == 1 else TWO_ACTORS)
-    return template.format(
-        first=shown[0].phrase,
-        second=shown[-1].phrase,
-        motion=motion,
-        background=BACKGROUNDS[background.kind],
-    )

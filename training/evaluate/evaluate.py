@@ -17,7 +17,6 @@ from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.retriever import RETRIEVER_NAME, load_retriever, zero_shot
 from training.data.dataset import Query
 from training.evaluate import figures
-from training.evaluate.breakdowns import failure_rows
 from training.evaluate.corpus import (
     Corpus,
     encode_split,
@@ -27,7 +26,7 @@ from training.evaluate.corpus import (
 )
 from training.evaluate.fusion import BranchChoice, choose_branches, write_branches
 from training.evaluate.rows import Variant, write_json, write_ranks
-from training.evaluate.variant import Evaluation, Model, evaluate_variant
+from training.evaluate.variant import Evaluation, Model, evaluate_variant, failure_rows
 from training.outputs import (
     BRANCHES_FILE,
     DATASET,

@@ -14,10 +14,10 @@ from training.evaluate.plots import (
     OBJECTIVE,
     RECALLS,
     colored,
-    errors,
     line,
     new_figure,
     plain_ticks,
+    values_and_errors,
 )
 from training.evaluate.rows import GroupRow, LengthRow, StudyRow, select
 from training.evaluate.scores import POOLINGS, UNITS
@@ -55,8 +55,7 @@ def plot_by_grid(rows: Sequence[StudyRow], by: Literal["unit", "pooling"], path:
                 chosen = select(own, variant=variant, **{by: name})
                 ordered = sorted(chosen, key=lambda r: r.grid_size)
                 x = [r.grid_size + 0.06 * shift for r in ordered]
-                y = [r.objective.value for r in ordered]
-                bars = errors([r.objective for r in ordered])
+                y, bars = values_and_errors([r.objective for r in ordered])
                 axes.errorbar(x, y, bars, marker="o", color=color, label=name)
             axes.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="chance")
             axes.set_title(variant, loc="left")
@@ -99,8 +98,8 @@ def _draw_cost(axes: Axes, rows: Sequence[StudyRow], cost: str) -> None:
         same = select(rows, sampling=sampling)
         own = [r for r in same if (r.backbone == rows[0].backbone) is is_first]
         if own:
-            x, y = [cost_of(r, cost) for r in own], [r.objective.value for r in own]
-            bars = errors([r.objective for r in own])
+            x = [cost_of(r, cost) for r in own]
+            y, bars = values_and_errors([r.objective for r in own])
             axes.errorbar(x, y, bars, fmt=marker, color=color, label=label, elinewidth=1, alpha=0.9)
     front = pareto(rows, cost)
     for number, row in enumerate(front):
@@ -178,8 +177,7 @@ def _draw_groups(axes: Axes, rows: Sequence[GroupRow], names: Sequence[str]) -> 
         own = select(rows, grid_size=grid)
         shift = (number - (len(grids) - 1) / 2) * width
         places = [names.index(r.group) + shift for r in own]
-        heights = [r.objective.value for r in own]
-        bars = errors([r.objective for r in own])
+        heights, bars = values_and_errors([r.objective for r in own])
         axes.bar(places, heights, width, color=color, label=f"N = {grid}")
         axes.errorbar(places, heights, bars, fmt="none", ecolor=INK, elinewidth=1)
     axes.set_xticks(range(len(names)), [name.replace("M/V ", "") for name in names])

@@ -71,7 +71,8 @@ def difference(ours: Float64, theirs: Float64) -> Interval:
             f"{ours.shape[-1]} and {theirs.shape[-1]} queries cannot be paired; "
             "measure both on the same split"
         )
-    return interval(_seed_mean(ours) - _seed_mean(theirs))
+    ours, theirs = (np.atleast_2d(values).mean(axis=0) for values in (ours, theirs))
+    return interval(ours - theirs)
 
 
 def resampled_means(values: Float64, resamples: int = RESAMPLES) -> Float64:
@@ -82,7 +83,7 @@ def resampled_means(values: Float64, resamples: int = RESAMPLES) -> Float64:
     Raises:
         InvalidInput: there is no query to draw.
     """
-    mean = _seed_mean(values)
+    mean = np.atleast_2d(values).mean(axis=0)
     size = len(mean)
     if not size:
         raise InvalidInput("an interval over 0 queries is undefined; give at least one")
@@ -93,11 +94,6 @@ def resampled_means(values: Float64, resamples: int = RESAMPLES) -> Float64:
         for begin in range(0, resamples, rows)
     ]
     return np.concatenate(parts)
-
-
-def _seed_mean(values: Float64) -> Float64:
-    """[seeds, Q] or [Q] -> [Q]."""
-    return np.asarray(np.atleast_2d(values).mean(axis=0), np.float64)
 
 
 # The rank of a query whose video could not be encoded: a miss at any K, and still counted.

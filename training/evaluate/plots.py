@@ -84,9 +84,10 @@ def line(
         axes.plot(x, y, style, marker="o", label=label, color=color)
 
 
-def errors(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Returns the distances of interval ends from the values, as matplotlib takes them."""
-    return [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
+def values_and_errors(intervals: Sequence[Interval]) -> tuple[list[float], list[list[float]]]:
+    """Returns values, and the distances of interval ends from them, as matplotlib takes them."""
+    values = [i.value for i in intervals]
+    return values, [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
 
 
 def plain_ticks(axes: Axes, ticks: Sequence[float], labels: Sequence[str] | None = None) -> None:

@@ -1,27 +1,29 @@
 """Measures one variant at one grid size on the test split, as a search would rank it.
 
-The study uses `rank_split` and `rerank_all`, too.
+Results are broken down by video length, by group of queries, by moment, by query. The study uses
+`rank_split` and `rerank_all`, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from qasir.config import CANDIDATES, IndexUnit, Params
+from qasir.config import CANDIDATES, EvaluateParams, IndexUnit, Params
 from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import Retriever
-from qasir.scoring import Pooling
+from qasir.moments import moments
 from qasir.search import RankedVideos, rerank
-from qasir.types import Float32, Int64
+from qasir.types import Float32, Float64, Int64
 from training.data.dataset import Query
-from training.evaluate.breakdowns import group_rows, length_rows, localisation_row, overlaps_of
 from training.evaluate.corpus import Corpus, EvalSplit, FeatureSet, encode_split, sparse
-from training.evaluate.measures import UNANSWERED, Measures, measure
+from training.evaluate.measures import UNANSWERED, Measures, gains, interval, measure
 from training.evaluate.rows import (
     Configuration,
+    FailureRow,
     GroupRow,
     LengthRow,
     LocalisationRow,
@@ -30,7 +32,10 @@ from training.evaluate.rows import (
     Variant,
     study_row,
 )
-from training.evaluate.scores import POOLINGS, UNITS, Setting, Unit, score_pool
+from training.evaluate.scores import POOLINGS, UNITS, Pool, Setting, Unit, long_pools, score_pool
+
+IOU_THRESHOLDS = (0.3, 0.5, 0.7)
+WORST_QUERIES = 10
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,10 @@ class Evaluation:
 
 
 def rank_split(
-    split: EvalSplit,
-    fusion: ScoreFusion,
-    units: Sequence[Unit] = UNITS,
-    poolings: Sequence[Pooling] = POOLINGS,
+    split: EvalSplit, fusion: ScoreFusion, units: Sequence[Unit] = UNITS
 ) -> dict[Setting, Int64]:
     """Ranks the queries among the unchanged videos, by every unit and pooling: ranks [Q]."""
-    settings = [Setting(unit, pooling, fusion) for unit in units for pooling in poolings]
+    settings = [Setting(unit, pooling, fusion) for unit in units for pooling in POOLINGS]
     return dict(zip(settings, split.rank(split.natural, settings), strict=True))
 
 
@@ -121,13 +123,8 @@ def _rows(
             resolution=params.resolution(split.grid_size),
             fps=params.encode.fps,
         )
-        yield study_row(
-            configuration,
-            setting_ranks,
-            len(split.videos),
-            split.super_images_per_video,
-            model.corpus.gmacs[split.grid_size],
-        )
+        encodes, gmacs = split.super_images_per_video, model.corpus.gmacs[split.grid_size]
+        yield study_row(configuration, setting_ranks, len(split.videos), encodes, gmacs)
 
 
 def serving_ranks(
@@ -181,3 +178,85 @@ def pessimistic_rank(ranking: RankedVideos, video_id: str, reranked: int) -> int
     begin, end = (0, reranked) if place < reranked else (reranked, len(ranking.ids))
     ties = ranking.scores[begin:end] >= ranking.scores[place]
     return begin + int(ties.sum())
+
+
+def length_rows(
+    split: EvalSplit, variant: Variant, fusion: ScoreFusion, params: EvaluateParams
+) -> Iterator[LengthRow]:
+    """Measures the videos as they are, lengthened, and of mixed lengths."""
+    settings = [Setting(unit, "attention", fusion) for unit in UNITS]
+    settings += [Setting("super-image", pooling, fusion) for pooling in POOLINGS[1:]]
+    pools: list[tuple[int | str, Pool]] = [("natural", split.natural)]
+    pools += long_pools(split.videos, split.filler, params.lengths, params.seed)
+    for name, pool in pools:
+        size = sum(entry.super_images for entry in pool) / len(pool)
+        for setting, ranks in zip(settings, split.rank(pool, settings), strict=True):
+            n, measures = split.grid_size, measure(ranks, len(split.videos))
+            yield LengthRow(variant, n, setting.unit, setting.pooling, name, size, measures)
+
+
+def group_rows(
+    split: EvalSplit, variant: Variant, ranks: Int64, edges: Sequence[float]
+) -> list[GroupRow]:
+    """Measures every group that has a query; `edges` cut M/V into buckets.
+
+    Buckets (low, high] of M/V are half-open; a moment of unknown length (M/V = 0) is in none.
+    """
+    ratios = np.array([query.moment_ratio for query in split.queries])
+    kinds = np.array([query.kind or "" for query in split.queries])
+    groups = {
+        f"M/V ({low:g}, {high:g}]": (ratios > low) & (ratios <= high)
+        for low, high in pairwise((0.0, *edges, 1.0))
+    }
+    groups |= {f"kind {kind}": kinds == kind for kind in sorted(set(kinds) - {""})}
+    rows = []
+    for name, members in groups.items():
+        if members.any():
+            measures = measure(ranks[members], len(split.videos))
+            objective = interval(gains(ranks[members]))
+            rows.append(GroupRow(variant, split.grid_size, name, measures, objective))
+    return rows
+
+
+def localisation_row(variant: Variant, grid_size: int, overlaps: Float64) -> LocalisationRow:
+    """Measures the IoU [Q] of all queries."""
+    reached = (float(100 * (overlaps >= threshold).mean()) for threshold in IOU_THRESHOLDS)
+    return LocalisationRow(
+        variant, grid_size, len(overlaps), float(100 * overlaps.mean()), *reached
+    )
+
+
+def overlaps_of(split: EvalSplit, fusion: ScoreFusion) -> Float64:
+    """Returns the IoU [Q] of every query's moment and the first one found in its video.
+
+    A query whose video could not be encoded has an IoU of 0.
+    """
+    overlaps = np.zeros(len(split.queries))
+    for row, (query, vector) in enumerate(zip(split.queries, split.query_vectors, strict=True)):
+        if video := split.videos.get(query.video_id):
+            (first,) = moments(vector, video, fusion, 1)
+            overlaps[row] = overlap(query, first.start, first.end)
+    return overlaps
+
+
+def overlap(query: Query, start: float, end: float) -> float:
+    """Returns the temporal intersection over union with the annotated moment.
+
+    >>> overlap(Query("a#enc#0", "a", "a dog", 2.0, 6.0, 40.0), 4.0, 8.0)
+    0.3333333333333333
+    """
+    inside = min(query.end, end) - max(query.start, start)
+    either = max(query.end, end) - min(query.start, start)
+    return max(0.0, inside) / either if either > 0 else 0.0
+
+
+def failure_rows(
+    queries: Sequence[Query], ranks: Mapping[int, Int64], grid_size: int
+) -> list[FailureRow]:
+    """Returns the queries that rank worst at the served N; `ranks` holds ranks [Q] by N."""
+    n, finest = grid_size, min(ranks)
+    worst = [(queries[i], i) for i in np.argsort(-ranks[n], kind="stable")[:WORST_QUERIES]]
+    return [
+        FailureRow(q.query_id, q.text, n, int(ranks[n][i]), finest, int(ranks[finest][i]))
+        for q, i in worst
+    ]

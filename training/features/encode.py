@@ -107,7 +107,13 @@ def encode(
             an R.
     """
     ids = [video.video_id for split in SPLITS for video in read_split(dataset, split).videos]
-    files = _locate(ids, videos)
+    available = find_videos(videos)
+    files = {video_id: available[video_id] for video_id in ids if video_id in available}
+    if not files:
+        raise InvalidInput(
+            f"none of the dataset's {len(ids)} videos is in {videos}; set prepare.videos in "
+            "params.yaml to the folder that holds them as <video id>.<any extension>"
+        )
     caches = {s: FeatureCache(folder, spec_of(backbone, s)) for s, folder in folders.items()}
     stale = {
         i: [s for s, cache in caches.items() if not cache.holds(i, path)]
@@ -123,17 +129,6 @@ def encode(
             file.write(json.dumps(asdict(report), indent=2).encode() + b"\n")
         reports[sampling] = report
     return reports
-
-
-def _locate(ids: list[str], folder: Path) -> dict[str, Path]:
-    available = find_videos(folder)
-    files = {video_id: available[video_id] for video_id in ids if video_id in available}
-    if not files:
-        raise InvalidInput(
-            f"none of the dataset's {len(ids)} videos is in {folder}; set prepare.videos in "
-            "params.yaml to the folder that holds them as <video id>.<any extension>"
-        )
-    return files
 
 
 def _encode_all(

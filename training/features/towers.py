@@ -31,23 +31,15 @@ def open_image_tower(backbone: Backbone, resolution: int, grid_size: int) -> Ima
     """
     backbone.check_resolution(resolution)
     if torch.cuda.is_available():
-        return _torch_tower(backbone, grid_size)
-    return _onnx_tower(backbone, resolution, grid_size)
+        tower = backbone.image_tower.cuda()
 
+        @torch.inference_mode()
+        def encode_on_gpu(pixels: Uint8, mask: Bool) -> Float32:
+            cells = torch.from_numpy(mask.reshape(-1, grid_size, grid_size)).cuda()
+            features: Float32 = tower(torch.from_numpy(pixels).cuda(), cells).float().cpu().numpy()
+            return features
 
-def _torch_tower(backbone: Backbone, grid_size: int) -> ImageTower:
-    tower = backbone.image_tower.cuda()
-
-    @torch.inference_mode()
-    def encode(pixels: Uint8, mask: Bool) -> Float32:
-        cells = torch.from_numpy(mask.reshape(-1, grid_size, grid_size)).cuda()
-        features: Float32 = tower(torch.from_numpy(pixels).cuda(), cells).float().cpu().numpy()
-        return features
-
-    return encode
-
-
-def _onnx_tower(backbone: Backbone, resolution: int, grid_size: int) -> ImageTower:
+        return encode_on_gpu
     graph = image_graph(backbone, resolution)
     with TemporaryDirectory() as folder:
         graph.write(Path(folder))

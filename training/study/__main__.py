@@ -27,16 +27,12 @@ def main() -> None:
         if store.get(trial, seed) is None:
             console.print(f"{number} of {len(todo)}: {trial}, seed {seed}")
             store.put(trial, seed, run_trial(context, trial, seed))
-    write_outcome(Outcome.of(planned, store, context), RESULTS)
-
-
-def write_outcome(outcome: Outcome, folder: Path) -> None:
-    """Writes every file of the study, its figures and the page."""
-    write_json(list(outcome.study_rows()), folder / "study.json")
-    write_json(list(outcome.ablation_rows()), folder / "ablation.json")
-    write_json(list(hybrid_rows(outcome)), folder / "hybrid.json")
-    write_json(list(claims(outcome)), folder / "differences.json")
-    write_page(folder)
+    outcome = Outcome.of(planned, store, context)
+    write_json(list(outcome.study_rows()), RESULTS / "study.json")
+    write_json(list(outcome.ablation_rows()), RESULTS / "ablation.json")
+    write_json(list(hybrid_rows(outcome)), RESULTS / "hybrid.json")
+    write_json(list(claims(outcome)), RESULTS / "differences.json")
+    write_page(RESULTS)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from training.evaluate.plots import (
     INK,
     OBJECTIVE,
     colored,
-    errors,
     new_figure,
     plain_ticks,
+    values_and_errors,
 )
 from training.evaluate.rows import StudyRow, select
 from training.study.outcome import AblationRow, HybridRow
@@ -61,8 +61,7 @@ def _draw_ablation(
     axes: Axes, rows: Sequence[AblationRow], recipes: Sequence[str], color: str
 ) -> None:
     places = [recipes.index(r.recipe) for r in rows]
-    values = [r.difference.value for r in rows]
-    bars = errors([r.difference for r in rows])
+    values, bars = values_and_errors([r.difference for r in rows])
     axes.barh(places, values, color=color, height=0.7)
     axes.errorbar(values, places, xerr=bars, fmt="none", ecolor=INK, elinewidth=1)
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -81,8 +80,8 @@ def plot_hybrid(rows: Sequence[HybridRow], study: Sequence[StudyRow], path: Path
     with new_figure(path, title, (4.2 * len(pairs), 4.2), 1, len(pairs), **shared) as panels:
         for axes, pair in zip(panels[0], pairs, strict=True):
             own = sorted(select(rows, pair=pair), key=lambda r: r.k)
-            places, heights = range(len(own)), [r.objective.value for r in own]
-            bars = errors([r.objective for r in own])
+            places = range(len(own))
+            heights, bars = values_and_errors([r.objective for r in own])
             axes.errorbar(places, heights, bars, marker="o", color=COLORS[0], label="hybrid")
             _draw_halves(axes, own[0], study)
             axes.set_xticks(places, [f"{r.k}\n{r.gmacs / r.fine_gmacs:.0%}" for r in own])

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from qasir.config import FinetuneParams, GridParams, Params
+from qasir.config import FinetuneParams, Params
 from qasir.modeling.backbones import Backbone, load_backbone
 from qasir.modeling.retriever import Retriever, zero_shot
+from training.data.dataset import Split
 from training.evaluate.corpus import (
     EvalSplit,
     FeatureSet,
@@ -26,7 +27,7 @@ from training.evaluate.corpus import (
 from training.evaluate.fusion import choose_branches
 from training.evaluate.scores import Setting, score_pool
 from training.evaluate.variant import rank_split
-from training.features.encode import encode, sampling_of
+from training.features.encode import Sampling, encode
 from training.outputs import DATASET, FEATURES, videos_folder
 from training.study.plan import SERVED, Images, Stored, Trial, image_set
 from training.train.finetune import read_data
@@ -49,25 +50,18 @@ class StudyContext:
         self.training_data = lru_cache(maxsize=2)(self._training_data)
         self.gmacs = cache(self._gmacs)
 
-    def params_of(self, images: Sequence[Images]) -> Params:
-        """Returns the parameters with the backbone and grids of these images."""
-        grids = {i.grid_size: GridParams(resolution=i.resolution) for i in images}
-        served = self.params.serve.model_copy(update={"grid_sizes": tuple(grids)})
-        encoding = self.params.encode.model_copy(update={"backbone": images[0].backbone})
-        changes = {"grids": grids, "serve": served, "encode": encoding}
-        return self.params.model_copy(update=changes)
-
     def encode(self, images: Images) -> Path:
         """Brings the features of these images up to date; returns their folder.
 
         The pipeline's own features are used where they exist.
         """
-        params, n = self.params_of([images]), images.grid_size
+        params, n = self.params.encode, images.grid_size
         grids = {n: grid.resolution for n, grid in self.params.grids.items()}
-        served = images in image_set(self.params.encode.backbone, grids)
+        served = images in image_set(params.backbone, grids)
         folder = FEATURES / str(n) if served else self.folder / images.name
-        folders = {sampling_of(params, n): folder}
-        encode(backbone_of(images.backbone), folders, DATASET, videos_folder(params))
+        sampling = Sampling(params.fps, n, images.resolution, params.batch_size)
+        videos = videos_folder(self.params)
+        encode(backbone_of(images.backbone), {sampling: folder}, DATASET, videos)
         return folder
 
     def _features(self, images: Images) -> FeatureSet:
@@ -81,6 +75,13 @@ class StudyContext:
     def _training_data(self, images: tuple[Images, ...]) -> TrainingData:
         folders = {i.grid_size: self.encode(i) for i in images}
         return read_data(backbone_of(images[0].backbone), DATASET, folders)
+
+    def split(
+        self, retriever: Retriever, images: Images, features: FeatureSet, split: Split
+    ) -> EvalSplit:
+        """Encodes a split of these images; only videos of validation can be lengthened."""
+        texts, params, filler = texts_of(images.backbone), self.params.encode, split == "val"
+        return encode_split(retriever, features, texts, params, split, filler=filler)
 
 
 class Starts:
@@ -120,11 +121,17 @@ def texts_of(name: str) -> Texts:
 
 def run_trial(context: StudyContext, trial: Trial, seed: int) -> Mapping[str, Stored]:
     """Trains and measures one trial; returns ranks [Q] of the test split and costs by name."""
+    backbone, params = backbone_of(trial.images[0].backbone), context.params
     if trial.variant == "zero-shot":
-        retriever = _zero_shot(context, trial.measured[0])
+        (images,) = trial.images
+        val = context.split(zero_shot(backbone, {}), images, context.features(images), "val")
+        retriever = zero_shot(backbone, choose_branches([val], params.evaluate).branches)
     else:
-        retriever = _train(context, trial, seed)
-    return dict(_measure(context, trial, retriever))
+        finetune = changed(params.finetune, {**trial.changes, "seed": seed})
+        data = context.training_data(trial.images)
+        start = context.starts.of(trial.images, finetune, data)
+        retriever = train(finetune, data, backbone, params.encode.window, start=start)
+    return {**_sparse(context, trial, retriever), **dict(_measure(context, trial, retriever))}
 
 
 def name_of(images: Images, unit: str, pooling: str, ratio: float | None = None) -> str:
@@ -143,23 +150,6 @@ def scores_name(images: Images) -> str:
     return f"{images.name} scores"
 
 
-def _zero_shot(context: StudyContext, images: Images) -> Retriever:
-    backbone, params = backbone_of(images.backbone), context.params_of([images])
-    texts, features = texts_of(images.backbone), context.features(images)
-    split = encode_split(
-        zero_shot(backbone, {}), features, texts, params.encode, "val", filler=True
-    )
-    return zero_shot(backbone, choose_branches([split], params.evaluate).branches)
-
-
-def _train(context: StudyContext, trial: Trial, seed: int) -> Retriever:
-    params = changed(context.params.finetune, {**trial.changes, "seed": seed})
-    data = context.training_data(trial.images)
-    backbone, window = backbone_of(trial.images[0].backbone), context.params.encode.window
-    start = context.starts.of(trial.images, params, data)
-    return train(params, data, backbone, window, start=start)
-
-
 def changed(params: FinetuneParams, changes: Mapping[str, Any]) -> FinetuneParams:
     """Returns the parameters with some values replaced, by dotted name."""
     values = params.model_dump()
@@ -172,52 +162,34 @@ def changed(params: FinetuneParams, changes: Mapping[str, Any]) -> FinetuneParam
 def _measure(
     context: StudyContext, trial: Trial, retriever: Retriever
 ) -> Iterator[tuple[str, Stored]]:
-    yield from _sparse(context, trial, retriever)
     for images in trial.measured:
-        split = _test_split(context, images, retriever, context.features(images))
+        split = context.split(retriever, images, context.features(images), "test")
         branches = retriever.branches[images.grid_size]
+        both = [Setting("both", "attention", branches)]
         for setting, ranks in rank_split(split, branches).items():
             yield name_of(images, setting.unit, setting.pooling), ranks
         yield encodes_name(images), np.array(split.super_images_per_video)
         if trial.recipe == SERVED:
-            both = Setting("both", "attention", branches)
-            yield scores_name(images), score_pool(split.query_vectors, split.natural, [both])[0]
-        yield from _ratios(trial, images, retriever, split)
+            yield scores_name(images), score_pool(split.query_vectors, split.natural, both)[0]
+        # Residual ratios set by hand change queries only.
+        chosen, vectors = retriever.residual_ratio, texts_of(images.backbone).vectors["test"]
+        for ratio in trial.ratios:
+            retriever.set_residual_ratio(ratio)
+            asked = replace(split, query_vectors=encode_queries(retriever, vectors))
+            yield name_of(images, "both", "attention", ratio), asked.rank(asked.natural, both)[0]
+        if trial.ratios:
+            retriever.set_residual_ratio(chosen)
 
 
-def _test_split(
-    context: StudyContext, images: Images, retriever: Retriever, features: FeatureSet
-) -> EvalSplit:
-    texts, params = texts_of(images.backbone), context.params.encode
-    return encode_split(retriever, features, texts, params, "test", filler=False)
-
-
-def _sparse(
-    context: StudyContext, trial: Trial, retriever: Retriever
-) -> Iterator[tuple[str, Stored]]:
+def _sparse(context: StudyContext, trial: Trial, retriever: Retriever) -> dict[str, Stored]:
     """Ranks by as few single frames as there are super images at every N, if there are frames."""
     frames, *others = trial.measured
     if frames.grid_size != 1 or trial.recipe != SERVED:
-        return
+        return {}
+    setting = Setting("super-image", "attention", retriever.branches[1])
+    ranks: dict[str, Stored] = {}
     for images in others:
         few = sparse(context.features(frames), images.grid_size)
-        split = _test_split(context, frames, retriever, few)
-        (ranks,) = rank_split(
-            split, retriever.branches[1], ("super-image",), ("attention",)
-        ).values()
-        yield name_of(images, "sparse", "attention"), ranks
-
-
-def _ratios(
-    trial: Trial, images: Images, retriever: Retriever, split: EvalSplit
-) -> Iterator[tuple[str, Stored]]:
-    """Ranks by the same retriever at residual ratios set by hand, which change queries only."""
-    chosen, vectors = retriever.residual_ratio, texts_of(images.backbone).vectors["test"]
-    branches = retriever.branches[images.grid_size]
-    for ratio in trial.ratios:
-        retriever.set_residual_ratio(ratio)
-        changed_split = replace(split, query_vectors=encode_queries(retriever, vectors))
-        (ranks,) = rank_split(changed_split, branches, ("both",), ("attention",)).values()
-        yield name_of(images, "both", "attention", ratio), ranks
-    if trial.ratios:
-        retriever.set_residual_ratio(chosen)
+        split = context.split(retriever, frames, few, "test")
+        (ranks[name_of(images, "sparse", "attention")],) = split.rank(split.natural, [setting])
+    return ranks

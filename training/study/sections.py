@@ -57,44 +57,29 @@ EXPLAINED = (
 def findings(
     claims: Sequence[Claim], hybrid: Sequence[HybridRow], ablation: Sequence[AblationRow]
 ) -> str:
-    """Returns the section as Markdown."""
-    lines = [*_explained(claims), *_hybrids(hybrid), *_parts(ablation)]
-    return "## In plain words\n\n" + "\n".join(f"- {line}" for line in lines)
-
-
-def _explained(claims: Sequence[Claim]) -> Iterator[str]:
+    """Returns the main differences as Markdown."""
+    lines = []
     for name, text in EXPLAINED:
-        rows = [row for row in claims if row.claim == name]
-        if rows:
+        if rows := select(claims, claim=name):
             values = (f"{row.difference.value:+.1f} at N = {row.grid_size}" for row in rows)
-            yield text.format(by_grid=", ".join(values))
-
-
-def _hybrids(rows: Sequence[HybridRow]) -> Iterator[str]:
-    """Names the smallest k from which each hybrid is as good as its finer half."""
-    for pair in dict.fromkeys(row.pair for row in rows):
-        enough = next(row for row in rows if row.pair == pair and row.against_fine.reaches_zero)
-        yield (
+            lines.append(text.format(by_grid=", ".join(values)))
+    for pair in dict.fromkeys(row.pair for row in hybrid):
+        # The smallest k from which the hybrid is as good as its finer half.
+        enough = next(r for r in select(hybrid, pair=pair) if r.against_fine.reaches_zero)
+        lines.append(
             f"Hybrid search with {pair} is as good as its finer half from k = {enough.k} of "
             f"{enough.measures.videos} videos on, at {enough.encodings / enough.fine_encodings:.0%}"
             f" of the encodings and {enough.gmacs / enough.fine_gmacs:.0%} of the GMACs."
         )
-
-
-def _parts(rows: Sequence[AblationRow]) -> Iterator[str]:
-    """Names the parts without which recall falls at every N."""
-    if not rows:
-        return
-    recipes = dict.fromkeys(row.recipe for row in rows)
-    lost = [
-        recipe
-        for recipe in recipes
-        if all(row.difference.high < 0 for row in rows if row.recipe == recipe)
-    ]
-    yield (
-        f"Recall falls significantly at every N with: {', '.join(lost)}. No other change to the "
-        "training lowers it at every N."
-    )
+    if ablation:
+        recipes = dict.fromkeys(row.recipe for row in ablation)
+        kept = {row.recipe for row in ablation if row.difference.high >= 0}
+        lost = [recipe for recipe in recipes if recipe not in kept]
+        lines.append(
+            f"Recall falls significantly at every N with: {', '.join(lost)}. No other change to "
+            "the training lowers it at every N."
+        )
+    return "## In plain words\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def pipeline_sections(folder: Path) -> Iterator[str]:

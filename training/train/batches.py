@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qasir.errors import InvalidInput, NotFound
+from qasir.errors import NotFound
 from qasir.types import Float32, Int64
 from qasir.vectors import VideoVectors
 from training.data.dataset import Subset
@@ -155,12 +155,7 @@ def draw_epoch(
 
     >>> [draw.grid_size for draw in draw_epoch(4, (1, 2), 2, seed=7, epoch=0)]
     [1, 2, 1, 2]
-
-    Raises:
-        InvalidInput: fewer than two videos, so there are no negatives.
     """
-    if videos < 2:
-        raise InvalidInput(f"{videos} videos with captions; contrastive training needs at least 2")
     random = np.random.default_rng([seed, epoch])
     draws = []
     for grid_size in sorted(grid_sizes):

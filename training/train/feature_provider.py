@@ -7,6 +7,7 @@ shared. Every epoch reads the same pixels, which are cached on disk up to a limi
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 from threading import Lock
@@ -41,7 +42,7 @@ class PixelCache:
         self._limit = limit
         self._used = sum(path.stat().st_size for path in folder.rglob("*.npz"))
         self._lock = Lock()
-        self._sources: dict[str, str] = {}
+        self._digest = cache(source_digest)
 
     def load(self, video_ids: Sequence[str], sampling: Sampling) -> list[SuperImageBatch]:
         """Reads or decodes videos in parallel, and returns them in the order of `video_ids`.
@@ -60,20 +61,16 @@ class PixelCache:
                 "`dvc repro encode` so that it is counted as missing"
             )
         path = self._folder / str(sampling.grid_size) / f"{video_id}.npz"
-        key = self._key(video_id, sampling)
+        # Changes with the video file and with anything that alters pixels.
+        facts = (sampling.fps, sampling.grid_size, sampling.resolution)
+        source = self._digest(self._files[video_id])
+        key = f"{source} {facts} {Preprocessing().model_dump_json()}"
         batch = _read(path, key)
         if batch is None:
             frames = sample_frames(self._files[video_id], sampling.fps)
             batch = stack(list(tile(frames, sampling.grid_size, sampling.resolution)))
             self._store(path, key, batch)
         return batch
-
-    def _key(self, video_id: str, sampling: Sampling) -> str:
-        """Returns a key that changes with the video file and with anything that alters pixels."""
-        if video_id not in self._sources:
-            self._sources[video_id] = source_digest(self._files[video_id])
-        facts = (sampling.fps, sampling.grid_size, sampling.resolution)
-        return f"{self._sources[video_id]} {facts} {Preprocessing().model_dump_json()}"
 
     def _store(self, path: Path, key: str, batch: SuperImageBatch) -> None:
         size = batch.pixels.nbytes + batch.mask.nbytes + batch.times.nbytes
@@ -182,6 +179,6 @@ def open_live(
     tuned = TunedBackbone(backbone, params.finetune.backbone, tuning)
     # Training starts by encoding every video, so the towers go to the fastest device at once.
     tuned.model.to(PartialState().device)
-    cache = PixelCache(pixels, files, limit=int(tuning.cache_gb * 1e9))
+    pixel_cache = PixelCache(pixels, files, limit=int(tuning.cache_gb * 1e9))
     samplings = {n: sampling_of(params, n) for n in params.grids}
-    return LiveFeatureProvider(tuned, cache, samplings, tuning)
+    return LiveFeatureProvider(tuned, pixel_cache, samplings, tuning)

@@ -31,6 +31,7 @@ from training.train.tuned_backbone import finalize_backbone
 STATE = Path("build/finetune.state")
 PIXELS = Path("build/pixels")
 
+
 def read_data(backbone: Backbone, dataset: Path, folders: Mapping[int, Path]) -> TrainingData:
     """Reads train and val with cached features from one folder per N.
 
@@ -88,7 +89,7 @@ def _watched(history: TrainingHistory, epochs: int, folder: Path) -> Iterator[Li
     with progress_bar("fine-tuning", epochs + 1) as advance:
 
         def listen(epoch: Epoch) -> None:
-            log.epoch(epoch)
+            log.log_epoch(epoch)
             advance()
 
         yield listen

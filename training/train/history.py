@@ -1,4 +1,4 @@
-"""Records a training epoch by epoch: in memory, in log files, and in a file to resume from.
+"""Records a training epoch by epoch: in memory and in log files.
 
 No clock and no machine enters the log files, so equal trainings leave equal files.
 """
@@ -6,17 +6,11 @@ No clock and no machine enters the log files, so equal trainings leave equal fil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from statistics import fmean
-from typing import Any
 
-import torch
 from dvclive import Live
 from matplotlib.ticker import MaxNLocator
-from pydantic import TypeAdapter
-from torch import Tensor
 
-from qasir.artifacts import atomic_write
 from qasir.manifest import ScoreFusion
 from training.evaluate.plots import GREY, OBJECTIVE, colored, line, new_figure
 from training.evaluate.rows import write_json
@@ -41,9 +35,6 @@ class Epoch:
         return fmean(self.objectives.values()) if self.objectives else None
 
 
-EPOCHS = TypeAdapter(list[Epoch])
-
-
 @dataclass
 class TrainingHistory:
     """All epochs so far; at the end also the objective by residual ratio."""
@@ -60,71 +51,36 @@ class TrainingHistory:
         return max(self.epochs, key=lambda epoch: epoch.objective or 0.0)
 
 
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything that the next epoch depends on, and the best epoch so far.
-
-    key: identifies parameters and data; trainable and best: learned tensors by name.
-    """
-
-    key: str
-    epochs: list[Epoch]
-    trainable: Mapping[str, Tensor]
-    optimizer: dict[str, Any]
-    best: Mapping[str, Tensor]
-
-
-def write_state(state: TrainingState, path: Path) -> None:
-    """Writes the file atomically."""
-    with atomic_write(path) as file:
-        torch.save(vars(state) | {"epochs": EPOCHS.dump_python(state.epochs)}, file)
-
-
-def read_state(path: Path | None, key: str) -> TrainingState | None:
-    """Reads the state of a training with this key; None if there is none to resume."""
-    if path is None or not path.is_file():
-        return None
-    try:
-        plain = torch.load(path, weights_only=True)
-        epochs = EPOCHS.validate_python(plain["epochs"])
-        state = TrainingState(**plain | {"epochs": epochs})
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError):
-        return None
-    return state if state.key == key else None
-
-
 CURVES_NAME = "training.svg"
 RATIOS_NAME = "residual_ratios.json"
 
 
-class FileLog(Live):  # type: ignore[misc] # dvclive has no types
-    """DVCLive without experiments, which would need a repository with a commit."""
+class HistoryLog(Live):  # type: ignore[misc] # dvclive has no types
+    """Writes a history to a folder, epoch by epoch, so that a training can be watched.
+
+    It makes no DVC experiment, which would need a repository with a commit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), report=None, save_dvc_exp=False, dvcyaml=None)
 
     def _init_dvc(self) -> None:
         """Skips the repository."""
 
-
-class HistoryLog:
-    """Writes a history to a folder, epoch by epoch, so that a training can be watched."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._live = FileLog(str(folder), report=None, save_dvc_exp=False, dvcyaml=None)
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Logs one epoch."""
-        self._live.step = epoch.number
+    def log_epoch(self, epoch: Epoch) -> None:
+        self.step = epoch.number
         for name, value in _metrics(epoch).items():
-            self._live.log_metric(name, value)
-        self._live.make_summary()
+            self.log_metric(name, value)
+        self.make_summary()
 
     def finish(self, history: TrainingHistory) -> None:
         """Adds the residual ratios and a plot of the whole training."""
+        folder = Path(self.dir)
         if history.ratios:
             rows = [{"ratio": r, "objective": value} for r, value in history.ratios.items()]
-            write_json(rows, self._folder / RATIOS_NAME)
-        plot_history(history.epochs, self._folder / CURVES_NAME)
-        self._live.end()
+            write_json(rows, folder / RATIOS_NAME)
+        plot_history(history.epochs, folder / CURVES_NAME)
+        self.end()
 
 
 def _metrics(epoch: Epoch) -> dict[str, float]:

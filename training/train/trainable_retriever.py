@@ -247,12 +247,6 @@ def _pace(name: str, parameter: nn.Parameter, params: FinetuneParams) -> tuple[f
     return share, params.weight_decay if parameter.ndim > 1 else 0.0
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets every group to its share of `rate`."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["share"]
-
-
 def learning_rate(params: FinetuneParams, epochs: float) -> float:
     """Rises linearly over `warm_up` epochs, then falls along a cosine to zero."""
     if epochs < params.warm_up:

@@ -8,31 +8,23 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
+from pydantic import TypeAdapter
 from torch import Tensor
 
+from qasir.artifacts import atomic_write
 from qasir.config import FinetuneParams
 from qasir.errors import InvalidInput
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.retriever import Retriever, untrained
 from training.train.alignment import align, fit_familiarity
 from training.train.batches import CaptionDataset, Draw, FeatureProvider, draw_epoch
-from training.train.history import (
-    Epoch,
-    TrainingHistory,
-    TrainingState,
-    read_state,
-    write_state,
-)
-from training.train.trainable_retriever import (
-    TrainableRetriever,
-    learning_rate,
-    new_optimizer,
-    set_learning_rate,
-)
+from training.train.history import Epoch, TrainingHistory
+from training.train.trainable_retriever import TrainableRetriever, learning_rate, new_optimizer
 from training.train.validation import choose_weights, try_residual_ratios, validate
 
 
@@ -46,6 +38,7 @@ class TrainingData:
     grid_sizes: tuple[int, ...]
 
 
+EPOCHS = TypeAdapter(list[Epoch])
 Listener = Callable[[Epoch], None]
 # Fits the adapters of an untrained retriever.
 Start = Callable[[TrainableRetriever], None]
@@ -79,13 +72,19 @@ def train(
             "export.variant to zero-shot"
         )
     history = TrainingHistory() if history is None else history
-    start = start or closed_form(params, data)
-    trainer = Trainer(params, data, backbone, window, start, history)
-    trainer.begin(state, listener)
+    trainer = Trainer(params, data, backbone, window, start or closed_form(params, data), history)
+    if not (state and trainer.resume(state)):
+        trainer.add_epoch(0, None)
+    for epoch in history.epochs:
+        listener(epoch)
     while not trainer.is_done:
         listener(trainer.run_epoch())
-        trainer.save(state)
-    return trainer.finish(state)
+        if state:
+            trainer.save(state)
+    retriever = trainer.finish()
+    if state and PartialState().is_main_process:
+        state.unlink(missing_ok=True)
+    return retriever
 
 
 class Trainer:
@@ -123,18 +122,20 @@ class Trainer:
         patient = self.epoch - self._history.best.number < self._params.patience
         return self.epoch >= self._params.epochs or not patient
 
-    def begin(self, state: Path | None, listener: Listener) -> None:
-        """Resumes an interrupted training, or validates the start."""
-        saved = read_state(state, self._key)
-        if saved is None:
-            self._add_epoch(0, None)
-        else:
-            self._history.epochs[:] = saved.epochs
-            self._best = dict(saved.best)
-            self.trainable.load_state_dict(saved.trainable, strict=False)
-            self._optimizer.load_state_dict(saved.optimizer)
-        for epoch in self._history.epochs:
-            listener(epoch)
+    def resume(self, path: Path) -> bool:
+        """Restores an interrupted training; returns False if the file holds none of this key."""
+        try:
+            saved = torch.load(path, weights_only=True)
+            epochs = EPOCHS.validate_python(saved["epochs"])
+            if saved["key"] != self._key:
+                return False
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError):
+            return False
+        self._history.epochs[:] = epochs
+        self._best = saved["best"]
+        self.trainable.load_state_dict(saved["trainable"], strict=False)
+        self._optimizer.load_state_dict(saved["optimizer"])
+        return True
 
     def run_epoch(self) -> Epoch:
         """Trains once on every video at every grid size and validates."""
@@ -146,18 +147,23 @@ class Trainer:
         losses = [
             self._step(draw, number - 1 + i / len(draws)) for i, draw in enumerate(draws, start=1)
         ]
-        return self._add_epoch(number, math.fsum(losses) / len(losses))
+        return self.add_epoch(number, math.fsum(losses) / len(losses))
 
-    def save(self, path: Path | None) -> None:
-        """Writes the state that `begin` resumes from."""
-        if path is None or not self._accelerator.is_main_process:
-            return
-        tensors, optimizer = learned_tensors(self.trainable), self._optimizer.state_dict()
-        state = TrainingState(self._key, self._history.epochs, tensors, optimizer, self._best)
-        write_state(state, path)
+    def save(self, path: Path) -> None:
+        """Writes what the next epoch depends on, and the best epoch so far, for `resume`."""
+        if self._accelerator.is_main_process:
+            state = {
+                "key": self._key,
+                "epochs": EPOCHS.dump_python(self._history.epochs),
+                "trainable": learned_tensors(self.trainable),
+                "optimizer": self._optimizer.state_dict(),
+                "best": self._best,
+            }
+            with atomic_write(path) as file:
+                torch.save(state, file)
 
     @torch.no_grad()
-    def finish(self, state: Path | None) -> Retriever:
+    def finish(self) -> Retriever:
         """Returns the best epoch's retriever, with its branches and residual ratio."""
         self.trainable.load_state_dict(self._best, strict=False)
         data, retriever = self._data, self.trainable.retriever
@@ -173,20 +179,17 @@ class Trainer:
             self._history.ratios.update({r: found.objective for r, found in curve.items()})
         self._history.chosen_ratio = retriever.residual_ratio
         retriever.branches = {n: self.trainable.branches.at(n) for n in data.grid_sizes}
-        if state is not None and self._accelerator.is_main_process:
-            state.unlink(missing_ok=True)
         return retriever.cpu().eval()
 
-    def _add_epoch(self, number: int, loss: float | None) -> Epoch:
+    def add_epoch(self, number: int, loss: float | None) -> Epoch:
+        """Validates, and remembers the tensors of the best epoch."""
         data, branches = self._data, self.trainable.branches
-        found = validate(self.trainable, data.val, data.grid_sizes) if data.val.texts else None
-        epoch = Epoch(
-            number,
-            loss,
-            found.objectives if found else {},
-            {n: branches.at(n) for n in data.grid_sizes},
-            self.trainable.log_scale.exp().item(),
-        )
+        objectives: dict[int, float] = {}
+        if data.val.texts:
+            objectives = validate(self.trainable, data.val, data.grid_sizes).objectives
+        scale = self.trainable.log_scale.exp().item()
+        fusions = {n: branches.at(n) for n in data.grid_sizes}
+        epoch = Epoch(number, loss, objectives, fusions, scale)
         self._history.epochs.append(epoch)
         if self._history.best is epoch:
             self._best = learned_tensors(self.trainable)
@@ -199,7 +202,9 @@ class Trainer:
         texts, places = train.of(draw.videos)
         owners = torch.from_numpy(places).to(self.trainable.device)
         hardest = epochs > self._params.triplet.warm_up
-        set_learning_rate(self._optimizer, learning_rate(self._params, epochs))
+        rate = learning_rate(self._params, epochs)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group["share"]
         self._model.train()
         with self._accelerator.autocast():
             loss = self._model(ids, draw.grid_size, texts, owners, hardest)

@@ -48,8 +48,14 @@ class TunedBackbone:
             InvalidConfig: the backbone is not an `hf:` one, or has too few blocks.
             MissingExtra: lora needs the package peft.
         """
-        self.backbone = backbone
-        self.model = transformers_model(backbone, training)
+        if training == "frozen" or not isinstance(backbone, HuggingFace):
+            raise InvalidConfig(
+                f"finetune.backbone is '{training}' and the backbone '{backbone.name}', but "
+                "last-blocks and lora need an hf backbone; set finetune.backbone to frozen, or "
+                "encode.backbone to hf:<name or folder>"
+            )
+        self.backbone: Backbone = backbone
+        self.model: Any = backbone.text_tower.model
         self.model.requires_grad_(False)
         self._adapter: Any = None
         if training == "lora":
@@ -91,21 +97,6 @@ def finalize_backbone(
         folders = {sampling_of(params, n): features / str(n) for n in sorted(params.grids)}
         encode(backbone, folders, dataset, videos_folder(params))
     return backbone
-
-
-def transformers_model(backbone: Backbone, training: BackboneTraining) -> Any:
-    """Returns the model that both towers of an `hf:` backbone share.
-
-    Raises:
-        InvalidConfig: it is another backbone, or nothing is to be trained.
-    """
-    if training == "frozen" or not isinstance(backbone, HuggingFace):
-        raise InvalidConfig(
-            f"finetune.backbone is '{training}' and the backbone '{backbone.name}', but "
-            "last-blocks and lora need an hf backbone; set finetune.backbone to frozen, or "
-            "encode.backbone to hf:<name or folder>"
-        )
-    return backbone.text_tower.model
 
 
 def free_last_blocks(model: nn.Module, count: int) -> None:

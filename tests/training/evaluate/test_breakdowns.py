@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qasir.manifest import ScoreFusion
 from training.data.dataset import Query
-from training.evaluate.breakdowns import (
+from training.evaluate.variant import (
     WORST_QUERIES,
     failure_rows,
     group_rows,

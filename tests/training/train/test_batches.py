@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qasir.errors import InvalidInput, NotFound
+from qasir.errors import NotFound
 from tests.support.planted import FEATURES, Bridge, World, planted
 from training.data.dataset import Query, Subset, Video
 from training.train.batches import CachedFeatureProvider, captioned, draw_epoch
@@ -86,8 +86,3 @@ def test_epochs_and_seeds_differ() -> None:
     orders = [draw_epoch(20, (1, 2), 5, seed, epoch) for seed, epoch in ((1, 1), (1, 2), (2, 1))]
     assert orders[0] != orders[1]
     assert orders[0] != orders[2]
-
-
-def test_one_video_has_no_negatives() -> None:
-    with pytest.raises(InvalidInput, match="1 videos"):
-        draw_epoch(1, (1,), 4, 0, 0)

@@ -22,7 +22,7 @@ def epoch(number: int, *objectives: float) -> Epoch:
 def write(folder: Path, history: TrainingHistory) -> dict[str, bytes]:
     log = HistoryLog(folder)
     for row in history.epochs:
-        log.epoch(row)
+        log.log_epoch(row)
     log.finish(history)
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

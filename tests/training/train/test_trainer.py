@@ -151,10 +151,12 @@ def test_without_a_validation_split_the_last_epoch_is_kept() -> None:
     assert history.ratios == {}
 
 
-def test_without_a_train_split_it_says_what_to_do() -> None:
-    data = replace(planted(), train=NO_VIDEOS)
-    with pytest.raises(InvalidInput, match=r"0 videos.*prepare\.dataset"):
-        run(data)
+@pytest.mark.parametrize("videos", [0, 1])
+def test_without_two_train_videos_it_says_what_to_do(videos: int) -> None:
+    """One video has no negatives."""
+    train = CaptionDataset(("a",), ("a dog",), np.zeros(1, np.int64)) if videos else NO_VIDEOS
+    with pytest.raises(InvalidInput, match=rf"{videos} videos.*prepare\.dataset"):
+        run(replace(planted(), train=train))
 
 
 @pytest.mark.parametrize(
