@@ -61,7 +61,7 @@ def frames(seconds: float, fps: float) -> int:
 def images_per_second(backbone: Backbone, sampling: Sampling) -> float:
     """Measures super images per second of the image tower as `encode` runs it, without decoding."""
     side, size = sampling.resolution, sampling.batch_size
-    tower = open_image_tower(backbone, side, sampling.grid_size)
+    tower = open_image_tower(backbone, side)
     pixels = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), np.uint8)
     mask = np.ones((size, sampling.grid_size**2), np.bool_)
     tower(pixels, mask)

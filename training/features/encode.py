@@ -116,10 +116,11 @@ def encode(
         )
     caches = {s: FeatureCache(folder, spec_of(backbone, s)) for s, folder in folders.items()}
     stale = {
-        i: [s for s, cache in caches.items() if not cache.holds(i, path)]
+        i: samplings
         for i, path in files.items()
+        if (samplings := [s for s, cache in caches.items() if not cache.holds(i, path)])
     }
-    broken = _encode_all(backbone, files, {i: s for i, s in stale.items() if s}, caches)
+    broken = _encode_all(backbone, files, stale, caches) if stale else {}
     reports = {}
     for sampling, cache in caches.items():
         cache.finish(set(files) - set(broken))
@@ -139,7 +140,7 @@ def _encode_all(
 ) -> dict[str, str]:
     """Encodes videos at their `stale` samplings; returns the errors of the broken ones by id."""
     used = dict.fromkeys(sampling for samplings in stale.values() for sampling in samplings)
-    towers = {s: open_image_tower(backbone, s.resolution, s.grid_size) for s in used}
+    towers = {r: open_image_tower(backbone, r) for r in {s.resolution for s in used}}
     parts: dict[str, dict[Sampling, list[VideoVectors]]] = {i: {} for i in stale}
     broken: dict[str, str] = {}
     title = f"encoding at N = {', '.join(str(s.grid_size) for s in used)}"
@@ -147,7 +148,8 @@ def _encode_all(
         for step in decode_ahead(files, stale):
             if isinstance(step, DecodedBatch):
                 batch, cache = step.batch, caches[step.sampling]
-                features = towers[step.sampling](batch.pixels, batch.mask).astype(np.float16)
+                tower = towers[step.sampling.resolution]
+                features = tower(batch.pixels, batch.mask).astype(np.float16)
                 part = VideoVectors(cache.spec, features, batch.mask, batch.times)
                 parts[step.video_id].setdefault(step.sampling, []).append(part)
                 continue

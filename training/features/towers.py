@@ -5,6 +5,7 @@ the graph that `export` writes.
 """
 
 from collections.abc import Callable, Sequence
+from math import isqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +23,7 @@ ImageTower = Callable[[Uint8, Bool], Float32]
 TEXT_BATCH = 64
 
 
-def open_image_tower(backbone: Backbone, resolution: int, grid_size: int) -> ImageTower:
+def open_image_tower(backbone: Backbone, resolution: int) -> ImageTower:
     """Returns a function from super images uint8 [S, R, R, 3] and their mask bool [S, P] to
     features float32 [S, 1+P, F'].
 
@@ -35,7 +36,7 @@ def open_image_tower(backbone: Backbone, resolution: int, grid_size: int) -> Ima
 
         @torch.inference_mode()
         def encode_on_gpu(pixels: Uint8, mask: Bool) -> Float32:
-            cells = torch.from_numpy(mask.reshape(-1, grid_size, grid_size)).cuda()
+            cells = torch.from_numpy(_square(mask)).cuda()
             features: Float32 = tower(torch.from_numpy(pixels).cuda(), cells).float().cpu().numpy()
             return features
 
@@ -46,11 +47,17 @@ def open_image_tower(backbone: Backbone, resolution: int, grid_size: int) -> Ima
         session = open_session(Path(folder) / f"{graph.name}.onnx")
 
     def encode(pixels: Uint8, mask: Bool) -> Float32:
-        inputs = {"super_images": pixels, "mask": mask.reshape(-1, grid_size, grid_size)}
+        inputs = {"super_images": pixels, "mask": _square(mask)}
         features: Float32 = session.run(["features"], inputs)[0]
         return features
 
     return encode
+
+
+def _square(mask: Bool) -> Bool:
+    """bool [S, P] -> bool [S, N, N]."""
+    side = isqrt(mask.shape[1])
+    return mask.reshape(-1, side, side)
 
 
 def open_session(path: Path) -> "onnxruntime.InferenceSession":

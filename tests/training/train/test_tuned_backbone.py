@@ -232,7 +232,7 @@ def test_features_are_those_of_the_frozen_path(
     assert found.mask.sum().item() == 9 + 3
     assert found.zero_shot is None
     assert not features[1, 1:].any()
-    tower = open_image_tower(load_backbone(backbone.backbone.name), RESOLUTION, 2)
+    tower = open_image_tower(load_backbone(backbone.backbone.name), RESOLUTION)
     for row, video_id in enumerate(("v2", "v0")):
         batch: SuperImageBatch = PixelCache(tmp_path, files, 0).load(
             [video_id], Sampling(1.0, 2, RESOLUTION, 2)
