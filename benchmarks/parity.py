@@ -30,8 +30,7 @@ from service.models.store import ModelStore
 from service.settings import Settings
 from service.stack.control import EXPORT, processes
 from training.evaluate.rows import write_json
-from training.export import read_model
-from training.export import TOLERANCE, Case, Difference, cases, difference, run_torch
+from training.export import TOLERANCE, Case, Difference, cases, difference, read_model, run_torch
 
 REPORT = Path("results/parity_triton.json")
 

@@ -55,7 +55,8 @@ class TunedBackbone:
                 "encode.backbone to hf:<name or folder>"
             )
         self.backbone: Backbone = backbone
-        self.model: Any = backbone.text_tower.model
+        model: Any = backbone.text_tower.model
+        self.model = model
         self.model.requires_grad_(False)
         self._adapter: Any = None
         if training == "lora":

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from qasir.config import DemoParams
-from training.data.scenes import Concept, choose_concepts
 from training.data.demo_corpus import paint, paint_background
-from training.data.scenes import BACKGROUNDS, Actor, Background, Film, Scene, plan_film
+from training.data.scenes import (
+    BACKGROUNDS,
+    Actor,
+    Background,
+    Concept,
+    Film,
+    Scene,
+    choose_concepts,
+    plan_film,
+)
 
 APPLE = Concept(0x1F34E, "red apple")
 BLUE = Background("gradient", ((0, 0, 90), (0, 0, 90)), (0.0, 0.0), 1)

@@ -1,8 +1,7 @@
 """Plans: seeded, within their limits, and said as they are shown."""
 
 from qasir.config import DemoParams
-from training.data.scenes import choose_concepts
-from training.data.scenes import Film, plan_film
+from training.data.scenes import Film, choose_concepts, plan_film
 
 
 def plan(demo: DemoParams, video_id: str = "a", seed: int = 3) -> Film:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qasir.manifest import ScoreFusion
 from training.data.dataset import Query
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.variant import (
     WORST_QUERIES,
     failure_rows,
@@ -17,7 +18,6 @@ from training.evaluate.variant import (
     overlap,
     overlaps_of,
 )
-from training.evaluate.corpus import EvalSplit
 
 CELLS = ScoreFusion(super_image_weight=0.0, super_image_tau=0.02, cell_tau=0.02)
 

@@ -9,9 +9,9 @@ import pytest
 
 from qasir.scoring import Pooling
 from training.data.dataset import Query
+from training.evaluate.evaluate import metrics, publish_training, write_results
 from training.evaluate.fusion import DEFAULT, BranchChoice, Curve
 from training.evaluate.measures import Interval, Measures
-from training.evaluate.evaluate import metrics, publish_training, write_results
 from training.evaluate.rows import (
     Configuration,
     GroupRow,

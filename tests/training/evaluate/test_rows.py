@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training.evaluate.corpus import EvalSplit
 from training.evaluate.measures import UNANSWERED, Interval, Measures
 from training.evaluate.rows import GroupRow, LengthRow, plain, read_rows, write_json, write_ranks
-from training.evaluate.corpus import EvalSplit
 
 MEASURES = Measures(60, 3, 100 / 3, 50.0, 100.0, None, 550 / 3)
 

@@ -80,7 +80,7 @@ def test_a_consumer_that_leaves_ends_the_threads(painted_video: PaintedVideo) ->
     before = threading.active_count()
     small = Sampling(fps=10.0, grid_size=1, resolution=32, batch_size=1)
     files = {f"v{i}": painted_video(f"v{i}.mp4") for i in range(AHEAD)}
-    steps = decode_ahead(files, dict.fromkeys(files, [small]))
+    steps = decode_ahead(files, {video_id: [small] for video_id in files})
     assert len(list(islice(steps, 3))) == 3
     steps.close()  # type: ignore[attr-defined]  # a generator; the annotation says what callers need
     assert threading.active_count() == before

@@ -12,8 +12,8 @@ from qasir.modeling.retriever import untrained
 from qasir.types import Float32, Int64
 from tests.support.planted import PlantedBackbone, finetune_params, planted, spec
 from tests.support.reference_scores import score_direct
-from training.evaluate.measures import gains
 from training.evaluate.corpus import encode_queries, encode_video
+from training.evaluate.measures import gains
 from training.train.trainable_retriever import TrainableRetriever, fold
 from training.train.trainer import TrainingData
 from training.train.validation import (
