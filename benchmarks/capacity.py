@@ -22,7 +22,7 @@ from benchmarks.search import served, settings_in
 from monitoring.serve import monitored
 from qasir.client import Client
 from qasir.manifest import Manifest, read_manifest, write_manifest
-from service.observability.metric_types import MODES
+from service.observability.metrics import MODES
 from service.stack.control import EXPORT, ROOT
 from service.stack.processes import free_ports
 

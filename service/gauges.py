@@ -1,20 +1,34 @@
-"""The gauges of the metrics page, read from the state folder and the evaluation at each scrape."""
+"""The gauges of the metrics page, read from the state folder and the evaluation at each scrape.
+
+So a new evaluation shows without a restart.
+"""
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from qasir import __version__
+from qasir.config import Variant
 from qasir.errors import QasirError
 from service.canary.scheduler import canary_gauges
 from service.catalogue.catalogue import Catalogue, Totals
 from service.models.deployment import FindActive, ModelVersion
 from service.models.rollout import Rollout
 from service.observability import metrics
-from service.observability.evaluation import read_recall
 from service.observability.telemetry import GaugeSample
 from service.settings import Settings
+
+# What the stage `evaluate` writes: variant -> N -> measure in percent.
+MEASURES: TypeAdapter[dict[Variant, dict[int, dict[str, float]]]] = TypeAdapter(
+    dict[Variant, dict[int, dict[str, float]]]
+)
+
+log = structlog.get_logger()
 
 
 def gauges(
@@ -33,7 +47,7 @@ def gauges(
     waiting = catalogue.backfills.requested(reranker.spec) if reranker else 0
     yield GaugeSample(metrics.RERANKER_REQUESTS, waiting)
     yield from _disk(settings)
-    yield from _recall(settings)
+    yield from recall_gauges(settings.evaluation)
     yield from canary_gauges(settings.folders.run)
 
 
@@ -73,7 +87,18 @@ def _disk(settings: Settings) -> Iterator[GaugeSample]:
     yield GaugeSample(metrics.STATE_RESERVE_BYTES, settings.disk_reserve_bytes)
 
 
-def _recall(settings: Settings) -> Iterator[GaugeSample]:
-    for recall in read_recall(settings.evaluation):
-        labels = {"k": str(recall.k), "grid_size": str(recall.grid_size), "variant": recall.variant}
-        yield GaugeSample(metrics.EVAL_RECALL, recall.ratio, labels)
+def recall_gauges(path: Path) -> Iterator[GaugeSample]:
+    """Yield every R@k of a `metrics.json`; none where the file is absent or has another shape."""
+    try:
+        measures = MEASURES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, ValidationError) as error:
+        log.warning("evaluation unreadable", path=str(path), detail=str(error))
+        return
+    for variant, by_grid in measures.items():
+        for grid_size, values in by_grid.items():
+            for name, percent in values.items():
+                if (k := name.removeprefix("r")).isdigit():
+                    labels = {"k": k, "grid_size": str(grid_size), "variant": variant}
+                    yield GaugeSample(metrics.EVAL_RECALL, percent / 100, labels)

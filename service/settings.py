@@ -20,6 +20,7 @@ from service.folders import StateFolders
 
 PREFIX = "QASIR_"
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -29,7 +30,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class StateSettings(BaseSettings):
     """Where the state folder is, and what its disk must keep free."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = CONFIG
 
     state: Path = Path("state")
     disk_reserve_bytes: int = Field(default=1 << 30, ge=0)
@@ -134,9 +135,7 @@ class CanarySettings(StateSettings):
 class TraceSettings(BaseSettings):
     """Where spans go, by OpenTelemetry's own variables."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True
-    )
+    model_config = CONFIG
 
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     traces_exporter: Literal["otlp", "console", "none"] = Field(
@@ -210,7 +209,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidConfig(_explain(error)) from error
+        faults = [
+            f"{_variable_at(fault['loc'][0])}={fault['input']!r}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise InvalidConfig("; ".join(faults)) from error
 
 
 def variable(field: str) -> str:
@@ -219,13 +222,7 @@ def variable(field: str) -> str:
     return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
 
 
-def _explain(error: ValidationError) -> str:
-    return "; ".join(
-        f"{_name(str(fault['loc'][0]))}={fault['input']!r}: {fault['msg']}"
-        for fault in error.errors()
-    )
-
-
-def _name(location: str) -> str:
+def _variable_at(location: int | str) -> str:
     # Pydantic names a field that has an alias by that.
-    return variable(location) if location in Settings.model_fields else location
+    name = str(location)
+    return variable(name) if name in Settings.model_fields else name

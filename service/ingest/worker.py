@@ -19,7 +19,7 @@ from service.ingest.targets import ModelTargets, WorkerModels
 from service.models.deployment import ModelVersion
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
-from service.observability.tracing import job_span
+from service.observability.tracing import job_span, qasir_attributes
 from service.settings import IngestSettings
 
 # How long the worker rests after a temporary outage of Triton, the model or the disk.
@@ -80,7 +80,8 @@ class Worker:
             self._telemetry.observe(metrics.JOB_WAIT_SECONDS, waited)
         with job_span(job.kind, claim.traceparent) as span:
             outcome = self._outcome(claim, models)
-            span.set(outcome=outcome, job_id=job.id, video_id=job.video_id)
+            ids = {"job_id": job.id, "video_id": job.video_id}
+            span.set_attributes(qasir_attributes(outcome=outcome, **ids))
             log.info(
                 "job",
                 operation=job.kind,

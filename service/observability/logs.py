@@ -4,9 +4,7 @@ A log holds ids, codes and numbers, and nothing that users write, send or name.
 """
 
 import logging
-import logging.config
 import sys
-from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -19,41 +17,25 @@ OWN_HANDLERS = ("bentoml", "circus", "uvicorn", "uvicorn.error", "uvicorn.access
 
 def configure_logs(process: str) -> None:
     """Make this process and its libraries log as `process`, with times in UTC."""
-    shared = _processors(process)
+    shared, render = _processors(process), structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, render],
         # A line and its end are written at once, so that no other logger's line comes between.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    logging.config.dictConfig(stdlib_config(process))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for name in OWN_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
     logging.captureWarnings(True)
-
-
-def stdlib_config(process: str) -> dict[str, Any]:
-    """Configure the standard library's loggers to write the same lines."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "json": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_processors(process)],
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(),
-                ],
-            }
-        },
-        "handlers": {
-            "json": {
-                "class": "logging.StreamHandler",
-                "formatter": "json",
-                "stream": "ext://sys.stderr",
-            }
-        },
-        "loggers": {name: {"handlers": [], "propagate": True} for name in OWN_HANDLERS},
-        "root": {"handlers": ["json"], "level": "WARNING"},
-    }
 
 
 def _processors(process: str) -> list[Processor]:

@@ -1,271 +1,231 @@
-"""Every `qasir_` metric: name, help, unit, labels with all their values, buckets.
+"""Every `qasir_` metric: name, help, labels with all their values, buckets.
 
 A label value that is not listed is exported as "other", so no id, path or query ever becomes a time
 series.
 """
 
-from qasir import __version__
-from service.observability.metric_types import (
-    ERROR_CODES,
-    GRID_SIZES,
-    INGEST_BUCKETS,
-    INGEST_STAGE_BUCKETS,
-    INGEST_STAGES,
-    JOB_STATES,
-    MODES,
-    OPERATIONS,
-    RECALL_KS,
-    REQUEST_CODES,
-    SEARCH_BUCKETS,
-    SEARCH_STAGES,
-    STAGE_BUCKETS,
-    VARIANTS,
-    WAIT_BUCKETS,
-    Metric,
-)
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, get_args
 
-SEARCH_SECONDS = Metric(
+from qasir import __version__, errors
+from qasir.config import MAX_GRID_SIZE, Variant
+from qasir.contract.jobs import JobState, Stage
+from qasir.contract.search import Mode
+from qasir.errors import QasirError
+
+Kind = Literal["counter", "histogram", "gauge"]
+
+OTHER = "other"
+
+# A search takes milliseconds, up to its deadline; finest around its targets of 25 and 60 ms.
+SEARCH_BUCKETS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.035),
+    *(0.05, 0.06, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+# A stage of a search may take microseconds: a cached text, an empty queue.
+STAGE_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015),
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+# An ingest takes from a tenth of a second for a clip to hours for a day of video.
+INGEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800, 3600, 10800)
+# Probing and committing take milliseconds.
+INGEST_STAGE_BUCKETS = (0.001, 0.0025, 0.01, 0.025, *INGEST_BUCKETS)
+# A queue may be empty, or a working day long.
+WAIT_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+
+GRID_SIZES = tuple(str(n) for n in range(1, MAX_GRID_SIZE + 1))
+MODES: tuple[Mode, ...] = get_args(Mode)
+RECALL_KS = ("1", "5", "10", "100")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
+INGEST_STAGES: tuple[Stage, ...] = get_args(Stage)
+SEARCH_STAGES = ("queue", "tokenise", "encode", "recall", "score", "hydrate")
+# The names of the HTTP routes; the same for a gRPC method that does the same.
+OPERATIONS = (
+    *("search", "get_attention", "embed"),
+    *("upload_video", "list_videos", "get_video", "delete_video"),
+    *("get_media", "get_thumbnail", "get_super_image"),
+    *("get_upload_options", "create_upload", "get_upload_offset"),
+    *("continue_upload", "delete_upload"),
+    *("list_jobs", "get_job", "watch_job", "cancel_job", "retry_job"),
+    *("list_models", "get_model", "build_model", "activate_model", "retire_model"),
+    *("page", "asset", "study", "plot", "docs", "metrics", "worker_metrics"),
+)
+ERROR_CODES = tuple(
+    sorted(
+        {
+            value.code
+            for value in vars(errors).values()
+            if isinstance(value, type) and issubclass(value, QasirError)
+        }
+    )
+)
+REQUEST_CODES = ("ok", "method_not_allowed", "request_too_large", "cancelled", *ERROR_CODES)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; `labels` lists every value of each label.
+
+    from_zero: export 0 before the first event, so that a rate includes the first one.
+    """
+
+    kind: Kind
+    name: str
+    help: str
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    buckets: tuple[float, ...] = ()
+    from_zero: bool = False
+
+    def values(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the label values to export for `given` ones."""
+        return {
+            label: given[label] if given[label] in allowed else OTHER
+            for label, allowed in self.labels.items()
+        }
+
+
+_counter = partial(Metric, "counter")
+_gauge = partial(Metric, "gauge")
+_histogram = partial(Metric, "histogram")
+
+SEARCH_SECONDS = _histogram(
     "qasir_search_seconds",
-    "histogram",
     "Seconds from a search's arrival to its answer, queueing included.",
     {"mode": MODES, "grid_size": GRID_SIZES},
     SEARCH_BUCKETS,
-    unit="seconds",
 )
-SEARCH_STAGE_SECONDS = Metric(
+SEARCH_STAGE_SECONDS = _histogram(
     "qasir_search_stage_seconds",
-    "histogram",
     "Seconds of one stage of a search.",
     {"stage": SEARCH_STAGES, "grid_size": GRID_SIZES},
     STAGE_BUCKETS,
-    unit="seconds",
 )
-TEXT_CACHE = Metric(
+TEXT_CACHE = _counter(
     "qasir_text_cache_total",
-    "counter",
     "Query texts whose vector was cached (hit) or had to be encoded (miss).",
     {"result": ("hit", "miss")},
-    unit="requests",
 )
-REQUESTS = Metric(
+REQUESTS = _counter(
     "qasir_requests_total",
-    "counter",
     "Requests answered, by operation and by error code; ok where there was none.",
     {"operation": OPERATIONS, "code": REQUEST_CODES},
-    unit="requests",
 )
-INGEST_SECONDS = Metric(
-    "qasir_ingest_seconds",
-    "histogram",
-    "Seconds from a worker's claim of a video to its commit.",
-    {"grid_size": GRID_SIZES},
-    INGEST_BUCKETS,
-    unit="seconds",
-)
-INGEST_STAGE_SECONDS = Metric(
-    "qasir_ingest_stage_seconds",
-    "histogram",
-    "Seconds spent in one stage of an ingest; stages overlap, so their sum exceeds the whole.",
-    {"stage": INGEST_STAGES, "grid_size": GRID_SIZES},
-    INGEST_STAGE_BUCKETS,
-    unit="seconds",
-)
-VIDEO_SECONDS_INDEXED = Metric(
-    "qasir_video_seconds_indexed_total",
-    "counter",
-    "Seconds of video made searchable.",
-    {"grid_size": GRID_SIZES},
-    unit="seconds",
-)
-SUPER_IMAGES = Metric(
-    "qasir_super_images_total",
-    "counter",
-    "Super images encoded and committed.",
-    {"grid_size": GRID_SIZES},
-    unit="super images",
-)
-WINDOWS = Metric(
-    "qasir_windows_encoded_total",
-    "counter",
-    "Windows of super images encoded, counted while an ingest runs: what shows that one moves.",
-    {"grid_size": GRID_SIZES},
-    unit="windows",
-)
-JOB_WAIT_SECONDS = Metric(
-    "qasir_job_wait_seconds",
-    "histogram",
-    "Seconds from an upload to a worker's claim of its job, repeated attempts left out.",
-    buckets=WAIT_BUCKETS,
-    unit="seconds",
-)
-JOB_FAILURES = Metric(
-    "qasir_job_failures_total",
-    "counter",
-    "Ingest jobs that failed, by error code.",
-    {"code": ERROR_CODES},
-    from_zero=True,
-    unit="jobs",
-)
-BACKFILLS = Metric(
-    "qasir_backfills_total",
-    "counter",
-    "Videos encoded for a model version that lacked them, by how it ended.",
-    {"result": ("ready", "failed", "lost", "put off")},
-    from_zero=True,
-    unit="videos",
-)
-HYBRID_VIDEOS = Metric(
+HYBRID_VIDEOS = _counter(
     "qasir_hybrid_videos_total",
-    "counter",
     "The best videos of hybrid searches, by whether they had reranker embeddings (scored).",
     {"result": ("scored", "missing")},
-    unit="videos",
 )
-RERANKER_REQUESTS = Metric(
+RERANKER_REQUESTS = _gauge(
     "qasir_reranker_requests",
-    "gauge",
     "Videos that hybrid searches have requested and the worker has still to encode.",
-    unit="videos",
 )
-MODEL_VIDEOS = Metric(
+MODEL_VIDEOS = _gauge(
     "qasir_model_videos",
-    "gauge",
     "Videos of active and retained model versions: embedded, waiting to be, or failed.",
     {
         "state": ("active", "previous", "ready", "building"),
         "videos": ("embedded", "waiting", "failed"),
     },
-    unit="videos",
 )
-JOBS = Metric(
-    "qasir_jobs",
-    "gauge",
-    "Ingest jobs, by state.",
-    {"state": JOB_STATES},
-    unit="jobs",
-)
-INDEX_VIDEOS = Metric(
-    "qasir_index_videos",
-    "gauge",
-    "Videos searchable with the active model.",
-    unit="videos",
-)
-UNREADABLE_FILES = Metric(
+JOBS = _gauge("qasir_jobs", "Ingest jobs, by state.", {"state": JOB_STATES})
+INDEX_VIDEOS = _gauge("qasir_index_videos", "Videos searchable with the active model.")
+UNREADABLE_FILES = _gauge(
     "qasir_unreadable_vector_files",
-    "gauge",
     "Vector files that were missing or damaged since the catalogue exists; each is encoded again.",
-    unit="number",
 )
-INDEX_SUPER_IMAGES = Metric(
+INDEX_SUPER_IMAGES = _gauge(
     "qasir_index_super_images",
-    "gauge",
     "Super images searchable with the active model.",
     {"grid_size": GRID_SIZES},
-    unit="super images",
 )
-OLDEST_QUEUED_SECONDS = Metric(
+OLDEST_QUEUED_SECONDS = _gauge(
     "qasir_oldest_queued_job_seconds",
-    "gauge",
     "Age of the oldest job that waits for a worker; 0 where none does.",
-    unit="seconds",
 )
-CATALOGUE_CHANGES = Metric(
+CATALOGUE_CHANGES = _gauge(
     "qasir_catalogue_changes",
-    "gauge",
     "Number of the catalogue's newest change: every commit and delete raises it.",
-    unit="number",
 )
-MODEL_VERSION = Metric(
-    "qasir_model_version",
-    "gauge",
-    "Triton version of the active model; 0 where none is active.",
-    unit="number",
+MODEL_VERSION = _gauge(
+    "qasir_model_version", "Triton version of the active model; 0 where none is active."
 )
-EVAL_RECALL = Metric(
+EVAL_RECALL = _gauge(
     "qasir_eval_recall",
-    "gauge",
     "Share of the test split's queries whose video is among the first k, as last evaluated.",
     {"k": RECALL_KS, "grid_size": GRID_SIZES, "variant": VARIANTS},
-    unit="ratio",
 )
-STATE_FREE_BYTES = Metric(
-    "qasir_state_free_bytes",
-    "gauge",
-    "Bytes free on the disk of the state folder.",
-    unit="bytes",
+STATE_FREE_BYTES = _gauge("qasir_state_free_bytes", "Bytes free on the disk of the state folder.")
+STATE_SIZE_BYTES = _gauge(
+    "qasir_state_size_bytes", "Bytes of the disk of the state folder, free or not."
 )
-STATE_SIZE_BYTES = Metric(
-    "qasir_state_size_bytes",
-    "gauge",
-    "Bytes of the disk of the state folder, free or not.",
-    unit="bytes",
+STATE_RESERVE_BYTES = _gauge(
+    "qasir_state_reserve_bytes", "Bytes that uploads leave free: below it they are refused."
 )
-STATE_RESERVE_BYTES = Metric(
-    "qasir_state_reserve_bytes",
-    "gauge",
-    "Bytes that uploads leave free: below it they are refused.",
-    unit="bytes",
-)
-CANARY_SUCCESS = Metric(
+CANARY_SUCCESS = _gauge(
     "qasir_canary_success",
-    "gauge",
     "1 where the last canary of every service process passed this check, else 0.",
     {"check": ("text", "image", "index", "pair")},
-    unit="bool",
 )
-CANARY_LAST_RUN = Metric(
-    "qasir_canary_last_run_timestamp_seconds",
-    "gauge",
-    "When the newest canary ran, in seconds since 1970.",
-    unit="seconds",
+CANARY_LAST_RUN = _gauge(
+    "qasir_canary_last_run_timestamp_seconds", "When the newest canary ran, in seconds since 1970."
 )
-CANARY_SECONDS = Metric(
-    "qasir_canary_seconds",
-    "gauge",
-    "Seconds that the newest canary took.",
-    unit="seconds",
-)
-BUILD_INFO = Metric(
+CANARY_SECONDS = _gauge("qasir_canary_seconds", "Seconds that the newest canary took.")
+BUILD_INFO = _gauge(
     "qasir_build_info",
-    "gauge",
     "Always 1; the label says which qasir is running.",
     {"version": (__version__,)},
-    unit="info",
 )
 
-SERVICE_METRICS = (
-    SEARCH_SECONDS,
-    SEARCH_STAGE_SECONDS,
-    TEXT_CACHE,
-    REQUESTS,
-    JOBS,
-    OLDEST_QUEUED_SECONDS,
-    INDEX_VIDEOS,
-    UNREADABLE_FILES,
-    INDEX_SUPER_IMAGES,
-    CATALOGUE_CHANGES,
-    MODEL_VERSION,
-    EVAL_RECALL,
-    STATE_FREE_BYTES,
-    STATE_SIZE_BYTES,
-    STATE_RESERVE_BYTES,
-    MODEL_VIDEOS,
-    CANARY_SUCCESS,
-    CANARY_LAST_RUN,
-    CANARY_SECONDS,
-    HYBRID_VIDEOS,
-    RERANKER_REQUESTS,
-    BUILD_INFO,
+INGEST_SECONDS = _histogram(
+    "qasir_ingest_seconds",
+    "Seconds from a worker's claim of a video to its commit.",
+    {"grid_size": GRID_SIZES},
+    INGEST_BUCKETS,
 )
+INGEST_STAGE_SECONDS = _histogram(
+    "qasir_ingest_stage_seconds",
+    "Seconds spent in one stage of an ingest; stages overlap, so their sum exceeds the whole.",
+    {"stage": INGEST_STAGES, "grid_size": GRID_SIZES},
+    INGEST_STAGE_BUCKETS,
+)
+VIDEO_SECONDS_INDEXED = _counter(
+    "qasir_video_seconds_indexed_total",
+    "Seconds of video made searchable.",
+    {"grid_size": GRID_SIZES},
+)
+SUPER_IMAGES = _counter(
+    "qasir_super_images_total", "Super images encoded and committed.", {"grid_size": GRID_SIZES}
+)
+WINDOWS = _counter(
+    "qasir_windows_encoded_total",
+    "Windows of super images encoded, counted while an ingest runs: what shows that one moves.",
+    {"grid_size": GRID_SIZES},
+)
+JOB_WAIT_SECONDS = _histogram(
+    "qasir_job_wait_seconds",
+    "Seconds from an upload to a worker's claim of its job, repeated attempts left out.",
+    buckets=WAIT_BUCKETS,
+)
+JOB_FAILURES = _counter(
+    "qasir_job_failures_total",
+    "Ingest jobs that failed, by error code.",
+    {"code": ERROR_CODES},
+    from_zero=True,
+)
+BACKFILLS = _counter(
+    "qasir_backfills_total",
+    "Videos encoded for a model version that lacked them, by how it ended.",
+    {"result": ("ready", "failed", "lost", "put off")},
+    from_zero=True,
+)
+
+METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 WORKER_METRICS = (
-    INGEST_SECONDS,
-    INGEST_STAGE_SECONDS,
-    VIDEO_SECONDS_INDEXED,
-    SUPER_IMAGES,
-    WINDOWS,
-    JOB_WAIT_SECONDS,
-    JOB_FAILURES,
-    BACKFILLS,
+    *(INGEST_SECONDS, INGEST_STAGE_SECONDS, VIDEO_SECONDS_INDEXED, SUPER_IMAGES, WINDOWS),
+    *(JOB_WAIT_SECONDS, JOB_FAILURES, BACKFILLS),
 )
-
-METRICS = (*SERVICE_METRICS, *WORKER_METRICS)
+SERVICE_METRICS = tuple(metric for metric in METRICS if metric not in WORKER_METRICS)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
+from opentelemetry.trace import StatusCode
 
 from qasir.errors import QasirError
 from service.observability import metrics
-from service.observability.metric_types import OTHER
 from service.observability.telemetry import Telemetry
-from service.observability.tracing import Value, request_span
+from service.observability.tracing import Value, qasir_attributes, request_span
 
 REQUEST_ID = "x-request-id"
 # What a caller may send as an id: nothing that could forge a line of the log.
@@ -36,7 +36,7 @@ class RequestContext:
     """
 
     request_id: str
-    operation: str = OTHER
+    operation: str = metrics.OTHER
     code: str = "ok"
     status: int | None = None
     conventions: dict[str, Value] = field(default_factory=dict)
@@ -64,9 +64,9 @@ def request_context(
                 request.conventions["http.response.status_code"] = request.status
             if request.code != "ok":
                 request.conventions["error.type"] = request.code
-            span.set(request.operation, **facts)
-            span.set_conventional(request.conventions)
+            span.update_name(request.operation)
+            span.set_attributes({**qasir_attributes(**facts), **request.conventions})
             if request.code == QasirError.code:
-                span.fail()
+                span.set_status(StatusCode.ERROR)
             milliseconds = round((time.perf_counter() - begin) * 1000, 2)
             log.info("request", operation=request.operation, **facts, milliseconds=milliseconds)

@@ -26,7 +26,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from service.observability.metric_types import Metric
+from service.observability.metrics import Metric
 from service.observability.tracing import span
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -45,17 +45,25 @@ class GaugeSample:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-ReadGauges = Callable[[], Iterable[GaugeSample]]
-
-
 class Telemetry:
     """The counters and histograms of one process."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._registry = CollectorRegistry()
-        metrics = tuple(metrics)
-        self._counters = {m.name: self._counter(m) for m in metrics if m.kind == "counter"}
-        self._histograms = {m.name: self._histogram(m) for m in metrics if m.kind == "histogram"}
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for metric in metrics:
+            name, about, labels = metric.name, metric.help, list(metric.labels)
+            if metric.kind == "counter":
+                counter = Counter(name, about, labels, registry=self._registry)
+                self._counters[name] = counter
+                if metric.from_zero:
+                    for values in itertools.product(*metric.labels.values()):
+                        counter.labels(*values)
+            elif metric.kind == "histogram":
+                self._histograms[name] = Histogram(
+                    name, about, labels, registry=self._registry, buckets=metric.buckets
+                )
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -68,40 +76,22 @@ class Telemetry:
         histogram = self._histograms[metric.name]
         (histogram.labels(**metric.values(labels)) if metric.labels else histogram).observe(seconds)
 
-    def page(self, gauges: ReadGauges = tuple) -> bytes:
+    def page(self, gauges: Iterable[GaugeSample] = ()) -> bytes:
         """Write what Prometheus reads: the counts of all processes, and the given gauges."""
-        registry = self._registry
+        counts = self._registry
         if os.environ.get(MULTIPROCESS):
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's
-        at_scrape = CollectorRegistry()
-        at_scrape.register(_Gauges(gauges))
-        return generate_latest(registry) + generate_latest(at_scrape)
-
-    def _counter(self, metric: Metric) -> Counter:
-        counter = Counter(metric.name, metric.help, list(metric.labels), registry=self._registry)
-        if metric.from_zero:
-            for values in itertools.product(*metric.labels.values()):
-                counter.labels(*values)
-        return counter
-
-    def _histogram(self, metric: Metric) -> Histogram:
-        return Histogram(
-            metric.name,
-            metric.help,
-            list(metric.labels),
-            registry=self._registry,
-            buckets=metric.buckets,
-        )
+            counts = CollectorRegistry()
+            MultiProcessCollector(counts)  # type: ignore[no-untyped-call]  # the library's
+        return generate_latest(counts) + generate_latest(_Gauges(gauges))
 
 
+@dataclass(frozen=True)
 class _Gauges(Collector):
-    def __init__(self, gauges: ReadGauges) -> None:
-        self._gauges = gauges
+    samples: Iterable[GaugeSample]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         families: dict[str, GaugeMetricFamily] = {}
-        for sample in self._gauges():
+        for sample in self.samples:
             metric = sample.metric
             family = families.setdefault(
                 metric.name, GaugeMetricFamily(metric.name, metric.help, labels=list(metric.labels))

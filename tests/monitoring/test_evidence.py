@@ -10,7 +10,7 @@ from rich.console import Console
 
 from monitoring.evidence import Answer, Labels, ask, every_query, faults, table
 from monitoring.queries import NamedQuery, absent_hardware
-from service.observability.metric_types import MODES
+from service.observability.metrics import MODES
 from tests.support.monitoring import GRID_SIZES, Watched, variable_queries
 from tests.support.service import RunningService, write_sound
 from tests.support.waiting import wait_for

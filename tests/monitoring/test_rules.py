@@ -19,8 +19,8 @@ from monitoring.queries import (
 )
 from qasir import errors
 from qasir.errors import QasirError
-from service.http.status import status_of
-from service.observability.metric_types import OTHER
+from service.http.problems import status_of
+from service.observability.metrics import OTHER
 from tests.support.programs import needed
 
 RUNBOOK = (FOLDER / "README.md").read_text()
