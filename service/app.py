@@ -11,11 +11,18 @@ import structlog
 
 from qasir.errors import QasirError
 from qasir.triton import Triton
-from service.canary.checks import Canary, GoldenQueryCheck, ImageCheck, IndexCheck, TextCheck
+from service.canary.checks import (
+    Check,
+    CheckName,
+    ImageCheck,
+    check_index,
+    check_texts,
+    run_checks,
+)
+from service.canary.golden_queries import check_golden_queries
 from service.canary.scheduler import CanaryScheduler
 from service.canary.windows import WindowStore
 from service.catalogue.catalogue import Catalogue
-from service.gauges import gauges
 from service.ingest.encode import Encoder
 from service.ingest.recovery import recover
 from service.ingest.targets import WorkerModels
@@ -26,13 +33,13 @@ from service.models.reconciler import ModelReconciler
 from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability.metrics import SERVICE_METRICS, WORKER_METRICS
-from service.observability.telemetry import GaugeSample, Telemetry
+from service.observability.telemetry import Telemetry
 from service.observability.tracing import triton_call
 from service.search.engine import SearchEngine
 from service.search.index_cache import IndexCache
 from service.search.query_encoder import QueryEncoder
 from service.search.reranker import CandidateRanker, RerankerEmbeddings
-from service.settings import Settings, TritonSettings
+from service.settings import SearchSettings, Settings, TritonSettings, UploadSettings
 from service.storage.media import MediaStore
 from service.storage.uploads import UploadStore
 
@@ -59,10 +66,6 @@ class AppState:
     telemetry: Telemetry
     readiness: "Readiness"
     canary: CanaryScheduler
-
-    def gauges(self) -> Iterator[GaugeSample]:
-        """Read the gauges of the metrics page."""
-        return gauges(self.settings, self.catalogue, self.store.find_active, self.rollout)
 
     def close(self) -> None:
         """Close connections and files."""
@@ -127,30 +130,31 @@ class Readiness:
 def open_service(settings: Settings) -> AppState:
     """Open the state folder for serving."""
     folders, catalogue = settings.folders, Catalogue(settings.folders.catalogue)
-    media, store, triton = _media(settings), ModelStore(settings.state), open_triton(settings)
-    telemetry, find_active = Telemetry(SERVICE_METRICS), store.find_active
-    engine = open_engine(settings, catalogue, media, triton, find_active, telemetry)
+    media, triton = _media(settings), _triton(settings)
+    store, telemetry = ModelStore(settings.state), Telemetry(SERVICE_METRICS)
+    engine = open_engine(settings, catalogue, media, triton, store.find_active, telemetry)
     control, heartbeats = _open_triton_control(settings), Heartbeats(folders.searching)
     windows = WindowStore(folders, settings.disk_reserve_bytes)
-    canary = open_canary(settings, catalogue, windows, engine, triton, find_active)
+    checks = canary_checks(settings, catalogue, windows, engine, triton)
+    run_canary = partial(run_checks, store.find_active, checks)
     return AppState(
         settings=settings,
         catalogue=catalogue,
         media=media,
-        uploads=_upload_store(settings, media),
+        uploads=_uploads(settings, media),
         engine=engine,
         rollout=Rollout(settings, catalogue, media, store, triton),
         reconciler=ModelReconciler(store, engine.reconcile, control, heartbeats),
         triton=triton,
         store=store,
         telemetry=telemetry,
-        readiness=Readiness(engine, triton, find_active),
-        canary=CanaryScheduler(canary, folders.run, settings.canary_seconds),
+        readiness=Readiness(engine, triton, store.find_active),
+        canary=CanaryScheduler(run_canary, folders.run, settings.canary_seconds),
     )
 
 
 def open_engine(
-    settings: Settings,
+    settings: SearchSettings,
     catalogue: Catalogue,
     media: MediaStore,
     triton: Triton,
@@ -165,24 +169,20 @@ def open_engine(
     return SearchEngine(encoder, index, ranker, find_active, telemetry, settings)
 
 
-def open_canary(
+def canary_checks(
     settings: Settings,
     catalogue: Catalogue,
     windows: WindowStore,
     engine: SearchEngine,
     triton: Triton,
-    find_active: FindActive,
-) -> Canary:
+) -> dict[CheckName, Check]:
     """Compose the checks of the models and of the index that the engine searches."""
-    return Canary(
-        find_active,
-        {
-            "text": TextCheck(triton, settings.search_seconds),
-            "image": ImageCheck(triton, catalogue, windows, engine.index),
-            "index": IndexCheck(engine.index),
-            "pair": GoldenQueryCheck(engine, settings),
-        },
-    )
+    return {
+        "text": partial(check_texts, triton, settings.search_seconds),
+        "image": ImageCheck(triton, catalogue, windows, engine.index),
+        "index": partial(check_index, engine.index),
+        "pair": lambda _: check_golden_queries(engine, settings),
+    }
 
 
 @dataclass(frozen=True)
@@ -198,17 +198,17 @@ class WorkerState:
 @contextmanager
 def open_worker(settings: Settings, stop: threading.Event) -> Iterator[WorkerState]:
     """Open the state folder for ingestion; `stop` ends the loop."""
-    catalogue, media = Catalogue(settings.folders.catalogue), _media(settings)
-    store, telemetry = ModelStore(settings.state), Telemetry(WORKER_METRICS)
-    windows = WindowStore(settings.folders, settings.disk_reserve_bytes)
-    with closing(catalogue), open_triton(settings) as triton:
+    with closing(Catalogue(settings.folders.catalogue)) as catalogue, _triton(settings) as triton:
+        media, store = _media(settings), ModelStore(settings.state)
+        telemetry = Telemetry(WORKER_METRICS)
         rollout = Rollout(settings, catalogue, media, store, triton)
         models = WorkerModels(store, rollout, catalogue.backfills, triton)
+        windows = WindowStore(settings.folders, settings.disk_reserve_bytes)
         encoder = Encoder(settings, media, triton, windows, telemetry, stop)
         yield WorkerState(
             recover=partial(recover, settings, catalogue, media, store.find_active),
             worker=Worker(settings, catalogue, encoder, models, telemetry, stop),
-            uploads=_upload_store(settings, media),
+            uploads=_uploads(settings, media),
             telemetry=telemetry,
         )
 
@@ -225,13 +225,22 @@ class AdminState:
 @contextmanager
 def open_admin(settings: Settings) -> Iterator[AdminState]:
     """Open the state folder for a command."""
-    catalogue, store = Catalogue(settings.folders.catalogue), ModelStore(settings.state)
-    with closing(catalogue), open_triton(settings) as triton:
+    store = ModelStore(settings.state)
+    with closing(Catalogue(settings.folders.catalogue)) as catalogue, _triton(settings) as triton:
         rollout = Rollout(settings, catalogue, _media(settings), store, triton)
         yield AdminState(store, rollout, triton)
 
 
-def open_triton(settings: TritonSettings) -> Triton:
+def _media(settings: UploadSettings) -> MediaStore:
+    return MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
+
+
+def _uploads(settings: UploadSettings, media: MediaStore) -> UploadStore:
+    limits = settings.max_unfinished_uploads, settings.upload_expires_seconds
+    return UploadStore(settings.folders.resumable, media, *limits)
+
+
+def _triton(settings: TritonSettings) -> Triton:
     """Open a client that calls models and may change none."""
     return Triton(settings.triton_url, deadline=settings.triton_seconds, call_context=triton_call)
 
@@ -241,16 +250,3 @@ def _open_triton_control(settings: TritonSettings) -> Triton:
     if key is None and key_file.is_file():
         key = key_file.read_text().strip()
     return Triton(settings.triton_url, key, deadline=settings.triton_seconds)
-
-
-def _media(settings: Settings) -> MediaStore:
-    return MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
-
-
-def _upload_store(settings: Settings, media: MediaStore) -> UploadStore:
-    return UploadStore(
-        settings.folders.uploads / "resumable",
-        media,
-        settings.max_unfinished_uploads,
-        settings.upload_expires_seconds,
-    )

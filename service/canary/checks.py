@@ -13,20 +13,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from qasir.contract.search import SearchRequest
 from qasir.errors import CorruptArtifact, Overloaded, QasirError
 from qasir.manifest import EmbeddingSpec
 from qasir.text import Tokenizer
 from qasir.triton import Triton
 from qasir.types import Float32
 from qasir.vectors import VideoVectors, to_float32
-from service.canary.golden_queries import read_golden_queries
-from service.canary.windows import StoredWindow, WindowName, WindowStore
+from service.canary.windows import StoredWindow, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.models.deployment import FindActive, ModelVersion
-from service.search.engine import SearchEngine
 from service.search.index_cache import IndexCache
-from service.settings import CanarySettings
 
 CheckName = Literal["text", "image", "index", "pair"]
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
@@ -53,85 +49,64 @@ class Finding:
     detail: str
 
 
-class Canary:
-    """Runs checks on the active model in Triton and the index of this process."""
+def run_checks(find_active: FindActive, checks: Mapping[CheckName, Check]) -> list[Finding]:
+    """Run every check on the active model; one that has nothing to check by yields no finding.
 
-    def __init__(self, find_active: FindActive, checks: Mapping[CheckName, Check]) -> None:
-        self._find_active = find_active
-        self._checks = checks
-
-    def run(self) -> list[Finding]:
-        """Run every check; one that has nothing to check by yields no finding.
-
-        Raises:
-            Overloaded: there is too much else to do; nothing is known.
-        """
-        findings = [self._run(name, check) for name, check in self._checks.items()]
-        return [finding for finding in findings if finding is not None]
-
-    def _run(self, name: CheckName, check: Check) -> Finding | None:
+    Raises:
+        Overloaded: there is too much else to do; nothing is known.
+    """
+    findings: list[Finding] = []
+    for name, check in checks.items():
         try:
-            detail = check(self._find_active())
+            if (detail := check(find_active())) is not None:
+                findings.append(Finding(name, passed=True, detail=detail))
         except Overloaded:
             raise
         except QasirError as error:
-            return Finding(name, passed=False, detail=str(error))
-        return None if detail is None else Finding(name, passed=True, detail=detail)
+            findings.append(Finding(name, passed=False, detail=str(error)))
+    return findings
 
 
-class TextCheck:
-    """Encodes the manifest's known sentences again."""
+def check_texts(triton: Triton, deadline: float, model: ModelVersion) -> str | None:
+    """Encode the manifest's known sentences again and compare.
 
-    def __init__(self, triton: Triton, deadline: float) -> None:
-        self._triton = triton
-        self._deadline = deadline
-
-    def __call__(self, model: ModelVersion) -> str | None:
-        """Compare Triton's text encoder with the manifest.
-
-        Raises:
-            CorruptArtifact: it gives other vectors.
-        """
-        known = model.manifest.known_texts
-        if not known:
-            return None
-        tokenizer = Tokenizer.load(model.tokenizer, model.manifest.tokenizer)
-        tokens = tokenizer.encode([text.text for text in known])
-        vectors = self._triton.encode_text(model.version, tokens, deadline=self._deadline)
-        expected = np.array([text.vector for text in known], np.float32)
-        difference = np.abs(vectors - expected).max()
-        if not difference <= TEXT_TOLERANCE:
-            raise CorruptArtifact(
-                f"known sentences are off by {difference:.2g}, the limit is {TEXT_TOLERANCE:g}: "
-                f"Triton serves another text encoder than the manifest of version {model.version} "
-                f"says; export and add the model again"
-            )
-        return f"{len(known)} sentences within {difference:.2g}"
+    Raises:
+        CorruptArtifact: Triton's text encoder gives other vectors.
+    """
+    known = model.manifest.known_texts
+    if not known:
+        return None
+    tokenizer = Tokenizer.load(model.tokenizer, model.manifest.tokenizer)
+    tokens = tokenizer.encode([text.text for text in known])
+    vectors = triton.encode_text(model.version, tokens, deadline=deadline)
+    expected = np.array([text.vector for text in known], np.float32)
+    difference = np.abs(vectors - expected).max()
+    if not difference <= TEXT_TOLERANCE:
+        raise CorruptArtifact(
+            f"known sentences are off by {difference:.2g}, the limit is {TEXT_TOLERANCE:g}: "
+            f"Triton serves another text encoder than the manifest of version {model.version} "
+            f"says; export and add the model again"
+        )
+    return f"{len(known)} sentences within {difference:.2g}"
 
 
-class IndexCheck:
-    """Looks for videos that are silently absent from every search."""
+def check_index(index: IndexCache, model: ModelVersion) -> str | None:
+    """Look for videos that are silently absent from every search.
 
-    def __init__(self, index: IndexCache) -> None:
-        self._index = index
-
-    def __call__(self, model: ModelVersion) -> str | None:
-        """Compare the index with the catalogue.
-
-        Raises:
-            CorruptArtifact: the vector files of some videos are missing or damaged.
-        """
-        count, unreadable = 0, set[str]()
-        for spec in model.manifest.specs:
-            count = max(count, self._index.load(model.manifest, spec))
-            unreadable |= self._index.unreadable(model.manifest, spec)
-        if unreadable:
-            named = ", ".join(sorted(unreadable)[:NAMED])
-            raise CorruptArtifact(
-                f"{len(unreadable)} ready videos are in no search, because their vector files are "
-                f"missing or damaged: {named}; see the log for 'vectors unreadable'"
-            )
-        return f"{count} videos" if count else None
+    Raises:
+        CorruptArtifact: the vector files of some videos are missing or damaged.
+    """
+    count, unreadable = 0, set[str]()
+    for spec in model.manifest.specs:
+        count = max(count, index.load(model.manifest, spec))
+        unreadable |= index.unreadable(model.manifest, spec)
+    if unreadable:
+        named = ", ".join(sorted(unreadable)[:NAMED])
+        raise CorruptArtifact(
+            f"{len(unreadable)} ready videos are in no search, because their vector files are "
+            f"missing or damaged: {named}; see the log for 'vectors unreadable'"
+        )
+    return f"{count} videos" if count else None
 
 
 @dataclass(frozen=True)
@@ -144,16 +119,14 @@ class Probe:
     embeddings: Float32
 
 
+@dataclass(frozen=True)
 class ImageCheck:
     """Encodes stored windows again and looks for their super images in the index."""
 
-    def __init__(
-        self, triton: Triton, catalogue: Catalogue, windows: WindowStore, index: IndexCache
-    ) -> None:
-        self._triton = triton
-        self._catalogue = catalogue
-        self._windows = windows
-        self._index = index
+    triton: Triton
+    catalogue: Catalogue
+    windows: WindowStore
+    index: IndexCache
 
     def __call__(self, model: ModelVersion) -> str | None:
         """Compare the index with what Triton's encoder gives now.
@@ -172,39 +145,41 @@ class ImageCheck:
     def _probes(self, model: ModelVersion) -> Iterator[Probe]:
         """Ten super images, spread over as many windows as one call's worth of encoding allows."""
         windows = self._sample(model)
-        for place, (spec, name, window) in enumerate(windows):
+        for place, (spec, video_id, window) in enumerate(windows):
             # What is left of ten, shared by the windows that are left.
             share = SUPER_IMAGES // len(windows) + (place < SUPER_IMAGES % len(windows))
-            embeddings = self._triton.encode_video(model.version, window.pixels, window.mask)
+            embeddings = self.triton.encode_video(model.version, window.pixels, window.mask)
             rows = range(*window.keep.indices(len(embeddings)))
             for row in random.sample(rows, min(share, len(rows))):
                 number = window.first + row - window.keep.start
-                yield Probe(name.video_id, spec, number, embeddings[row])
+                yield Probe(video_id, spec, number, embeddings[row])
 
-    def _sample(self, model: ModelVersion) -> list[tuple[EmbeddingSpec, WindowName, StoredWindow]]:
+    def _sample(self, model: ModelVersion) -> list[tuple[EmbeddingSpec, str, StoredWindow]]:
         manifest, budget = model.manifest, model.manifest.window
-        windows: list[tuple[EmbeddingSpec, WindowName, StoredWindow]] = []
+        windows: list[tuple[EmbeddingSpec, str, StoredWindow]] = []
         for spec in manifest.specs:
-            names = self._windows.names(manifest, spec)
-            for name in random.sample(names, len(names)):
-                if not self._is_committed(name.video_id, spec):
+            videos = self.windows.videos(manifest, spec)
+            for video_id in random.sample(videos, len(videos)):
+                if not self._is_committed(video_id, spec):
                     continue
-                if (window := self._windows.read(name)) is None:
+                if (window := self.windows.read(video_id, manifest, spec)) is None:
                     continue
                 if not windows or len(window.pixels) <= budget:
-                    windows.append((spec, name, window))
+                    windows.append((spec, video_id, window))
                     budget -= len(window.pixels)
         return windows[:SUPER_IMAGES]
 
     def _is_committed(self, video_id: str, spec: EmbeddingSpec) -> bool:
         """Whether the catalogue names this video's vectors: it may be deleted, or not yet be."""
-        return spec in [file.spec for file in self._catalogue.vector_files.of_video(video_id)]
+        return spec in [file.spec for file in self.catalogue.vector_files.of_video(video_id)]
 
     def _compare(self, model: ModelVersion, spec: EmbeddingSpec, probes: Sequence[Probe]) -> None:
         ids = [probe.video_id for probe in probes]
-        queries = np.stack([_query(probe, model) for probe in probes])
-        nearest = self._index.nearest(model.manifest, spec, queries, ids)
-        for probe, row in zip(probes, nearest.similarities, strict=True):
+        # The index is over super images or over cells; the first cell is a real one.
+        row = 1 if model.manifest.profile.index_unit == "cell" else 0
+        queries = np.stack([probe.embeddings[row] for probe in probes])
+        nearest = self.index.nearest(model.manifest, spec, queries, ids)
+        for probe, scores in zip(probes, nearest.similarities, strict=True):
             if not self._is_committed(probe.video_id, spec):
                 continue
             if probe.video_id not in nearest.vectors:
@@ -212,47 +187,14 @@ class ImageCheck:
                     f"video {probe.video_id} is committed and not in the index; see the log for "
                     f"'vectors unreadable', and ingest it again"
                 )
-            own = row[nearest.ids.index(probe.video_id)]
-            if own < row.max() - TIE:
+            own = scores[nearest.ids.index(probe.video_id)]
+            if own < scores.max() - TIE:
                 raise CorruptArtifact(
                     f"super image {probe.number} of video {probe.video_id} finds "
-                    f"{nearest.ids[int(row.argmax())]} first ({row.max():.3f}, itself {own:.3f}): "
-                    f"vectors are mixed up or of another model; ingest both again"
+                    f"{nearest.ids[int(scores.argmax())]} first ({scores.max():.3f}, itself "
+                    f"{own:.3f}): vectors are mixed up or of another model; ingest both again"
                 )
             _check_same(probe, nearest.vectors[probe.video_id])
-
-
-class GoldenQueryCheck:
-    """Searches for an operator's golden queries."""
-
-    def __init__(self, engine: SearchEngine, settings: CanarySettings) -> None:
-        self._engine = engine
-        self._path = settings.canary_path
-        self._must_exist = settings.canary_file is not None
-
-    def __call__(self, _: ModelVersion) -> str | None:
-        """Search as a client does.
-
-        Raises:
-            CorruptArtifact: a video is not among the results of its query.
-            InvalidConfig: the file of queries is wrong.
-        """
-        queries = read_golden_queries(self._path, must_exist=self._must_exist)
-        for golden in queries:
-            answer = self._engine.search(SearchRequest(query=golden.query, top_k=golden.within))
-            if golden.video not in [result.video.id for result in answer.results]:
-                raise CorruptArtifact(
-                    f"video {golden.video} is not among the first {golden.within} of its known "
-                    f"query; see entry '{golden.video}' of {self._path}"
-                )
-        return f"{len(queries)} pairs" if queries else None
-
-
-def _query(probe: Probe, model: ModelVersion) -> Float32:
-    """The embedding that the index is over: the super image's, or its first cell's, a real one."""
-    row = 1 if model.manifest.profile.index_unit == "cell" else 0
-    query: Float32 = probe.embeddings[row]
-    return query
 
 
 def _check_same(probe: Probe, stored: VideoVectors) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qasir.errors import InvalidConfig
+from qasir.contract.search import SearchRequest
+from qasir.errors import CorruptArtifact, InvalidConfig
+from service.search.engine import SearchEngine
+from service.settings import CanarySettings
 
 MAX_BYTES = 64 << 10
 MAX_PAIRS = 50
@@ -55,6 +58,25 @@ def read_golden_queries(path: Path, *, must_exist: bool = False) -> tuple[Golden
         raise InvalidConfig(f"{path}: {_explain(error)}; see docs/observability.md") from error
     except (OSError, yaml.YAMLError) as error:
         raise InvalidConfig(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def check_golden_queries(engine: SearchEngine, settings: CanarySettings) -> str | None:
+    """Search for each golden query as a client does.
+
+    Raises:
+        CorruptArtifact: a video is not among the results of its query.
+        InvalidConfig: the file of queries is wrong.
+    """
+    path = settings.canary_path
+    queries = read_golden_queries(path, must_exist=settings.canary_file is not None)
+    for golden in queries:
+        answer = engine.search(SearchRequest(query=golden.query, top_k=golden.within))
+        if golden.video not in [result.video.id for result in answer.results]:
+            raise CorruptArtifact(
+                f"video {golden.video} is not among the first {golden.within} of its known "
+                f"query; see entry '{golden.video}' of {path}"
+            )
+    return f"{len(queries)} pairs" if queries else None
 
 
 def _explain(error: ValidationError) -> str:

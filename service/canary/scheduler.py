@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qasir.artifacts import atomic_write
 from qasir.errors import Conflict, Overloaded
-from service.canary.checks import CHECKS, Canary, Finding
+from service.canary.checks import CHECKS, Finding
 from service.lock import only_one
 from service.observability import metrics
 from service.observability.telemetry import GaugeSample
@@ -44,31 +44,25 @@ class Report(BaseModel):
 class Reports(BaseModel):
     """The last run of each living process, newest last."""
 
-    model_config = ConfigDict(frozen=True)
-
-    reports: tuple[Report, ...] = ()
-
-    @property
-    def newest(self) -> Report | None:
-        return self.reports[-1] if self.reports else None
+    reports: tuple[Report, ...]
 
 
-def read_reports(run: Path) -> Reports:
-    """Read the reports in this folder; none where no canary ran yet."""
+def read_reports(run: Path) -> Sequence[Report]:
+    """Read the reports in this folder, newest last; none where no canary ran yet."""
     try:
-        return Reports.model_validate_json((run / REPORTS_NAME).read_bytes())
+        return Reports.model_validate_json((run / REPORTS_NAME).read_bytes()).reports
     except (FileNotFoundError, ValidationError):
-        return Reports()
+        return ()
 
 
 def canary_gauges(run: Path) -> Iterator[GaugeSample]:
     """Yield the canary's gauges: a check has passed if it has in every process that ran it."""
     reports = read_reports(run)
-    if reports.newest is None:
+    if not reports:
         return
-    yield GaugeSample(metrics.CANARY_LAST_RUN, reports.newest.time)
-    yield GaugeSample(metrics.CANARY_SECONDS, reports.newest.seconds)
-    findings = [finding for report in reports.reports for finding in report.findings]
+    yield GaugeSample(metrics.CANARY_LAST_RUN, reports[-1].time)
+    yield GaugeSample(metrics.CANARY_SECONDS, reports[-1].seconds)
+    findings = [finding for report in reports for finding in report.findings]
     for check in CHECKS:
         if passed := [finding.passed for finding in findings if finding.check == check]:
             yield GaugeSample(metrics.CANARY_SUCCESS, float(all(passed)), {"check": check})
@@ -79,12 +73,12 @@ class CanaryScheduler:
 
     def __init__(
         self,
-        canary: Canary,
+        run_checks: Callable[[], list[Finding]],
         run: Path,
         interval_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._canary = canary
+        self._run_checks = run_checks
         self._run = run
         self._interval_seconds = interval_seconds
         self._clock = clock
@@ -126,9 +120,10 @@ class CanaryScheduler:
                 log.exception("canary broke")
 
     def _due(self) -> bool:
-        newest = read_reports(self._run).newest
-        if newest is None:
+        reports = read_reports(self._run)
+        if not reports:
             return True
+        newest = reports[-1]
         # The process that ran last waits two looks longer, so that every other one goes first.
         looks = 0 if newest.process == os.getpid() else 2
         wait = self._interval_seconds * (1 - looks / LOOKS)
@@ -137,23 +132,18 @@ class CanaryScheduler:
     def _report(self) -> None:
         began, begin = self._clock(), time.perf_counter()
         with job_span("canary", None):
-            findings = self._canary.run()
+            findings = self._run_checks()
         seconds = time.perf_counter() - begin
         report = Report(process=os.getpid(), time=began, seconds=seconds, findings=tuple(findings))
         others = [
             other
-            for other in read_reports(self._run).reports
+            for other in read_reports(self._run)
             if other.process != report.process and psutil.pid_exists(other.process)
         ]
+        text = Reports(reports=(*others, report)).model_dump_json(indent=1)
         with atomic_write(self._run / REPORTS_NAME) as file:
-            file.write(
-                Reports(reports=(*others, report)).model_dump_json(indent=1).encode() + b"\n"
-            )
-        _log(findings, seconds)
-
-
-def _log(findings: Sequence[Finding], seconds: float) -> None:
-    failed = {finding.check: finding.detail for finding in findings if not finding.passed}
-    write = log.error if failed else log.info
-    passed = [finding.check for finding in findings if finding.passed]
-    write("canary", passed=passed, failed=failed, milliseconds=round(seconds * 1000, 2))
+            file.write(f"{text}\n".encode())
+        failed = {finding.check: finding.detail for finding in findings if not finding.passed}
+        write = log.error if failed else log.info
+        passed = [finding.check for finding in findings if finding.passed]
+        write("canary", passed=passed, failed=failed, milliseconds=round(seconds * 1000, 2))

@@ -39,14 +39,6 @@ class StoredWindow:
     first: int
 
 
-@dataclass(frozen=True)
-class WindowName:
-    """The file of a window, and the video it belongs to."""
-
-    video_id: str
-    path: Path
-
-
 class WindowStore:
     """The folder `canary/` under the state folder: windows of at most ten videos.
 
@@ -69,43 +61,41 @@ class WindowStore:
             with locked(self._folders.run / "media.lock"):
                 if (self._folders.media / video_id).is_dir():
                     self._evict(VIDEOS - 1, other_than=video_id)
-                    _write(window, self._folders.canary / video_id / _file_name(manifest, spec))
+                    path = self._path(video_id, manifest, spec)
+                    place = np.array([window.keep.start, window.keep.stop, window.first], np.int64)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_write(path) as file:
+                        np.savez(file, pixels=window.pixels, mask=window.mask, place=place)
         except OSError as error:
             log.warning("window not stored", video_id=video_id, detail=str(error))
 
-    def names(self, manifest: Manifest, spec: EmbeddingSpec) -> list[WindowName]:
-        """List the windows that this model would cut in the same way."""
-        paths = self._folders.canary.glob(f"*/{_file_name(manifest, spec)}")
-        return [WindowName(path.parent.name, path) for path in paths]
+    def videos(self, manifest: Manifest, spec: EmbeddingSpec) -> list[str]:
+        """List the videos with a window that this model would cut in the same way."""
+        name = self._path("", manifest, spec).name
+        return [path.parent.name for path in self._folders.canary.glob(f"*/{name}")]
 
-    def read(self, name: WindowName) -> StoredWindow | None:
-        """Read a window; None: it was deleted with its video, or evicted, since it was listed.
+    def read(self, video_id: str, manifest: Manifest, spec: EmbeddingSpec) -> StoredWindow | None:
+        """Read a video's window; None: it was deleted with its video, or evicted.
 
         Raises:
             CorruptArtifact: the file is cut short or not a window.
         """
+        path = self._path(video_id, manifest, spec)
         try:
-            with name.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 begin, end, first = arrays["place"].tolist()
                 return StoredWindow(arrays["pixels"], arrays["mask"], slice(begin, end), first)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise CorruptArtifact(f"{name.path} is no window: {error}; delete it") from error
+            raise CorruptArtifact(f"{path} is no window: {error}; delete it") from error
 
     def _evict(self, limit: int, other_than: str) -> None:
         others = [path for path in self._folders.canary.iterdir() if path.name != other_than]
         for folder in random.sample(others, max(0, len(others) - limit)):
             shutil.rmtree(folder, ignore_errors=True)
 
-
-def _file_name(manifest: Manifest, spec: EmbeddingSpec) -> str:
-    cut = f"w{manifest.window}-{manifest.window_overlap}"
-    return f"n{spec.grid_size}-r{spec.resolution}-fps{spec.fps:g}-{cut}.npz"
-
-
-def _write(window: StoredWindow, path: Path) -> None:
-    place = np.array([window.keep.start, window.keep.stop, window.first], np.int64)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        np.savez(file, pixels=window.pixels, mask=window.mask, place=place)
+    def _path(self, video_id: str, manifest: Manifest, spec: EmbeddingSpec) -> Path:
+        cut = f"w{manifest.window}-{manifest.window_overlap}"
+        name = f"n{spec.grid_size}-r{spec.resolution}-fps{spec.fps:g}-{cut}.npz"
+        return self._folders.canary / video_id / name

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from qasir.config import IndexUnit
-from qasir.manifest import Manifest, read_manifest
+from qasir.manifest import EmbeddingSpec, Manifest, read_manifest
 from qasir.modeling.backbones import Backbone
 from qasir.modeling.known_texts import known_texts
 from qasir.modeling.retriever import zero_shot
 from qasir.triton import Triton
 from qasir.types import VideoInfo
 from qasir.vectors import VideoVectors, write_vectors
-from service.app import open_canary, open_engine
-from service.canary.checks import Finding
-from service.canary.windows import StoredWindow, WindowName, WindowStore
+from service.app import canary_checks, open_engine
+from service.canary.checks import Finding, run_checks
+from service.canary.windows import StoredWindow, WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile
 from service.catalogue.videos import Video
@@ -75,10 +75,8 @@ class Aviary:
         engine = open_engine(
             self.settings, self.catalogue, self.media, self.triton, find_active, telemetry
         )
-        canary = open_canary(
-            self.settings, self.catalogue, self.windows, engine, self.triton, find_active
-        )
-        return {finding.check: finding for finding in canary.run()}
+        checks = canary_checks(self.settings, self.catalogue, self.windows, engine, self.triton)
+        return {finding.check: finding for finding in run_checks(find_active, checks)}
 
 
 @pytest.fixture
@@ -117,10 +115,10 @@ def test_an_empty_library_proves_nothing(aviary: Aviary) -> None:
 class Fleeting(WindowStore):
     """Windows of which the first that is read has just gone, as a later ingest takes its place."""
 
-    def read(self, name: WindowName) -> StoredWindow | None:
+    def read(self, video_id: str, manifest: Manifest, spec: EmbeddingSpec) -> StoredWindow | None:
         if len(list(self._folders.canary.iterdir())) == COUNT:
-            shutil.rmtree(name.path.parent)
-        return super().read(name)
+            shutil.rmtree(self._folders.canary / video_id)
+        return super().read(video_id, manifest, spec)
 
 
 def test_a_window_that_goes_meanwhile_is_no_failure(aviary: Aviary) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from qasir.errors import Overloaded
-from service.canary.checks import Canary, Finding
+from service.canary.checks import Finding
 from service.canary.scheduler import (
     REPORTS_NAME,
     CanaryScheduler,
@@ -28,7 +28,7 @@ PASSED = Finding("text", passed=True, detail="")
 FAILED = Finding("image", passed=False, detail="broken")
 
 
-class Scripted(Canary):
+class Scripted:
     """Finds what the test says; whose turn it is does not depend on it."""
 
     def __init__(self, *findings: Finding, busy: bool = False) -> None:
@@ -36,7 +36,7 @@ class Scripted(Canary):
         self.busy = busy
         self.runs = 0
 
-    def run(self) -> list[Finding]:
+    def __call__(self) -> list[Finding]:
         self.runs += 1
         if self.busy:
             raise Overloaded("the queue is full")
@@ -102,7 +102,7 @@ def test_a_dead_process_is_forgotten(tmp_path: Path) -> None:
 
 def test_too_much_to_do_is_no_news(tmp_path: Path) -> None:
     assert not CanaryScheduler(Scripted(busy=True), tmp_path, INTERVAL).run_if_due()
-    assert read_reports(tmp_path).newest is None
+    assert read_reports(tmp_path) == ()
 
 
 def test_a_broken_report_is_none(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_running_service_tells_sound_from_broken(running_service: RunningServi
     """Both processes had a turn, with what the worker stored; then a known pair goes wrong."""
     settings = running_service.settings
     running_service.ingested()
-    wait_for(lambda: len(read_reports(settings.folders.run).reports) == settings.workers)
+    wait_for(lambda: len(read_reports(settings.folders.run)) == settings.workers)
     wait_for(lambda: told(running_service, "image") == 1)
     assert told(running_service, "text") == 1
     try:

@@ -52,10 +52,9 @@ def keep(folders: StateFolders, *names: str, reserve: int = 0) -> WindowStore:
 
 def test_a_window_comes_back_as_it_was(folders: StateFolders) -> None:
     store = keep(folders, "va")
-    (name,) = store.names(MANIFEST, SPEC)
-    read = store.read(name)
+    assert store.videos(MANIFEST, SPEC) == ["va"]
+    read = store.read("va", MANIFEST, SPEC)
     assert read is not None
-    assert name.video_id == "va"
     assert (read.keep, read.first) == (slice(1, 4), 60)
     np.testing.assert_array_equal(read.pixels, WINDOW.pixels)
     np.testing.assert_array_equal(read.mask, WINDOW.mask)
@@ -64,15 +63,15 @@ def test_a_window_comes_back_as_it_was(folders: StateFolders) -> None:
 def test_windows_that_were_cut_otherwise_are_others(folders: StateFolders) -> None:
     store = keep(folders, "va")
     other = MANIFEST.spec(3)
-    assert store.names(MANIFEST, other) == []
+    assert store.videos(MANIFEST, other) == []
     narrow = MANIFEST.model_copy(update={"window": 32})
-    assert store.names(narrow, SPEC) == []
+    assert store.videos(narrow, SPEC) == []
 
 
 def test_the_newest_stays_and_a_random_one_goes(folders: StateFolders) -> None:
     names = [f"v{number}" for number in range(3 * VIDEOS)]
     store = keep(folders, *names)
-    left = {name.video_id for name in store.names(MANIFEST, SPEC)}
+    left = set(store.videos(MANIFEST, SPEC))
     assert len(left) == VIDEOS
     assert names[-1] in left
 
@@ -80,7 +79,7 @@ def test_the_newest_stays_and_a_random_one_goes(folders: StateFolders) -> None:
 def test_a_deleted_video_gets_no_window(folders: StateFolders) -> None:
     store = WindowStore(folders, 0)
     store.store("vgone", MANIFEST, SPEC, WINDOW)
-    assert store.names(MANIFEST, SPEC) == []
+    assert store.videos(MANIFEST, SPEC) == []
 
 
 def test_deleting_a_video_takes_its_window_away(folders: StateFolders) -> None:
@@ -89,23 +88,22 @@ def test_deleting_a_video_takes_its_window_away(folders: StateFolders) -> None:
     media.delete("va", lambda: None)
     swept = media.sweep(set, set, OrphanFolder(folders, 7))
     assert len(swept.orphans.paths) == 2
-    assert store.names(MANIFEST, SPEC) == []
+    assert store.videos(MANIFEST, SPEC) == []
 
 
 def test_a_window_may_go_between_finding_and_reading_it(folders: StateFolders) -> None:
     store = keep(folders, "va")
-    (name,) = store.names(MANIFEST, SPEC)
     MediaStore(folders, 1, 0).delete("va", lambda: None)
-    assert store.read(name) is None
+    assert store.read("va", MANIFEST, SPEC) is None
 
 
 def test_a_full_disk_keeps_nothing_and_breaks_nothing(folders: StateFolders) -> None:
-    assert keep(folders, "va", reserve=1 << 60).names(MANIFEST, SPEC) == []
+    assert keep(folders, "va", reserve=1 << 60).videos(MANIFEST, SPEC) == []
 
 
 def test_half_a_window_is_refused(folders: StateFolders) -> None:
     store = keep(folders, "va")
-    (name,) = store.names(MANIFEST, SPEC)
-    name.path.write_bytes(name.path.read_bytes()[:1000])
+    (path,) = (folders.canary / "va").iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CorruptArtifact, match="is no window"):
-        store.read(name)
+        store.read("va", MANIFEST, SPEC)
