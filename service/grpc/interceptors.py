@@ -1,6 +1,7 @@
 """Wraps every gRPC call: bounds concurrency, turns errors into statuses, counts and logs."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -12,9 +13,7 @@ from google.protobuf.message import Message
 from qasir.errors import QasirError
 from qasir.v1 import retrieval_pb2 as pb
 from service.http.context import Context
-from service.http.problems import unexpected
-from service.http.status import status_of
-from service.observability.metric_types import RPC_OPERATIONS
+from service.http.problems import status_of, unexpected
 from service.observability.requests import request_context
 from service.observability.tracing import trace_id
 
@@ -71,8 +70,10 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
 
     @asynccontextmanager
     async def _call(self, method: str, call: Call) -> AsyncIterator[None]:
-        with request_context(self._context.core.telemetry, "grpc", _headers(call)) as request:
-            request.operation = RPC_OPERATIONS[method]
+        metadata = call.invocation_metadata() or ()
+        headers = {key: value for key, value in metadata if isinstance(value, str)}
+        with request_context(self._context.core.telemetry, "grpc", headers) as request:
+            request.operation = operation_of(method)
             request.conventions |= {
                 "rpc.system": "grpc",
                 "rpc.service": SERVICE,
@@ -96,10 +97,13 @@ class ErrorMetricsInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,
                 request.conventions["rpc.grpc.status_code"] = status.value[0]
 
 
-def _headers(call: Call) -> dict[str, str]:
-    """Return a call's metadata that is text."""
-    metadata = call.invocation_metadata() or ()
-    return {key: value for key, value in metadata if isinstance(value, str)}
+def operation_of(method: str) -> str:
+    """Name the HTTP route that does the same as a method.
+
+    >>> operation_of("GetVideo")
+    'get_video'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
 
 
 async def abort(call: Call, error: QasirError) -> None:

@@ -40,7 +40,8 @@ class GrpcServer:
     ) -> None:
         self._readiness = context.core.readiness
         self._drain_seconds = context.core.settings.drain_seconds
-        self._address = address(context.core.settings.host, context.core.settings.grpc_port)
+        host, port = context.core.settings.host, context.core.settings.grpc_port
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server = grpc.aio.server(
             interceptors=[*interceptors, ErrorMetricsInterceptor(context)],
             options=[
@@ -96,12 +97,3 @@ class GrpcServer:
         status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
         for name in ("", SERVICE):
             await self._health.set(name, status)
-
-
-def address(host: str, port: int) -> str:
-    """Join host and port; an IPv6 host gets brackets.
-
-    >>> address("127.0.0.1", 50051), address("::", 50051)
-    ('127.0.0.1:50051', '[::]:50051')
-    """
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

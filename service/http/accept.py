@@ -1,12 +1,14 @@
-"""What decides on an upload: room in the queue, its title and metadata; then it is a job."""
+"""An upload, whatever brings it: room in the queue, title, metadata, bytes; then it is a job."""
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import PurePath
 from time import time
 
-from pydantic import JsonValue
+import anyio
+import anyio.to_thread
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from qasir.contract.videos import Metadata, Upload, UploadHeader
 from qasir.errors import InvalidInput, Overloaded, RequestStalled
@@ -14,12 +16,16 @@ from service.app import AppState
 from service.catalogue.videos import Details, Video
 from service.http.context import Context
 from service.observability.tracing import traceparent
-from service.settings import Settings
+from service.settings import UploadSettings
 from service.storage.media import ReceivedFile, UploadWriter
 
 # Protobuf parses messages 100 deep, and each level of metadata takes three.
 MAX_METADATA_DEPTH = 32
 UNTITLED = "untitled"
+# Bytes handed to a thread at a time: switching to it costs little beside hashing this much.
+PIECE_BYTES = 1 << 20
+
+METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata)
 
 
 def check_queue(core: AppState) -> None:
@@ -42,26 +48,27 @@ def read_metadata(text: str | None) -> Metadata | None:
     if not text:
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"metadata is no JSON ({error}); send an object") from error
-    if not isinstance(value, dict):
-        raise InvalidInput(f'metadata is {text[:40]}, no JSON object; send {{"key": "value"}}')
-    _size(value)
-    return value
+        metadata = METADATA.validate_json(text)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InvalidInput(
+            f'metadata is no JSON object ({reason}); send {{"key": "value"}}'
+        ) from error
+    _size(metadata)
+    return metadata
 
 
-def check_header(header: UploadHeader, settings: Settings) -> UploadHeader:
+def check_header(header: UploadHeader, limits: UploadSettings) -> UploadHeader:
     """Check an upload's title and metadata, and clean the title.
 
     Raises:
         InvalidInput: one of them is too long, or the metadata cannot be sent back as JSON.
     """
-    size, limit = _size(header.metadata or {}), settings.max_metadata_bytes
+    size, limit = _size(header.metadata or {}), limits.max_metadata_bytes
     if size > limit:
         raise InvalidInput(f"metadata of {size} bytes: the limit is {limit}")
     title, stem = _clean(header.title), _clean(PurePath(header.filename).stem)
-    length, limit = len(title or stem), settings.max_title_chars
+    length, limit = len(title or stem), limits.max_title_chars
     if length > limit:
         raise InvalidInput(f"title of {length} characters: the limit is {limit}")
     return header.model_copy(update={"title": title or None, "filename": stem})
@@ -117,6 +124,28 @@ def accept(received: ReceivedFile, header: UploadHeader, core: AppState) -> Uplo
     )
 
 
+async def write_pieces(
+    chunks: AsyncIterator[bytes], write: Callable[[bytes], object], *, resumable: bool = False
+) -> None:
+    """Pass chunks to `write` in a thread, in pieces of a MiB.
+
+    resumable: what has arrived is written even if the rest does not come.
+    """
+    pending = bytearray()
+    complete = False
+    try:
+        async for chunk in chunks:
+            pending += chunk
+            if len(pending) >= PIECE_BYTES:
+                piece, pending = bytes(pending), bytearray()
+                await anyio.to_thread.run_sync(write, piece)
+        complete = True
+    finally:
+        if complete or resumable:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(write, bytes(pending))
+
+
 def too_slow(seconds: float) -> RequestStalled:
     """The error of an upload that takes longer than it may."""
     return RequestStalled(
@@ -132,7 +161,7 @@ def _clean(title: str | None) -> str:
 
 def _size(metadata: Metadata) -> int:
     """The bytes of metadata as JSON; what cannot be sent back is refused now."""
-    if _is_deep(metadata):
+    if _depth(metadata) > MAX_METADATA_DEPTH:
         raise InvalidInput(f"metadata is nested more than {MAX_METADATA_DEPTH} levels deep")
     try:
         # Lone surrogates, infinities and NaN.
@@ -141,14 +170,7 @@ def _size(metadata: Metadata) -> int:
         raise InvalidInput(f"metadata is no plain JSON: {error}") from error
 
 
-def _is_deep(metadata: Metadata) -> bool:
-    level: list[JsonValue] = [metadata]
-    for _ in range(MAX_METADATA_DEPTH + 1):
-        level = [inner for value in level for inner in _inner(value)]
-    return bool(level)
-
-
-def _inner(value: JsonValue) -> Iterable[JsonValue]:
+def _depth(value: JsonValue) -> int:
     if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+        value = list(value.values())
+    return 1 + max(map(_depth, value), default=-1) if isinstance(value, list) else 0

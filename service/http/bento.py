@@ -19,11 +19,11 @@ from qasir.contract.search import EmbedRequest, EmbedResponse, SearchRequest, Se
 from qasir.errors import QasirError
 from service.app import open_service
 from service.grpc.server import GrpcServer
+from service.http import search as routes
 from service.http.app import create_app
-from service.http.context import open_context, set_context
+from service.http.context import open_context
 from service.http.middleware import RequestMiddleware
 from service.http.problems import problem_response
-from service.http.search import answer_embed, answer_search
 from service.observability.logs import configure_logs
 from service.observability.requests import request_context
 from service.observability.tracing import close_tracing, configure_tracing
@@ -58,8 +58,7 @@ class Qasir:
         core = open_service(settings)
         core.readiness.load()
         core.reconciler.start()
-        self._context = open_context(core)
-        set_context(app, self._context)
+        self._context = app.state.context = open_context(core)
         core.canary.start()
 
     def __is_ready__(self) -> bool:
@@ -88,13 +87,13 @@ class Qasir:
     async def search(self, **fields: Any) -> SearchResponse:
         """As POST /v1/search, for BentoML's own client."""
         request = SearchRequest(**fields)
-        return await self._answer("search", answer_search(request, self._context))
+        return await self._answer("search", routes.search(request, self._context))
 
     @bentoml.api(input_spec=EmbedRequest)  # type: ignore[untyped-decorator]  # bentoml is not followed
     async def embed(self, **fields: Any) -> EmbedResponse:
         """As POST /v1/embed, for BentoML's own client."""
         request = EmbedRequest(**fields)
-        return await self._answer("embed", answer_embed(request, self._context))
+        return await self._answer("embed", routes.embed(request, self._context))
 
     async def _answer(self, operation: str, answer: Awaitable[T]) -> T:
         headers = {name.lower(): value for name, value in bentoml.Context().request.headers.items()}

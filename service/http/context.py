@@ -1,20 +1,29 @@
-"""What handlers share: the state of the process, and the limits on what runs at once."""
+"""What handlers share: the state of the process, limits on what runs at once, page tokens."""
 
+import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, Request
+from pydantic import Field, TypeAdapter
 
 from qasir.errors import InvalidInput
 from service.app import AppState
+from service.catalogue.videos import VideoKey
 from service.http.limiter import ConcurrencyLimiter, Semaphore
 from service.http.shutdown import GracefulShutdown
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 # Catalogue reads and pictures are short, so few threads serve many.
 PARALLEL_READS = 8
+
+VIDEO_KEY: TypeAdapter[VideoKey] = TypeAdapter(VideoKey)
+# SQLite's integers end there.
+JOB_KEY: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, lt=1 << 63)])
 
 
 @dataclass(frozen=True)
@@ -61,15 +70,44 @@ def open_context(core: AppState) -> Context:
     )
 
 
-def set_context(app: FastAPI, context: Context) -> None:
-    """Give an app its context, once the process has one."""
-    app.state.context = context
-
-
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:
     """Return the context of the app that serves a request."""
     context: Context = request.app.state.context
     return context
 
 
 ContextDep = Annotated[Context, Depends(get_context)]
+
+
+def write_token(key: object | None) -> str | None:
+    """Make a token of a key; None, which no page follows, stays None.
+
+    >>> write_token((1.5, "v0"))
+    'WzEuNSwidjAiXQ'
+    """
+    if key is None:
+        return None
+    text = json.dumps(key, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_token(kind: TypeAdapter[K], token: str | None) -> K | None:
+    """Read the key of a token; None stands for the first page.
+
+    >>> read_token(VIDEO_KEY, "WzEuNSwidjAiXQ")
+    (1.5, 'v0')
+
+    Raises:
+        InvalidInput: the token is of another list, or of none.
+    """
+    if token is None:
+        return None
+    try:
+        padding = "=" * (-len(token) % 4)
+        text = base64.b64decode(token + padding, altchars=b"-_", validate=True)
+        return kind.validate_json(text, strict=True)
+    except ValueError as error:
+        raise InvalidInput(
+            f"page_token '{token[:40]}' is none of this list; send the next_page_token of the page "
+            f"before, or leave it out for the first page"
+        ) from error

@@ -11,9 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qasir.errors import ModelUnavailable, Overloaded
 from service.http.context import Context
 from service.http.problems import CODE_KEY, problem_response
-from service.observability.metric_types import OTHER
-from service.observability.requests import REQUEST_ID, RequestContext, request_context
-from service.settings import Settings
+from service.observability.metrics import OTHER
+from service.observability.requests import REQUEST_ID, request_context
 
 # 64 texts of the greatest length, in the longest encoding of a character. An upload has its own
 # limit and is never held in memory.
@@ -41,14 +40,24 @@ class RequestMiddleware:
         context: Context = self._state.context
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         with request_context(context.core.telemetry, "http", headers) as request:
-            sender, settings = _RecordingSend(send, request), context.core.settings
+
+            async def send_recorded(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    request.status = int(message["status"])
+                    header = (REQUEST_ID.encode(), request.request_id.encode())
+                    message = {**message, "headers": [*message.get("headers", ()), header]}
+                await send(message)
+
+            limits = context.core.settings
+            max_bytes = _max_bytes(scope, limits.max_picture_bytes)
+            receive = _bounded(receive, max_bytes, limits.request_stall_seconds)
             try:
                 with context.requests.acquire(), context.shutdown.request():
-                    await self._app(scope, _bounded(scope, receive, settings), sender)
+                    await self._app(scope, receive, send_recorded)
             except (Overloaded, ModelUnavailable) as error:
                 scope[CODE_KEY] = error.code
                 if request.status is None:
-                    await problem_response(error)(scope, receive, sender)
+                    await problem_response(error)(scope, receive, send_recorded)
             finally:
                 route = scope.get("route")
                 request.operation = getattr(route, "name", None) or OTHER
@@ -57,9 +66,15 @@ class RequestMiddleware:
                 request.code = scope.get(CODE_KEY, "ok")
 
 
-def _bounded(scope: Scope, receive: Receive, settings: Settings) -> Receive:
+def _max_bytes(scope: Scope, max_picture_bytes: int) -> float:
+    if any(scope["method"] == m and scope["path"].startswith(path) for m, path in UPLOADS):
+        return math.inf
+    picture = max_picture_bytes * 4 / 3 if scope["path"].endswith(PICTURE_PATHS) else 0
+    return MAX_BODY_BYTES + picture
+
+
+def _bounded(receive: Receive, max_bytes: float, stall_seconds: float) -> Receive:
     """Limit the bytes of the body and the time between two pieces of it."""
-    limit = _max_bytes(scope, settings)
     count, complete = 0, False
 
     async def receive_bounded() -> Message:
@@ -68,36 +83,14 @@ def _bounded(scope: Scope, receive: Receive, settings: Settings) -> Receive:
             # Only the disconnect is still to come, and it may take any time.
             return await receive()
         try:
-            async with asyncio.timeout(settings.request_stall_seconds):
+            async with asyncio.timeout(stall_seconds):
                 message = await receive()
         except TimeoutError as error:
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error
         count += len(message.get("body", b""))
         complete = not message.get("more_body", False)
-        if count > limit:
+        if count > max_bytes:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 
     return receive_bounded
-
-
-def _max_bytes(scope: Scope, settings: Settings) -> float:
-    if any(scope["method"] == m and scope["path"].startswith(path) for m, path in UPLOADS):
-        return math.inf
-    picture = settings.max_picture_bytes * 4 / 3 if scope["path"].endswith(PICTURE_PATHS) else 0
-    return MAX_BODY_BYTES + picture
-
-
-class _RecordingSend:
-    """Records the status of the answer, and adds the request's id to its headers."""
-
-    def __init__(self, send: Send, request: RequestContext) -> None:
-        self._send = send
-        self._request = request
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._request.status = int(message["status"])
-            header = (REQUEST_ID.encode(), self._request.request_id.encode())
-            message = {**message, "headers": [*message.get("headers", ()), header]}
-        await self._send(message)

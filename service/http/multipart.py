@@ -6,21 +6,15 @@ a limit on its bytes.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from qasir.contract.videos import UploadHeader
 from qasir.errors import InvalidInput
-from service.http.accept import read_metadata
-from service.http.pieces import write_pieces
+from service.http.accept import read_metadata, write_pieces
 from service.storage.media import ReceivedFile, UploadWriter
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 TEXT_FIELDS = ("title", "metadata")
 # Room for the text fields and the headers around them, beside the video itself.
@@ -44,36 +38,15 @@ async def read_upload(
         InvalidInput: no multipart form, a field twice, an unknown field, or no video.
         UploadTooLarge, StorageFull: see `UploadWriter`.
     """
-    form = _Form(writer)
-    await write_pieces(body, partial(_feed, _parser(content_type, form)))
+    form = _Form(content_type, writer)
+    await write_pieces(body, form.write)
     return await anyio.to_thread.run_sync(form.result)
-
-
-def _feed(parser: MultipartParser, piece: bytes) -> None:
-    try:
-        parser.write(piece)
-    except FormParserError as error:
-        raise InvalidInput(f"the body is no multipart form: {error}") from error
-
-
-def _parser(content_type: str, form: "_Form") -> MultipartParser:
-    kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise InvalidInput(
-            f"content type '{content_type[:80]}': send multipart/form-data with the field 'video', "
-            f"for example curl -F video=@file.mp4"
-        )
-    try:
-        return MultipartParser(options[b"boundary"], form.callbacks())
-    except FormParserError as error:
-        raise InvalidInput(f"the form's boundary is not usable: {error}") from error
 
 
 class _Form:
     """Collects parts: the video on disk, the texts in memory up to a limit."""
 
-    def __init__(self, writer: UploadWriter) -> None:
-        self._ended = False
+    def __init__(self, content_type: str, writer: UploadWriter) -> None:
         self._writer = writer
         self._texts: dict[str, bytearray] = {}
         self._filename = ""
@@ -81,20 +54,34 @@ class _Form:
         self._name = ""
         self._header = (bytearray(), bytearray())
         self._disposition = b""
+        kind, options = parse_options_header(content_type)
+        if kind != b"multipart/form-data" or b"boundary" not in options:
+            raise InvalidInput(
+                f"content type '{content_type[:80]}': send multipart/form-data with the field "
+                f"'video', for example curl -F video=@file.mp4"
+            )
+        try:
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_header_field": lambda data, a, b: self._header[0].extend(data[a:b]),
+                    "on_header_value": lambda data, a, b: self._header[1].extend(data[a:b]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._open_part,
+                    "on_part_data": self._write_part,
+                },
+            )
+        except FormParserError as error:
+            raise InvalidInput(f"the form's boundary is not usable: {error}") from error
 
-    def callbacks(self) -> "MultipartCallbacks":
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, a, b: self._header[0].extend(data[a:b]),
-            "on_header_value": lambda data, a, b: self._header[1].extend(data[a:b]),
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._open_part,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
+    def write(self, piece: bytes) -> None:
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise InvalidInput(f"the body is no multipart form: {error}") from error
 
     def result(self) -> UploadForm:
-        if not self._ended:
+        if self._parser.state != MultipartState.END:
             raise InvalidInput("the form breaks off before its end; send it again")
         if "video" not in self._seen:
             raise InvalidInput("the form has no field 'video'; send one, curl -F video=@file.mp4")
@@ -108,9 +95,6 @@ class _Form:
         except UnicodeDecodeError as error:
             raise InvalidInput(f"field '{name}' is not UTF-8: {error.reason}") from error
 
-    def _begin(self) -> None:
-        self._disposition = b""
-
     def _end_header(self) -> None:
         name, value = (bytes(part) for part in self._header)
         if name.lower() == b"content-disposition":
@@ -119,6 +103,7 @@ class _Form:
 
     def _open_part(self) -> None:
         _, options = parse_options_header(self._disposition)
+        self._disposition = b""
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if self._name not in ("video", *TEXT_FIELDS):
             raise InvalidInput(
@@ -130,7 +115,7 @@ class _Form:
         if self._name == "video" and b"filename" in options:
             self._filename = options[b"filename"].decode("utf-8", "replace")
 
-    def _data(self, data: bytes, begin: int, end: int) -> None:
+    def _write_part(self, data: bytes, begin: int, end: int) -> None:
         if self._name == "video":
             self._writer.write(data[begin:end])
             return
@@ -138,6 +123,3 @@ class _Form:
         if len(text) + end - begin > FORM_BYTES // 2:
             raise InvalidInput(f"field '{self._name}' is over {FORM_BYTES // 2} bytes; shorten it")
         text.extend(data[begin:end])
-
-    def _end(self) -> None:
-        self._ended = True

@@ -4,16 +4,14 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from qasir import __version__
 from qasir.contract.problems import Problem
 from qasir.errors import InvalidInput, ModelUnavailable, Overloaded, QasirError
-from service.http.status import status_of
+from service.http.problems import PROBLEM_TYPE, status_of
 
 URL = "/docs.json"
-PROBLEM_TYPE = "application/problem+json"
 SCHEMAS = "#/components/schemas/"
 CONTENT = {PROBLEM_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 
@@ -73,7 +71,7 @@ class DocumentedApp(FastAPI):
             docs_url=None,
             redoc_url=None,
             redirect_slashes=False,
-            generate_unique_id_function=_operation_id,
+            generate_unique_id_function=lambda route: route.name,
             responses={"default": {"description": "What went wrong.", "content": CONTENT}},
         )
 
@@ -90,7 +88,3 @@ class DocumentedApp(FastAPI):
         # The service has no authentication of its own.
         document["security"] = []
         return document
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name

@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Callable, Coroutine, Mapping
-from email.utils import formatdate
 from typing import Any
 
 from fastapi import Request, Response
@@ -18,19 +17,20 @@ BODY_TYPE = "application/offset+octet-stream"
 # Room for a title and metadata in base64; their own limits are checked later.
 MAX_METADATA_CHARS = 64 << 10
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
 
 class TusRoute(APIRoute):
     """A route that accepts this version of tus only, and names it in every answer."""
 
-    def get_route_handler(self) -> Handler:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the route's handler."""
         handle = super().get_route_handler()
 
         async def handle_tus(request: Request) -> Response:
+            version = request.headers.get("tus-resumable")
             try:
-                _check_version(request)
+                if request.method != "OPTIONS" and version != VERSION:
+                    refused = f"Tus-Resumable: {str(version)[:40]}; this is tus {VERSION}"
+                    raise UnsupportedProtocol(refused)
                 answer = await handle(request)
             except QasirError as error:
                 request.scope[CODE_KEY] = error.code
@@ -40,12 +40,6 @@ class TusRoute(APIRoute):
             return answer
 
         return handle_tus
-
-
-def _check_version(request: Request) -> None:
-    version = request.headers.get("tus-resumable")
-    if request.method != "OPTIONS" and version != VERSION:
-        raise UnsupportedProtocol(f"Tus-Resumable: {str(version)[:40]}; this is tus {VERSION}")
 
 
 def read_count(headers: Mapping[str, str], name: str) -> int:
@@ -82,12 +76,3 @@ def _decoded(key: str, value: str) -> str:
         return base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidInput(f"Upload-Metadata '{key[:40]}' is not UTF-8 in base64") from error
-
-
-def http_time(seconds: float) -> str:
-    """Format a time in seconds since 1970 for a header.
-
-    >>> http_time(0)
-    'Thu, 01 Jan 1970 00:00:00 GMT'
-    """
-    return formatdate(seconds, usegmt=True)

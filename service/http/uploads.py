@@ -1,8 +1,8 @@
 """Routes of resumable uploads: tus 1.0.0 with creation, termination and expiration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import closing, suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -23,10 +23,9 @@ from qasir.errors import (
 )
 from service.app import AppState
 from service.http import tus
-from service.http.accept import accept, check_header, check_queue, read_metadata
+from service.http.accept import accept, check_header, check_queue, read_metadata, write_pieces
 from service.http.context import Context, ContextDep
 from service.http.openapi import documented
-from service.http.pieces import write_pieces
 from service.storage.uploads import UploadInfo, UploadSession
 
 router = APIRouter(
@@ -42,31 +41,24 @@ WATCH_SECONDS = 0.25
 def _header(
     name: str, description: str, schema: dict[str, Any], required: bool = True
 ) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "header",
-        "required": required,
-        "description": description,
-        "schema": schema,
-    }
+    about = {"description": description, "schema": schema}
+    return {"name": name, "in": "header", "required": required, **about}
 
 
-BYTES = {"type": "integer", "minimum": 0}
 VERSION = _header("Tus-Resumable", "the protocol's version", {"const": tus.VERSION})
-ANNOUNCED: dict[str, Any] = {
-    "parameters": [
-        VERSION,
-        _header("Upload-Length", "bytes in all", {"type": "integer", "minimum": 1}),
-        _header(
-            "Upload-Metadata",
-            "filename, title, metadata (a JSON object); base64",
-            {"type": "string"},
-            required=False,
-        ),
-    ]
-}
+LENGTH = _header("Upload-Length", "bytes in all", {"type": "integer", "minimum": 1})
+OFFSET = _header(
+    "Upload-Offset", "bytes that have arrived already", {"type": "integer", "minimum": 0}
+)
+METADATA = _header(
+    "Upload-Metadata",
+    "filename, title, metadata (a JSON object); base64",
+    {"type": "string"},
+    required=False,
+)
+ANNOUNCED: dict[str, Any] = {"parameters": [VERSION, LENGTH, METADATA]}
 CONTINUED: dict[str, Any] = {
-    "parameters": [VERSION, _header("Upload-Offset", "bytes that have arrived already", BYTES)],
+    "parameters": [VERSION, OFFSET],
     "requestBody": {
         "required": True,
         "content": {tus.BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
@@ -100,7 +92,13 @@ async def create_upload(request: Request, context: ContextDep) -> Response:
     if length == 0:
         raise InvalidInput("an upload of 0 bytes is no video; send the whole file")
     text = request.headers.get("Upload-Metadata", "")
-    header = check_header(_upload_header(tus.read_metadata(text)), context.core.settings)
+    pairs = tus.read_metadata(text)
+    header = UploadHeader(
+        filename=pairs.get("filename", ""),
+        title=pairs.get("title"),
+        metadata=read_metadata(pairs.get("metadata")),
+    )
+    header = check_header(header, context.core.settings)
     info = UploadInfo(length=length, metadata_text=text, header=header)
 
     def create() -> str:
@@ -167,16 +165,8 @@ async def delete_upload(upload_id: str, context: ContextDep) -> Response:
         return _answer({})
 
 
-def _upload_header(pairs: Mapping[str, str]) -> UploadHeader:
-    return UploadHeader(
-        filename=pairs.get("filename", ""),
-        title=pairs.get("title"),
-        metadata=read_metadata(pairs.get("metadata")),
-    )
-
-
 async def _acquire(context: Context, upload_id: str) -> UploadSession:
-    """Take an upload in hand; complete bytes become a video first."""
+    """Lock an upload for this request; complete bytes become a video first."""
 
     def acquire() -> UploadSession:
         upload = context.core.uploads.hold(upload_id)
@@ -199,34 +189,28 @@ def _finish(core: AppState, upload: UploadSession) -> None:
 
 
 async def _receive(request: Request, upload: UploadSession, seconds: float) -> None:
-    """Store what comes until the body ends, the client goes, time is up or it is taken over."""
-    try:
-        # A client that went away, or took too long, asks for the offset and goes on from there.
-        with suppress(ClientDisconnect, TimeoutError):
-            async with asyncio.timeout(seconds) as limit, _letting_go(upload, limit):
-                await write_pieces(request.stream(), upload.write, resumable=True)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(upload.sync)
-
-
-@asynccontextmanager
-async def _letting_go(upload: UploadSession, limit: asyncio.Timeout) -> AsyncIterator[None]:
-    """End the block's time once another request wants the upload.
+    """Store bytes until the body ends, the client leaves, time is up or another request comes.
 
     A client whose connection broke comes back long before this side notices that it did.
     """
 
-    async def watch() -> None:
+    async def end_when_wanted(limit: asyncio.Timeout) -> None:
         while not upload.wanted:
             await asyncio.sleep(WATCH_SECONDS)
         limit.reschedule(0)
 
-    watching = asyncio.create_task(watch())
     try:
-        yield
+        # A client that left, or took too long, asks for the offset and goes on from there.
+        with suppress(ClientDisconnect, TimeoutError):
+            async with asyncio.timeout(seconds) as limit:
+                watching = asyncio.create_task(end_when_wanted(limit))
+                try:
+                    await write_pieces(request.stream(), upload.write, resumable=True)
+                finally:
+                    watching.cancel()
     finally:
-        watching.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(upload.sync)
 
 
 def _state(context: Context, upload_id: str, upload: UploadSession) -> dict[str, str]:
@@ -239,7 +223,7 @@ def _state(context: Context, upload_id: str, upload: UploadSession) -> dict[str,
 
 
 def _expires(context: Context, upload_id: str) -> dict[str, str]:
-    return {"Upload-Expires": tus.http_time(context.core.uploads.expires(upload_id))}
+    return {"Upload-Expires": formatdate(context.core.uploads.expires(upload_id), usegmt=True)}
 
 
 def _answer(headers: dict[str, str], status: HTTPStatus = HTTPStatus.NO_CONTENT) -> Response:

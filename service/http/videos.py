@@ -12,10 +12,9 @@ from qasir.contract.jobs import Job
 from qasir.contract.videos import ListVideosRequest, Upload, Video, VideoDetail, VideoPage
 from qasir.errors import InvalidInput, NotFound, RequestStalled, StorageFull, UploadTooLarge
 from service.http.accept import accept, check_header, receive, too_slow
-from service.http.context import ContextDep
+from service.http.context import VIDEO_KEY, ContextDep, read_token, write_token
 from service.http.multipart import FORM_BYTES, read_upload
 from service.http.openapi import Responses, documented
-from service.http.paging import VIDEO_KEY, read_token, write_token
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"], responses=documented())
 

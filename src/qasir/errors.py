@@ -1,7 +1,7 @@
 """The one error tree of qasir.
 
 A message names the value received, the limit and the next step. One table maps the classes to
-HTTP and gRPC statuses (`service/http/status.py`); this module knows neither.
+HTTP and gRPC statuses (`service/http/problems.py`); this module knows neither.
 """
 
 import re

@@ -10,7 +10,7 @@ import pytest
 
 from service.app import AppState, open_service
 from service.http.app import create_app
-from service.http.context import open_context, set_context
+from service.http.context import open_context
 from service.http.middleware import RequestMiddleware
 from service.settings import Settings
 from tests.support.service import service_settings
@@ -38,7 +38,7 @@ class Site:
 
     def __init__(self, core: AppState) -> None:
         app = create_app()
-        set_context(app, open_context(core))
+        app.state.context = open_context(core)
         self._transport = httpx.ASGITransport(RequestMiddleware(app), raise_app_exceptions=False)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from qasir.v1 import retrieval_pb2 as pb
-from service.http.status import STATUSES
+from service.http.problems import STATUSES
 from tests.support.retrieval import refused
 from tests.support.service import MAX_UPLOAD_BYTES, RunningService
 from tests.support.twins import (

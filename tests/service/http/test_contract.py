@@ -17,8 +17,7 @@ from fastapi.openapi.models import OpenAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import open_service
-from service.observability.metric_types import OTHER
-from service.observability.metrics import METRICS
+from service.observability.metrics import METRICS, OTHER
 from service.settings import Settings
 from tests.support.service import RunningService, assert_alike
 from tests.support.site import Site

@@ -19,7 +19,7 @@ from qasir.errors import Conflict, NotFound, Overloaded
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import JobError
 from service.catalogue.queue import Progress
-from service.http import job_events, jobs
+from service.http import jobs
 from service.http.context import Context, open_context
 from service.settings import Settings
 from tests.support.catalogue import INFO, claimed, vectors, video
@@ -150,7 +150,7 @@ def watched(
 
     async def run() -> None:
         with anyio.fail_after(10):
-            async for job in job_events.watch(job_id, operations.context, **bound):
+            async for job in jobs.watch(job_id, operations.context, **bound):
                 seen.append(job)
                 react(job)
 

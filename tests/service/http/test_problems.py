@@ -5,8 +5,7 @@ import pytest
 
 from qasir import errors
 from qasir.errors import QasirError
-from service.http.problems import problem_response
-from service.http.status import STATUSES, status_of
+from service.http.problems import STATUSES, problem_response, status_of
 
 KINDS = [
     value

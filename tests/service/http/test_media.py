@@ -10,9 +10,8 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http import problems
-from service.http.media_file import MediaFile
-from service.http.openapi import PROBLEM_TYPE
+from service.http.media import MediaFile
+from service.http.problems import PROBLEM_TYPE, install
 
 CONTENT = bytes(range(100))
 
@@ -27,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def app(path: Path) -> FastAPI:
     made = FastAPI()
-    problems.install(made)
+    install(made)
 
     @made.head("/file")
     @made.get("/file", response_class=FileResponse)

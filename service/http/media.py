@@ -1,17 +1,19 @@
-"""Routes of what a video looks like: its file, frames and super images."""
+"""Routes of what a video looks like: its file, whole or by Range, its frames and super images."""
 
+import os
 from http import HTTPStatus
-from pathlib import Path as FilePath
 from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from qasir.errors import Conflict, NotFound
 from service.app import AppState
 from service.catalogue.vector_files import VectorFile
 from service.http.context import ContextDep
-from service.http.media_file import MediaFile
 from service.http.openapi import CONTENT, Responses, documented
 from service.storage.media_types import media_type
 from service.storage.previews import read_cell, read_preview
@@ -38,6 +40,41 @@ MEDIA: Responses = {
 }
 
 
+class MediaFile(FileResponse):
+    """Sends a file, and answers a bad Range with a problem.
+
+    The file is opened before the response starts, so a delete does not cut the response short.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+            HTTPException: the Range is malformed (400) or outside the file (416).
+        """
+
+        async def send_or_raise(message: Message) -> None:
+            # Starlette answers these as plain text. Nothing has been sent yet.
+            if message.get("status", HTTPStatus.OK) >= HTTPStatus.BAD_REQUEST:
+                headers = {key.decode(): value.decode() for key, value in message["headers"]}
+                range_of = headers.get("content-range")
+                kept = {"Content-Range": range_of} if range_of else None
+                raise HTTPException(message["status"], headers=kept)
+            await send(message)
+
+        try:
+            handle = await anyio.to_thread.run_sync(os.open, self.path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise NotFound("the video was deleted just now") from error
+        try:
+            # Starlette opens its path after the headers; this path leads to the open file.
+            self.path = f"/proc/self/fd/{handle}"
+            await super().__call__(scope, receive, send_or_raise)
+        finally:
+            os.close(handle)
+
+
 @router.head("/media", include_in_schema=False)
 @router.get("/media", response_class=FileResponse, responses=MEDIA)
 async def get_media(video_id: str, context: ContextDep) -> FileResponse:
@@ -55,10 +92,13 @@ async def get_thumbnail(
 ) -> Response:
     """Get the frame on screen at `t` seconds, as a JPEG; past the end, the last one."""
 
+    media = context.core.media
+
     def read() -> bytes:
         file = _vector_file(context.core, video_id, None)
         frame = min(max(0, int(t * file.fps)), file.frames - 1)
-        return read_cell(_previews(context.core, file), file.grid_size, frame)
+        previews = media.previews(video_id, file.grid_size, file.fps)
+        return read_cell(previews, file.grid_size, frame)
 
     return _jpeg(await context.read(read))
 
@@ -75,6 +115,8 @@ async def get_super_image(
 ) -> Response:
     """Get super image `number` as a JPEG, its frames in their own aspect."""
 
+    media = context.core.media
+
     def read() -> bytes:
         file = _vector_file(context.core, video_id, grid_size)
         if number >= file.super_images:
@@ -82,7 +124,7 @@ async def get_super_image(
                 f"no super image {number}: video '{video_id}' has {file.super_images} at grid "
                 f"size {file.grid_size}, numbered from 0"
             )
-        return read_preview(_previews(context.core, file), number)
+        return read_preview(media.previews(video_id, file.grid_size, file.fps), number)
 
     return _jpeg(await context.read(read))
 
@@ -104,7 +146,3 @@ def _vector_file(core: AppState, video_id: str, grid_size: int | None) -> Vector
             f"video '{video_id}' has no super images of grid size {grid_size}; it has {sizes}"
         )
     return min(matches, key=lambda file: file.grid_size)
-
-
-def _previews(core: AppState, file: VectorFile) -> FilePath:
-    return core.media.previews(file.video_id, file.grid_size, file.fps)
