@@ -7,7 +7,7 @@ import typer
 from rich.progress import Progress
 
 from qasir.cli.terminal import AsJson, complaints, print_json, run
-from service.catalogue.repair import RepairProgress, RepairReport, repair
+from service.catalogue.repair import RepairReport, repair
 from service.observability.logs import configure_logs
 from service.settings import load_settings
 
@@ -25,8 +25,8 @@ def repair_command(as_json: AsJson = False) -> None:
     with Progress(console=complaints, transient=True) as progress:
         bar = progress.add_task("reading", total=None)
 
-        def show(now: RepairProgress) -> None:
-            progress.update(bar, total=now.total, completed=now.done, description=now.video_id)
+        def show(done: int, total: int, video_id: str) -> None:
+            progress.update(bar, total=total, completed=done, description=video_id)
 
         report = repair(settings.folders, show)
     if as_json:

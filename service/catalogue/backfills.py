@@ -5,27 +5,16 @@ so work that a crash interrupts is found again by looking. A job of kind `backfi
 does not follow from them: a request by a search, an attempt under way, a failure.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    and_,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select
 
 from qasir.manifest import EmbeddingSpec
 from service.catalogue import jobs, schema
-from service.catalogue.db import Database
-from service.catalogue.schema import job_specs, of_specs
+from service.catalogue.db import Repository
+from service.catalogue.schema import job_specs, of_specs, specs_where
 
 JOB, VIDEO, VECTORS = schema.jobs.c, schema.videos.c, schema.vectors.c
 
@@ -43,12 +32,12 @@ class Coverage:
 
     @property
     def missing(self) -> int:
-        """Not done, for whatever reason."""
+        """Count the videos that lack vectors, for whatever reason."""
         return self.total - self.done
 
     @property
     def waiting(self) -> int:
-        """Still to be encoded."""
+        """Count the videos that are still to be encoded."""
         return self.missing - self.failed
 
 
@@ -60,29 +49,17 @@ class Target:
     specs: tuple[EmbeddingSpec, ...]
 
 
-@dataclass(frozen=True)
-class DueBackfill:
-    """The number of a job that may run now, and what it encodes: some specs of its target."""
-
-    number: int
-    target: Target
-
-
-class Backfills:
-    """What specs lack in one catalogue; safe to share by threads."""
-
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        self._database = database
-        self._clock = clock
+class Backfills(Repository):
+    """Which videos lack vectors of which specs, and the jobs that encode them."""
 
     def coverage(self, specs: Sequence[EmbeddingSpec]) -> Coverage:
-        """How much of the library has vectors for these specs."""
-        with self._database.reading() as connection:
+        """Count the videos of the library that have vectors for these specs."""
+        with self.database.reading() as connection:
             return _coverage(connection, specs)
 
     def switch(self, specs: Sequence[EmbeddingSpec], decide: Callable[[Coverage], None]) -> None:
         """Run `decide` while nothing can be committed: what it sees stays true until it is done."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             decide(_coverage(connection, specs))
 
     def request(self, video_ids: Sequence[str], spec: EmbeddingSpec, limit: int) -> None:
@@ -90,70 +67,71 @@ class Backfills:
 
         A video that could not be encoded is not tried again.
         """
-        with self._database.writing() as connection:
-            room = limit - _requested(connection, spec)
-            known = _select_ids(connection, select(VIDEO.id).where(VIDEO.id.in_(video_ids)))
+        with self.database.writing() as connection:
+            room, now = limit - _requested(connection, spec), self.clock()
+            lacking = _select_ids(connection, select(VIDEO.id).where(VIDEO.id.in_(video_ids)))
             # The worker may have encoded some since the caller looked.
-            known -= _select_ids(connection, _complete([spec]))
+            lacking -= _select_ids(connection, _complete([spec]))
             open_or_failed = _select_ids(connection, _jobs_for([spec]))
-            for video_id in [i for i in video_ids if i in known][: max(0, room)]:
+            for video_id in [i for i in video_ids if i in lacking][: max(0, room)]:
                 if video_id not in open_or_failed:
-                    _add(connection, video_id, [spec], self._clock(), requested=True)
+                    _add(connection, video_id, [spec], now, requested_at=now)
 
     def requested(self, spec: EmbeddingSpec) -> int:
-        """How many videos wait for vectors of this spec because a search asked for them."""
-        with self._database.reading() as connection:
+        """Count the videos that wait for vectors of this spec because a search requested them."""
+        with self.database.reading() as connection:
             return _requested(connection, spec)
 
     def failed(self, video_ids: Sequence[str], spec: EmbeddingSpec) -> set[str]:
-        """Those of these videos that could not be encoded."""
-        query = _failed([spec]).where(JOB.video_id.in_(video_ids))
-        with self._database.reading() as connection:
-            return _select_ids(connection, query)
+        """Return which of these videos could not be encoded."""
+        with self.database.reading() as connection:
+            return _select_ids(connection, _failed([spec]).where(JOB.video_id.in_(video_ids)))
 
     def error(self, specs: Sequence[EmbeddingSpec]) -> str | None:
-        """Why one of these backfills failed, if any did."""
-        numbers = _jobs_for(specs, JOB.state == "failed").with_only_columns(JOB.number)
-        query = select(schema.jobs).where(JOB.number.in_(numbers)).limit(1)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return (
-            None if row is None else f"video {row.video_id}: {row.error_code}: {row.error_detail}"
-        )
+        """Say why one of these backfills failed; None: none did."""
+        query = _failed(specs).with_only_columns(JOB.video_id, JOB.error_code, JOB.error_detail)
+        with self.database.reading() as connection:
+            row = connection.execute(query.limit(1)).one_or_none()
+        if row is None:
+            return None
+        return f"video {row.video_id}: {row.error_code}: {row.error_detail}"
 
     def retry(self, specs: Sequence[EmbeddingSpec]) -> None:
         """Forget failures and attempts, so that all is tried again."""
-        numbers = _jobs_for(specs, JOB.state == "failed").with_only_columns(JOB.number)
-        with self._database.writing() as connection:
+        numbers = _failed(specs).with_only_columns(JOB.number)
+        with self.database.writing() as connection:
             connection.execute(delete(schema.jobs).where(JOB.number.in_(numbers)))
 
 
 def has_work(
     connection: Connection, target: Target, now: float, *, search_missing: bool = True
 ) -> bool:
-    """Whether a backfill of this target is due; `search_missing`: look at every video, too."""
+    """Return whether a backfill is due; `search_missing`: also look for videos without a job."""
     if _due_job(connection, target.specs, now) is not None:
         return True
     return search_missing and _next_missing(connection, target.specs) is not None
 
 
-def next_due(connection: Connection, targets: Sequence[Target], now: float) -> DueBackfill | None:
-    """The backfill to run now: what a search requested first, then the targets in order.
+def next_due(
+    connection: Connection, targets: Sequence[Target], now: float
+) -> tuple[int, Target] | None:
+    """Find the job to run now: its number, and the target with the specs that it is for.
 
-    A job is added for a video that lacks vectors.
+    What a search requested comes first, then the targets in order. A job is added for a video
+    that lacks vectors.
     """
     specs = [spec for target in targets for spec in target.specs]
     requested = _due_job(connection, specs, now, JOB.requested_at.is_not(None))
     if requested is not None:
-        number, spec = requested
-        target = next(target for target in targets if spec in target.specs)
-        return _narrowed(connection, number, target)
+        return requested, _target_of(connection, requested, targets)
     for target in targets:
-        if (due := _due_job(connection, target.specs, now)) is not None:
-            return _narrowed(connection, due[0], target)
-        if (video_id := _next_missing(connection, target.specs)) is not None:
-            number = _add(connection, video_id, _lacking(connection, video_id, target.specs), now)
-            return _narrowed(connection, number, target)
+        number = _due_job(connection, target.specs, now)
+        if number is None and (video_id := _next_missing(connection, target.specs)) is not None:
+            present = specs_where(connection, schema.vectors, VECTORS.video_id == video_id)
+            lacking = [spec for spec in target.specs if spec not in present]
+            number = _add(connection, video_id, lacking, now)
+        if number is not None:
+            return number, _target_of(connection, number, [target])
     return None
 
 
@@ -185,13 +163,13 @@ def _coverage(connection: Connection, specs: Sequence[EmbeddingSpec]) -> Coverag
 
 
 def _complete(specs: Sequence[EmbeddingSpec]) -> Select[Any]:
-    """Ids of the videos that have vectors for every spec."""
+    """Select the ids of the videos that have vectors for every spec."""
     of_these = select(VECTORS.video_id).where(of_specs(schema.vectors, specs))
     return of_these.group_by(VECTORS.video_id).having(func.count() == len(set(specs)))
 
 
 def _jobs_for(specs: Sequence[EmbeddingSpec], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Video ids of the backfill jobs for any of these specs."""
+    """Select the video ids of the backfill jobs for any of these specs."""
     both = schema.jobs.join(job_specs)
     query = select(JOB.video_id).select_from(both).where(JOB.kind == "backfill")
     return query.where(of_specs(job_specs, specs), *conditions)
@@ -212,20 +190,16 @@ def _due_job(
     specs: Sequence[EmbeddingSpec],
     now: float,
     *conditions: ColumnElement[bool],
-) -> tuple[int, EmbeddingSpec] | None:
-    """The oldest queued job for any of these specs, and one of its specs."""
+) -> int | None:
+    """Find the oldest queued job for any of these specs."""
     due = _jobs_for(specs, JOB.state == "queued", JOB.not_before <= now, *conditions)
-    columns = (job_specs.c[name] for name in EmbeddingSpec.model_fields)
-    oldest = due.with_only_columns(JOB.number, *columns)
-    row = connection.execute(oldest.order_by(JOB.requested_at, JOB.number).limit(1)).one_or_none()
-    if row is None:
-        return None
-    number, *values = row
-    return number, EmbeddingSpec(**dict(zip(EmbeddingSpec.model_fields, values, strict=True)))
+    oldest = due.with_only_columns(JOB.number).order_by(JOB.requested_at, JOB.number).limit(1)
+    number: int | None = connection.execute(oldest).scalar_one_or_none()
+    return number
 
 
 def _next_missing(connection: Connection, specs: Sequence[EmbeddingSpec]) -> str | None:
-    """The oldest ready video that lacks vectors and has no backfill job for them."""
+    """Find the oldest ready video that lacks vectors and has no backfill job for them."""
     query = select(VIDEO.id).where(
         VIDEO.state == "ready",
         VIDEO.id.not_in(_complete(specs)),
@@ -236,25 +210,11 @@ def _next_missing(connection: Connection, specs: Sequence[EmbeddingSpec]) -> str
     return video_id
 
 
-def _lacking(
-    connection: Connection, video_id: str, specs: Sequence[EmbeddingSpec]
-) -> list[EmbeddingSpec]:
-    def exists(spec: EmbeddingSpec) -> bool:
-        row = select(VECTORS.path).where(
-            VECTORS.video_id == video_id, of_specs(schema.vectors, [spec])
-        )
-        return connection.execute(row).first() is not None
-
-    return [spec for spec in specs if not exists(spec)]
-
-
-def _narrowed(connection: Connection, number: int, target: Target) -> DueBackfill:
-    """The job with those of the target's specs that it is for."""
-    columns = [job_specs.c[name] for name in EmbeddingSpec.model_fields]
-    rows = connection.execute(select(*columns).where(job_specs.c.number == number))
-    specs = {EmbeddingSpec(**row._mapping) for row in rows}
-    narrowed = tuple(spec for spec in target.specs if spec in specs)
-    return DueBackfill(number, Target(target.version, narrowed))
+def _target_of(connection: Connection, number: int, targets: Sequence[Target]) -> Target:
+    """Find the first target that a job is for, with those of its specs that the job is for."""
+    specs = specs_where(connection, job_specs, job_specs.c.number == number)
+    target = next(target for target in targets if specs & {*target.specs})
+    return Target(target.version, tuple(spec for spec in target.specs if spec in specs))
 
 
 def _add(
@@ -262,13 +222,9 @@ def _add(
     video_id: str,
     specs: Sequence[EmbeddingSpec],
     now: float,
-    *,
-    requested: bool = False,
+    requested_at: float | None = None,
 ) -> int:
-    number = jobs.add(connection, video_id, now, kind="backfill")
-    if requested:
-        row = update(schema.jobs).where(JOB.number == number)
-        connection.execute(row.values(requested_at=now))
+    number = jobs.add(connection, video_id, now, kind="backfill", requested_at=requested_at)
     connection.execute(insert(job_specs), [{"number": number, **dict(spec)} for spec in specs])
     return number
 

@@ -7,10 +7,8 @@
 A job ends once and stays as it ended. `service.catalogue.queue` holds what a worker does with it.
 """
 
-import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -18,8 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from qasir.contract.jobs import JobState, Stage
 from qasir.errors import Conflict, NotFound
 from service.catalogue import schema
-from service.catalogue.db import Database
-from service.catalogue.page import Page, cut
+from service.catalogue.db import Page, Repository
 
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -56,47 +53,38 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
         return self.state not in OPEN_STATES
 
 
-class Jobs:
-    """The ingest jobs of one catalogue; safe to share by threads."""
-
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        self._database = database
-        self._clock = clock
+class Jobs(Repository):
+    """The ingest jobs of one catalogue."""
 
     def get(self, job_id: str) -> Job:
-        """One job.
-
-        Raises:
-            NotFound: there is none with this id.
-        """
-        with self._database.reading() as connection:
+        """Return a job, or raise NotFound."""
+        with self.database.reading() as connection:
             return get(connection, job_id)
 
     def newest_of(self, video_id: str) -> Job:
-        """The newest job of a video that exists."""
-        with self._database.reading() as connection:
+        """Return the newest job of a video that exists."""
+        with self.database.reading() as connection:
             return newest_of(connection, video_id)
 
     def page(
         self, limit: int, before: int | None = None, state: JobState | None = None
     ) -> Page[Job, int]:
-        """A page of jobs, newest first, from the one before a number; of one state, or of all."""
+        """Read a page of jobs, newest first, from the one before a number; `state`: only these."""
         query = INGESTS.order_by(schema.jobs.c.number.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(schema.jobs.c.number < before)
         if state is not None:
             query = query.where(schema.jobs.c.state == state)
-        with self._database.reading() as connection:
-            page = cut(connection.execute(query).all(), limit, lambda row: int(row.number))
+        with self.database.reading() as connection:
+            rows = connection.execute(query).all()
+        page = Page.cut(rows, limit, lambda row: int(row.number))
         return Page([job_of(row) for row in page.rows], page.next_key)
 
     def queued_count(self) -> int:
-        """How many jobs are queued."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return counts(connection)["queued"]
 
     def cancel(self, job_id: str) -> Job:
@@ -109,7 +97,7 @@ class Jobs:
             NotFound: there is none with this id.
             Conflict: it is ready or has failed.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             job = get(connection, job_id)
             if job.state == "cancelled":
                 return job
@@ -118,7 +106,7 @@ class Jobs:
                     f"job '{job.id}' is {job.state} already; only a queued or running job can be "
                     f"cancelled, and DELETE /v1/videos/{job.video_id} removes its video"
                 )
-            values = {"state": "cancelled", "finished_at": self._clock(), "eta_seconds": None}
+            values = {"state": "cancelled", "finished_at": self.clock(), "eta_seconds": None}
             row = schema.jobs.c.id == job_id
             connection.execute(update(schema.jobs).where(row).values(**values))
             if newest_of(connection, job.video_id).id == job.id:
@@ -132,7 +120,7 @@ class Jobs:
             NotFound: there is none with this id.
             Conflict: it is neither, or its video has a newer job.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             job = get(connection, job_id)
             if job.state not in ("failed", "cancelled"):
                 raise Conflict(
@@ -145,7 +133,7 @@ class Jobs:
                     f"only the newest job of a video can be retried"
                 )
             set_video_state(connection, job.video_id, "queued")
-            add(connection, job.video_id, self._clock(), traceparent=traceparent)
+            add(connection, job.video_id, self.clock(), traceparent=traceparent)
             return newest_of(connection, job.video_id)
 
 
@@ -156,25 +144,26 @@ def add(
     *,
     kind: JobKind = "ingest",
     traceparent: str | None = None,
+    requested_at: float | None = None,
 ) -> int:
-    """Queue a job; its number. `traceparent` is of the request that asked for it."""
-    row = {
-        "id": f"j{uuid.uuid4().hex[:20]}",
-        "kind": kind,
-        "video_id": video_id,
-        "state": "queued",
-        "traceparent": traceparent,
-        "created_at": now,
-    }
-    return int(connection.execute(insert(schema.jobs).values(**row)).lastrowid)
+    """Queue a job and return its number.
+
+    traceparent: of the request that asked for it; requested_at: when a search asked for it.
+    """
+    row = insert(schema.jobs).values(
+        id=f"j{uuid.uuid4().hex[:20]}",
+        kind=kind,
+        video_id=video_id,
+        state="queued",
+        traceparent=traceparent,
+        requested_at=requested_at,
+        created_at=now,
+    )
+    return int(connection.execute(row).lastrowid)
 
 
 def get(connection: Connection, job_id: str) -> Job:
-    """The ingest job with this id.
-
-    Raises:
-        NotFound: there is none.
-    """
+    """Return the ingest job with this id, or raise NotFound."""
     row = connection.execute(INGESTS.where(schema.jobs.c.id == job_id)).one_or_none()
     if row is None:
         raise NotFound(f"no job '{job_id[:60]}'; `qasir jobs list` or GET /v1/jobs lists them")
@@ -182,13 +171,13 @@ def get(connection: Connection, job_id: str) -> Job:
 
 
 def newest_of(connection: Connection, video_id: str) -> Job:
-    """The newest ingest job of a video; every video has one."""
+    """Return the newest ingest job of a video; every video has one."""
     jobs = INGESTS.where(schema.jobs.c.video_id == video_id)
     return job_of(connection.execute(jobs.order_by(schema.jobs.c.number.desc()).limit(1)).one())
 
 
 def counts(connection: Connection) -> dict[JobState, int]:
-    """How many ingest jobs are in each state, zeros included."""
+    """Count the ingest jobs in each state, zeros included."""
     query = INGESTS.with_only_columns(schema.jobs.c.state, func.count())
     query = query.group_by(schema.jobs.c.state)
     counted = {row[0]: int(row[1]) for row in connection.execute(query)}
@@ -196,7 +185,7 @@ def counts(connection: Connection) -> dict[JobState, int]:
 
 
 def oldest_queued(connection: Connection) -> float | None:
-    """When the oldest queued ingest was created; None where none is queued."""
+    """Read when the oldest queued ingest was created; None where none is queued."""
     oldest = INGESTS.with_only_columns(func.min(schema.jobs.c.created_at))
     queued = oldest.where(schema.jobs.c.state == "queued")
     created_at: float | None = connection.execute(queued).scalar_one()
@@ -204,27 +193,14 @@ def oldest_queued(connection: Connection) -> float | None:
 
 
 def set_video_state(connection: Connection, video_id: str, state: JobState) -> None:
-    """Let a video have the state of its newest job."""
+    """Give a video the state of its newest job."""
     row = schema.videos.c.id == video_id
     connection.execute(update(schema.videos).where(row).values(state=state))
 
 
 def job_of(row: Row[Any]) -> Job:
-    """A row of the table as a job."""
     error = (
         JobError(row.error_code, row.error_detail, row.error_retryable) if row.error_code else None
     )
-    return Job(
-        id=row.id,
-        kind=row.kind,
-        video_id=row.video_id,
-        state=row.state,
-        stage=row.stage,
-        progress=row.progress,
-        eta_seconds=row.eta_seconds,
-        attempts=row.attempts,
-        error=error,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-    )
+    columns = {f.name: getattr(row, f.name) for f in fields(Job) if f.name != "error"}
+    return Job(**columns, error=error)

@@ -7,7 +7,6 @@ A job belongs to whoever claimed it (`owner`, one name per worker run). Each lat
 owner, so a worker whose job was deleted or taken over finds out at its next heartbeat and stops.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,14 +15,17 @@ from sqlalchemy import Connection, delete, select, update
 
 from qasir.contract.jobs import JobState, Stage
 from qasir.types import VideoInfo
-from service.catalogue import backfills, changes, schema, vector_files
+from service.catalogue import backfills, schema, vector_files
 from service.catalogue.backfills import Target
-from service.catalogue.db import Database, record_change
+from service.catalogue.db import Repository
 from service.catalogue.jobs import Job, JobError, job_of, set_video_state
+from service.catalogue.schema import newest_change, record_change
 from service.catalogue.vector_files import VectorFile
 
 # Where no video lacks vectors, and nothing has changed, not every claim looks at all of them.
 REST_SECONDS = 2.0
+
+JOB = schema.jobs.c
 
 QUEUED: dict[str, Any] = {
     "state": "queued",
@@ -50,21 +52,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a running job is: `progress` in 0..1."""
+    """The progress of a running job, in 0..1, and the seconds that are left."""
 
     stage: Stage
     progress: float
     eta_seconds: float | None
 
 
-class JobQueue:
-    """Claims jobs and ends them; safe to share by threads and processes."""
+class JobQueue(Repository):
+    """Claims jobs and ends them."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        self._database = database
-        self._clock = clock
-        self._complete: tuple[int, tuple[Target, ...]] | None = None
-        self._complete_until = 0.0
+    # The change number at which these targets lacked nothing, and how long to believe it.
+    _complete: tuple[int, tuple[Target, ...]] | None = None
+    _complete_until = 0.0
 
     def claim(
         self,
@@ -91,30 +91,25 @@ class JobQueue:
 
         Only for a worker that holds the state folder's lock: every other owner is dead then.
         """
-        abandoned = (schema.jobs.c.state == "running") & (schema.jobs.c.owner != owner)
-        with self._database.writing() as connection:
-            ids = list(connection.execute(select(schema.jobs.c.id).where(abandoned)).scalars())
+        abandoned = (JOB.state == "running") & (JOB.owner != owner)
+        with self.database.writing() as connection:
+            ids = list(connection.execute(select(JOB.id).where(abandoned)).scalars())
             connection.execute(update(schema.jobs).where(abandoned).values(**QUEUED))
             return ids
 
     def heartbeat(self, claim: Claim, progress: Progress) -> bool:
         """Report how far the job is; False: it was deleted or taken away."""
-        values = {"heartbeat_at": self._clock(), **asdict(progress)}
-        with self._database.writing() as connection:
-            return _write(connection, claim, values)
+        return self._update(claim, {"heartbeat_at": self.clock(), **asdict(progress)})
 
     def release(self, claim: Claim, delay: float) -> bool:
         """Queue the job again for at least `delay` seconds; the attempt does not count."""
-        values = {"not_before": self._clock() + delay, "attempts": claim.job.attempts - 1}
-        with self._database.writing() as connection:
-            return _write(connection, claim, QUEUED | values, video_state="queued")
+        values = {"not_before": self.clock() + delay, "attempts": claim.job.attempts - 1}
+        return self._update(claim, QUEUED | values, video_state="queued")
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job with a reason; False: it was deleted or taken away."""
         reason = {f"error_{name}": value for name, value in asdict(error).items()}
-        values = self._ended() | reason | {"state": "failed"}
-        with self._database.writing() as connection:
-            return _write(connection, claim, values, video_state="failed")
+        return self._update(claim, self._ended("failed") | reason, video_state="failed")
 
     def commit(
         self,
@@ -129,10 +124,10 @@ class JobQueue:
         is of no use, or the video was deleted meanwhile; nothing is written.
         """
         video_id = claim.job.video_id
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             if not is_current():
                 return False
-            ready = self._ended() | {"state": "ready", "progress": 1.0}
+            ready = self._ended("ready") | {"progress": 1.0}
             if not _write(connection, claim, ready, video_state="ready"):
                 return False
             for file in files:
@@ -143,73 +138,69 @@ class JobQueue:
                 record_change(connection, "indexed", video_id)
                 return True
             # Its vectors say that it succeeded.
-            connection.execute(delete(schema.jobs).where(schema.jobs.c.id == claim.job.id))
+            connection.execute(delete(schema.jobs).where(JOB.id == claim.job.id))
             for file in files:
                 record_change(connection, "backfilled", video_id, file.spec)
             return True
 
     def _claim_ingest(self, owner: str) -> Claim | None:
-        job, now = schema.jobs.c, self._clock()
-        due = (job.kind == "ingest") & (job.state == "queued") & (job.not_before <= now)
-        oldest = select(job.number).where(due).order_by(job.number).limit(1)
-        with self._database.writing() as connection:
+        now = self.clock()
+        due = (JOB.kind == "ingest") & (JOB.state == "queued") & (JOB.not_before <= now)
+        oldest = select(JOB.number).where(due).order_by(JOB.number).limit(1)
+        with self.database.writing() as connection:
             number = connection.execute(oldest).scalar_one_or_none()
             return None if number is None else _take(connection, number, owner, now)
 
     def _claim_backfill(self, owner: str, targets: Sequence[Target]) -> Claim | None:
-        now = self._clock()
-        with self._database.writing() as connection:
+        now = self.clock()
+        with self.database.writing() as connection:
             due = backfills.next_due(connection, targets, now)
-            return None if due is None else _take(connection, due.number, owner, now, due.target)
+            return None if due is None else _take(connection, due[0], owner, now, due[1])
 
     def _with_work(self, targets: Sequence[Target]) -> list[Target]:
-        now = self._clock()
-        with self._database.reading() as connection:
-            state = changes.newest(connection), tuple(targets)
+        now = self.clock()
+        with self.database.reading() as connection:
+            state = newest_change(connection), tuple(targets)
             resting = state == self._complete and now < self._complete_until
-            found = [
+            with_work = [
                 target
                 for target in targets
                 if backfills.has_work(connection, target, now, search_missing=not resting)
             ]
-        if not found and not resting:
+        if not with_work and not resting:
             self._complete, self._complete_until = state, now + REST_SECONDS
-        return found
+        return with_work
 
-    def _ended(self) -> dict[str, Any]:
-        now = self._clock()
-        return {"finished_at": now, "eta_seconds": None, "heartbeat_at": now}
+    def _ended(self, state: JobState) -> dict[str, Any]:
+        now = self.clock()
+        return {"state": state, "finished_at": now, "eta_seconds": None, "heartbeat_at": now}
+
+    def _update(
+        self, claim: Claim, values: dict[str, Any], video_state: JobState | None = None
+    ) -> bool:
+        with self.database.writing() as connection:
+            return _write(connection, claim, values, video_state)
 
 
 def _take(
     connection: Connection, number: int, owner: str, now: float, target: Target | None = None
 ) -> Claim:
-    job = schema.jobs.c
     taken = {"state": "running", "stage": "probe", "owner": owner, "started_at": now}
     # Counted before the attempt, so that one that kills the worker counts.
-    counted = {"heartbeat_at": now, "attempts": job.attempts + 1}
-    connection.execute(
-        update(schema.jobs).where(job.number == number).values(**QUEUED | taken | counted)
-    )
-    row = connection.execute(select(schema.jobs).where(job.number == number)).one()
+    counted = {"heartbeat_at": now, "attempts": JOB.attempts + 1}
+    job = update(schema.jobs).where(JOB.number == number).values(**QUEUED | taken | counted)
+    row = connection.execute(job.returning(schema.jobs)).one()
     if target is None:
         set_video_state(connection, row.video_id, "running")
     return Claim(job_of(row), owner, target, row.traceparent)
 
 
 def _write(
-    connection: Connection,
-    claim: Claim,
-    values: dict[str, Any],
-    video_state: JobState | None = None,
+    connection: Connection, claim: Claim, values: dict[str, Any], video_state: JobState | None
 ) -> bool:
     """Update a job that is still the claim's; an ingest's video follows to `video_state`."""
-    held = (
-        (schema.jobs.c.id == claim.job.id)
-        & (schema.jobs.c.owner == claim.owner)
-        & (schema.jobs.c.state == "running")
-    )
-    written = connection.execute(update(schema.jobs).where(held).values(**values)).rowcount == 1
+    same = (JOB.id == claim.job.id) & (JOB.owner == claim.owner) & (JOB.state == "running")
+    written = connection.execute(update(schema.jobs).where(same).values(**values)).rowcount == 1
     if written and video_state and claim.job.kind == "ingest":
         set_video_state(connection, claim.job.video_id, video_state)
     return written

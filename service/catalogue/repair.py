@@ -8,11 +8,16 @@ What is read is collected first and written in one transaction, so a repair that
 begun again. Videos without readable vectors are queued for ingestion.
 """
 
+import json
+import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,26 +29,22 @@ from qasir.errors import CorruptArtifact, InvalidConfig, QasirError
 from qasir.types import VideoInfo
 from qasir.vectors import read_vectors
 from qasir.video import Limits, probe
-from service.catalogue import jobs, salvage, schema, sidecars, vector_files, videos
-from service.catalogue.db import LOCK_NAME, Database, record_change
+from service.catalogue import jobs, schema, vector_files, videos
+from service.catalogue.db import LOCK_NAME, Database, deleted_ids, ids_in
+from service.catalogue.schema import record_change
 from service.catalogue.vector_files import VectorFile
-from service.catalogue.videos import Video
+from service.catalogue.videos import Sidecar, Video
 from service.folders import StateFolders
 from service.lock import only_one
 
 # What was accepted once is described, whatever today's limits are.
 NO_LIMITS = Limits(max_seconds=float("inf"), max_pixels=1 << 40)
+UNKNOWN = VideoInfo(0.0, 0, 0, 0.0, codec="", container="", rotation=0)
+
+# Called with how many of how many videos have been read, and the id of the next one.
+ReportProgress = Callable[[int, int, str], None]
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class RepairProgress:
-    """So many of the videos to restore have been read; `video_id` is next."""
-
-    done: int
-    total: int
-    video_id: str
 
 
 @dataclass
@@ -67,9 +68,7 @@ class RepairReport:
 
 
 def repair(
-    folders: StateFolders,
-    report_progress: Callable[[RepairProgress], None] = lambda _: None,
-    clock: Callable[[], float] = time.time,
+    folders: StateFolders, report_progress: ReportProgress = lambda *_: None
 ) -> RepairReport:
     """Make the catalogue name every video whose media exists.
 
@@ -82,61 +81,74 @@ def repair(
         only_one(folders.run / "worker.lock", "worker"),
         only_one(folders.run / LOCK_NAME, "service or command"),
     ):
-        result = RepairReport()
-        database = _open(folders, result)
-        try:
-            _Repair(folders, database, result, clock).run(report_progress)
-        finally:
-            database.close()
-    log.info("repaired", ready=len(result.ready), queued=len(result.queued))
-    return result
+        report = RepairReport()
+        with closing(_open(folders, report)) as database:
+            _Repair(database, report).run(report_progress)
+    log.info("repaired", ready=len(report.ready), queued=len(report.queued))
+    return report
 
 
-def _open(folders: StateFolders, result: RepairReport) -> Database:
+def _open(folders: StateFolders, report: RepairReport) -> Database:
+    """Open the catalogue, or a new one in place of one that cannot be used."""
     try:
         return Database(folders.catalogue, repairing=True)
     except InvalidConfig:
-        if salvage.version(folders.catalogue) > schema.SCHEMA_VERSION:
-            raise
+        with closing(sqlite3.connect(folders.catalogue)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] > schema.SCHEMA_VERSION:
+                raise
     except CorruptArtifact as error:
         log.warning("catalogue is damaged", detail=str(error))
-    result.replaced = salvage.set_aside(folders)
+    saved = sum(_save_titles(folders))
+    now = datetime.now(UTC)
+    report.replaced = folders.orphans / f"{now:%Y-%m-%d}" / f"catalogue-{now:%H%M%S%f}"
+    report.replaced.mkdir(parents=True)
+    # Its journal belongs to it, and would be replayed over the new one.
+    for path in folders.root.glob(f"{folders.catalogue.name}*"):
+        path.rename(report.replaced / path.name)
+    log.warning("catalogue set aside", folder=str(report.replaced), titles_saved=saved)
     return Database(folders.catalogue, repairing=True)
 
 
+def _save_titles(folders: StateFolders) -> Iterator[bool]:
+    """Write the sidecars that are missing from what can still be read of the rows."""
+    uri = f"{folders.catalogue.as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            for row in connection.execute("SELECT * FROM videos"):
+                columns = row.keys()
+                created_at = row["created_at" if "created_at" in columns else "created"]
+                metadata, folder = json.loads(row["metadata"]), folders.media / row["id"]
+                sidecar = Sidecar(title=row["title"], metadata=metadata, created_at=created_at)
+                yield Sidecar.read(folder) is None and sidecar.write(folder)
+    except (sqlite3.Error, ValueError, IndexError) as error:
+        log.warning("titles cannot be read further", detail=str(error))
+
+
 class _Repair:
-    def __init__(
-        self,
-        folders: StateFolders,
-        database: Database,
-        result: RepairReport,
-        clock: Callable[[], float],
-    ) -> None:
-        self._folders = folders
+    def __init__(self, database: Database, report: RepairReport) -> None:
         self._database = database
-        self._result = result
-        self._clock = clock
+        self._folders = database.folders
+        self._report = report
         with database.reading() as connection:
             self._rows = set(connection.execute(select(schema.videos.c.id)).scalars())
-            deleted = select(schema.changes.c.video_id).where(schema.changes.c.kind == "deleted")
-            self._deleted = set(connection.execute(deleted).scalars()) - self._rows
+            self._deleted = deleted_ids(connection) - self._rows
             self._files = vector_files.every(connection)
 
-    def run(self, report_progress: Callable[[RepairProgress], None]) -> None:
-        skipped = salvage.bring_back(self._folders, self._deleted)
-        self._result.deleted = sorted(skipped)
-        missing = sorted(self._originals() - self._rows - self._deleted)
+    def run(self, report_progress: ReportProgress) -> None:
+        self._bring_orphans_back()
+        originals = ids_in(self._folders.media, "original")
+        missing = sorted(originals - self._rows - self._deleted)
         restored: list[tuple[Video, list[VectorFile]]] = []
-        with _Prober() as prober:
+        with closing(_Prober()) as prober:
             for number, video_id in enumerate(missing):
-                report_progress(RepairProgress(number, len(missing), video_id))
+                report_progress(number, len(missing), video_id)
                 files = list(self._vectors(video_id))
                 restored.append((self._video(video_id, files, prober), files))
         named = [file for video_id in sorted(self._rows) for file in self._unnamed(video_id)]
-        self._result.renamed_vectors = [file.path for file in named]
-        self._result.without_media = sorted(
-            {path.name for path in self._folders.vectors.iterdir()} - self._originals()
-        )
+        with_vectors = {path.name for path in self._folders.vectors.iterdir()}
+        self._report.without_media = sorted(with_vectors - originals)
+        self._report.renamed_vectors = [file.path for file in named]
         with self._database.writing() as connection:
             for video, files in restored:
                 self._add(connection, video, files)
@@ -144,51 +156,67 @@ class _Repair:
                 vector_files.add(connection, file)
                 record_change(connection, "backfilled", file.video_id, file.spec)
 
-    def _originals(self) -> set[str]:
-        return {path.parent.name for path in self._folders.media.glob("*/original")}
+    def _bring_orphans_back(self) -> None:
+        """Move orphans to where they lay, except those of videos that a user deleted."""
+        media, vectors = self._folders.media, self._folders.vectors
+        skipped = set()
+        for place in (media, vectors):
+            for batch in sorted(self._folders.orphans.glob("*"), reverse=True):
+                for orphan in sorted((batch / place.name).glob("*")):
+                    homes = (media / orphan.name, batch / "media" / orphan.name)
+                    if orphan.name in self._deleted:
+                        skipped.add(orphan.name)
+                    elif any((home / "original").is_file() for home in homes):
+                        _merge(orphan, place / orphan.name)
+        self._report.deleted = sorted(skipped)
 
     def _video(self, video_id: str, files: list[VectorFile], prober: "_Prober") -> Video:
         original = self._folders.media / video_id / "original"
-        sidecar = sidecars.read(original.parent)
+        status = original.stat()
+        sidecar = Sidecar.read(original.parent) or Sidecar(
+            title=video_id, metadata={}, created_at=status.st_mtime
+        )
         digest = sha256_of(original)
         if video_id != f"v{digest[:20]}":
-            self._result.changed.append(video_id)
+            self._report.changed.append(video_id)
         # A file that was never decoded may be hostile; its ingest describes it.
-        info = prober.info(original) if files else None
+        info = prober.info(original) if files else UNKNOWN
         seconds = max((file.seconds for file in files), default=0.0)
         return Video(
             id=video_id,
-            title=sidecar.title if sidecar else video_id,
-            metadata=sidecar.metadata if sidecar else {},
+            title=sidecar.title,
+            metadata=sidecar.metadata,
             sha256=digest,
-            bytes=original.stat().st_size,
-            duration=(info.duration if info else 0.0) or seconds,
-            width=info.width if info else 0,
-            height=info.height if info else 0,
-            codec=info.codec if info else "",
-            container=info.container if info else "",
+            bytes=status.st_size,
+            duration=info.duration or seconds,
+            width=info.width,
+            height=info.height,
+            codec=info.codec,
+            container=info.container,
             state="ready" if files else "queued",
-            created_at=sidecar.created_at if sidecar else original.stat().st_mtime,
+            created_at=sidecar.created_at,
             indexed_seconds=seconds,
         )
 
     def _vectors(self, video_id: str) -> Iterator[VectorFile]:
-        """The newest readable file of each spec."""
+        """Read the newest readable file of each spec."""
         folder = self._folders.vectors / video_id
         newest_first = sorted(folder.glob("*.npz"), key=lambda path: -path.stat().st_mtime_ns)
         specs = set()
         for path in newest_first:
+            name = f"{video_id}/{path.name}"
             try:
-                file = _read(path, self._folders)
+                file = VectorFile.of(name, read_vectors(path))
             except CorruptArtifact as error:
                 log.warning("vectors are unreadable", video_id=video_id, detail=str(error))
-                self._result.unreadable.append(str(path.relative_to(self._folders.vectors)))
+                self._report.unreadable.append(name)
                 continue
             if file.spec not in specs:
                 specs.add(file.spec)
                 yield file
 
     def _unnamed(self, video_id: str) -> Iterator[VectorFile]:
+        """Find the files of a known video whose specs the catalogue has no file for."""
         named = [file for file in self._files if file.video_id == video_id]
         paths, specs = {file.path for file in named}, {file.spec for file in named}
         folder = self._folders.vectors / video_id
@@ -197,31 +225,29 @@ class _Repair:
 
     def _add(self, connection: Connection, video: Video, files: list[VectorFile]) -> None:
         videos.add(connection, video)
-        number = jobs.add(connection, video.id, self._clock())
+        now = time.time()
+        number = jobs.add(connection, video.id, now)
         for file in files:
             vector_files.add(connection, file)
         if not files:
-            self._result.queued.append(video.id)
+            self._report.queued.append(video.id)
             return
-        self._result.ready.append(video.id)
-        ready = {"state": "ready", "progress": 1.0, "finished_at": self._clock()}
-        connection.execute(
-            update(schema.jobs).where(schema.jobs.c.number == number).values(**ready)
-        )
+        self._report.ready.append(video.id)
+        job = update(schema.jobs).where(schema.jobs.c.number == number)
+        connection.execute(job.values(state="ready", progress=1.0, finished_at=now))
         record_change(connection, "indexed", video.id)
 
 
 class _Prober:
     """Probes files in a process of its own, which a damaged file may kill."""
 
-    def __enter__(self) -> "_Prober":
+    def __init__(self) -> None:
         self._pool = _new_pool()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._pool.shutdown()
 
-    def info(self, path: Path) -> VideoInfo | None:
+    def info(self, path: Path) -> VideoInfo:
         try:
             return self._pool.submit(probe, path, NO_LIMITS).result()
         except QasirError as error:
@@ -229,20 +255,18 @@ class _Prober:
         except BrokenProcessPool:
             log.warning("media kills its decoder", path=str(path))
             self._pool = _new_pool()
-        return None
+        return UNKNOWN
 
 
 def _new_pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
-def _read(path: Path, folders: StateFolders) -> VectorFile:
-    vectors = read_vectors(path)
-    return VectorFile(
-        video_id=path.parent.name,
-        **dict(vectors.spec),
-        path=str(path.relative_to(folders.vectors)),
-        frames=int(vectors.mask.sum()),
-        super_images=len(vectors.super_images),
-        seconds=float(vectors.times[vectors.mask].max()),
-    )
+def _merge(orphan: Path, place: Path) -> None:
+    """Move an orphan to its place, except files that have a successor there."""
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(orphan, place)
+    elif orphan.is_dir() and place.is_dir():
+        for child in sorted(orphan.iterdir()):
+            _merge(child, place / child.name)

@@ -1,44 +1,25 @@
 """Vector files: which immutable file holds a video's embeddings of which spec."""
 
-import errno
-import time
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from errno import EACCES, EIO, EMFILE, ENFILE, ENOMEM, ENOTCONN, EPERM, ESTALE, ETIMEDOUT
 from pathlib import Path
 
 import structlog
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    delete,
-    func,
-    insert,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
 from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec
-from qasir.vectors import read_vectors
+from qasir.vectors import VideoVectors, read_vectors
 from service.catalogue import backfills, jobs, schema
-from service.catalogue.db import Database, record_change
-from service.catalogue.schema import of_specs
-from service.folders import StateFolders
+from service.catalogue.db import Repository
+from service.catalogue.schema import of_specs, record_change, spec_key
 
 # A process that may open no file now, or a share that is away, says nothing of the file.
-TEMPORARY_ERRORS = frozenset(
-    (
-        errno.EACCES,
-        errno.EPERM,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-        errno.ENOTCONN,
-    )
-)
+TEMPORARY_ERRORS = (EACCES, EPERM, EMFILE, ENFILE, ENOMEM, ESTALE, ETIMEDOUT, ENOTCONN)
+# A share that is away may say EIO, too; a broken disk says it for ever.
+EIO_PATIENCE_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
@@ -57,9 +38,21 @@ class VectorFile:
     super_images: int
     seconds: float
 
+    @classmethod
+    def of(cls, path: str, vectors: VideoVectors) -> "VectorFile":
+        """Describe the vector file `<video>/<name>` that holds these vectors."""
+        return cls(
+            video_id=path.split("/")[0],
+            **dict(vectors.spec),
+            path=path,
+            frames=int(vectors.mask.sum()),
+            super_images=len(vectors.super_images),
+            seconds=float(vectors.cell_times.max()),
+        )
+
     @property
     def spec(self) -> EmbeddingSpec:
-        """What its vectors were made with."""
+        """Return what its vectors were made with."""
         return EmbeddingSpec(
             fingerprint=self.fingerprint,
             grid_size=self.grid_size,
@@ -68,72 +61,106 @@ class VectorFile:
         )
 
 
-class VectorFiles:
+@dataclass
+class VectorFiles(Repository):
     """The vector files of one catalogue."""
 
-    def __init__(
-        self, database: Database, folders: StateFolders, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._database = database
-        self._folders = folders
-        self._clock = clock
+    # When reading a path first gave EIO, in seconds since 1970.
+    _io_errors: dict[str, float] = field(default_factory=dict)
 
     def all(self) -> list[VectorFile]:
-        """Every vector file."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return every(connection)
 
     def of_video(self, video_id: str) -> list[VectorFile]:
-        """Every vector file of one video."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return _files(connection, schema.vectors.c.video_id == video_id)
 
     def of_spec(self, spec: EmbeddingSpec, video_ids: Sequence[str]) -> dict[str, VectorFile]:
-        """The vector files of one spec, by video id, of those videos that have one."""
-        with self._database.reading() as connection:
+        """Return the vector files of one spec by video id, of those videos that have one."""
+        with self.database.reading() as connection:
             return {file.video_id: file for file in with_spec(connection, spec, video_ids)}
 
     def looks_whole(self, file: VectorFile) -> bool:
-        """Whether the file exists and ends as an archive does; far cheaper than reading it."""
-        return zipfile.is_zipfile(self._folders.vectors / file.path)
+        """Return whether a file exists and ends as an archive does; far cheaper than reading it."""
+        return zipfile.is_zipfile(self.database.folders.vectors / file.path)
+
+    def inaccessible(self) -> list[VectorFile]:
+        """List files that a process could not open, although nothing says that they are damaged."""
+        change = schema.changes.c
+        marks = select(change.video_id, change.spec).where(change.kind == "inaccessible")
+        ids = marks.with_only_columns(change.video_id)
+        with self.database.reading() as connection:
+            marked = {(row.video_id, row.spec) for row in connection.execute(marks)}
+            files = _files(connection, schema.vectors.c.video_id.in_(ids))
+        return [file for file in files if (file.video_id, spec_key(file.spec)) in marked]
 
     def report_unreadable(self, path: str, *, searched: bool = True) -> bool:
-        """Drop the row of a file that is missing or damaged; whether it was dropped.
+        """Look at a file that a process could not read; whether its row was dropped.
+
+        A file that is missing or damaged loses its row. One that cannot be opened now is marked
+        as inaccessible, to be looked at again. One that is whole is read again by every process
+        that lacks it.
 
         searched: searches use this spec, so the video is not ready until it is ingested again from
         its media. Other vectors are found missing, and filled in, by the worker.
         """
-        with self._database.reading() as connection:
-            rows = _files(connection, schema.vectors.c.path == path)
-        reason = rows and _damage(self._folders.vectors / path, rows[0].spec)
-        if not reason:
+        with self.database.reading() as connection:
+            files = _files(connection, schema.vectors.c.path == path)
+        if not files:
             return False
-        with self._database.writing() as connection:
-            if not self._drop(connection, rows[0], searched=searched):
+        (file,) = files
+        error = self._check(file)
+        is_temporary = error is not None and self._is_temporary(path, error)
+        with self.database.writing() as connection:
+            if error is None or is_temporary:
+                _mark(connection, file, inaccessible=is_temporary)
+                return False
+            if not self._drop(connection, file, searched=searched):
                 return False
         log.error(
             "vectors are unreadable",
-            video_id=rows[0].video_id,
-            detail=reason,
+            video_id=file.video_id,
+            detail=str(error),
             remedy="the video is encoded again from its media",
         )
         return True
 
+    def _check(self, file: VectorFile) -> CorruptArtifact | None:
+        path = self.database.folders.vectors / file.path
+        try:
+            spec = read_vectors(path).spec
+        except CorruptArtifact as error:
+            return error
+        if spec == file.spec:
+            return None
+        return CorruptArtifact(f"{path} has vectors of {spec}, not of {file.spec}")
+
+    def _is_temporary(self, path: str, error: CorruptArtifact) -> bool:
+        """Return whether the file could not be opened, which says nothing of what it holds."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or cause.errno != EIO:
+            return cause is not None and cause.errno in TEMPORARY_ERRORS
+        first = self._io_errors.setdefault(path, self.clock())
+        return self.clock() - first < EIO_PATIENCE_SECONDS
+
     def _drop(self, connection: Connection, file: VectorFile, *, searched: bool) -> bool:
-        row = delete(schema.vectors).where(schema.vectors.c.path == file.path)
-        if connection.execute(row).rowcount == 0:
+        same = schema.vectors.c.path == file.path
+        if connection.execute(delete(schema.vectors).where(same)).rowcount == 0:
             # Another process was faster, or the video was deleted meanwhile.
             return False
         record_change(connection, "unreadable", file.video_id, file.spec)
         state = select(schema.videos.c.state).where(schema.videos.c.id == file.video_id)
         if searched and connection.execute(state).scalar_one() == "ready":
             jobs.set_video_state(connection, file.video_id, "queued")
-            jobs.add(connection, file.video_id, self._clock())
+            jobs.add(connection, file.video_id, self.clock())
         return True
 
     def remove(self, fingerprint: str, keep: Sequence[EmbeddingSpec]) -> list[VectorFile]:
-        """Remove the rows of a model's vectors, but those of `keep`; the files they named."""
-        with self._database.writing() as connection:
+        """Remove a model's rows, except those of the specs `keep`; return the files they named."""
+        with self.database.writing() as connection:
             vectors, specs = (
                 and_(table.c.fingerprint == fingerprint, ~of_specs(table, keep))
                 for table in (schema.vectors, schema.job_specs)
@@ -144,15 +171,18 @@ class VectorFiles:
             return files
 
 
-def _damage(path: Path, spec: EmbeddingSpec) -> str | None:
-    """What is wrong with a vector file; None: nothing, or only that it cannot be opened now."""
-    try:
-        found = read_vectors(path).spec
-    except CorruptArtifact as error:
-        cause = error.__cause__
-        temporary = isinstance(cause, OSError) and cause.errno in TEMPORARY_ERRORS
-        return None if temporary else str(error)
-    return None if found == spec else f"{path} has vectors of {found}, not of {spec}"
+def _mark(connection: Connection, file: VectorFile, *, inaccessible: bool) -> None:
+    """Mark a file as inaccessible, once, or remove the mark so that every process reads it."""
+    change, key = schema.changes.c, spec_key(file.spec)
+    marks = (change.video_id == file.video_id) & (change.spec == key)
+    marks &= change.kind == "inaccessible"
+    if inaccessible:
+        if connection.execute(select(change.number).where(marks).limit(1)).first() is None:
+            record_change(connection, "inaccessible", file.video_id, file.spec)
+            log.warning("vectors are inaccessible", video_id=file.video_id, path=file.path)
+        return
+    connection.execute(delete(schema.changes).where(marks))
+    record_change(connection, "backfilled", file.video_id, file.spec)
 
 
 def add(connection: Connection, file: VectorFile) -> None:
@@ -165,14 +195,13 @@ def add(connection: Connection, file: VectorFile) -> None:
 
 
 def every(connection: Connection) -> list[VectorFile]:
-    """Every vector file."""
     return _files(connection)
 
 
 def with_spec(
     connection: Connection, spec: EmbeddingSpec, video_ids: Sequence[str] | None = None
 ) -> list[VectorFile]:
-    """Vector files of this spec: all of them, or those of the given videos."""
+    """Read the vector files of this spec: all of them, or those of the given videos."""
     matches = of_specs(schema.vectors, [spec])
     if video_ids is not None:
         matches = and_(matches, schema.vectors.c.video_id.in_(video_ids))
@@ -180,7 +209,7 @@ def with_spec(
 
 
 def count(connection: Connection, spec: EmbeddingSpec) -> tuple[int, int]:
-    """How many videos have vectors of a spec, and super images."""
+    """Count the videos that have vectors of a spec, and their super images."""
     number = func.coalesce(func.sum(schema.vectors.c.super_images), 0)
     query = select(func.count(), number).where(of_specs(schema.vectors, [spec]))
     videos, super_images = connection.execute(query).one()

@@ -1,24 +1,27 @@
-"""Videos: accepted, edited, listed, deleted, each with its job and its change in one step."""
+"""Videos: accepted, edited, listed, deleted, each with its job and its change in one step.
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+What follows neither from a video's bytes nor from its vectors is also written beside its bytes, in
+`media/<id>/video.json`. The row is the truth, and this sidecar is a copy that survives the
+catalogue. It is written after the row, so it says that the video was acknowledged once.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
 
+from qasir.artifacts import atomic_write
 from qasir.contract.jobs import JobState
 from qasir.errors import NotFound
 from qasir.manifest import EmbeddingSpec
-from service.catalogue import jobs, schema, sidecars
-from service.catalogue.db import Database, record_change
+from service.catalogue import jobs, schema
+from service.catalogue.db import SIDECAR_NAME, Page, Repository
 from service.catalogue.jobs import Job
-from service.catalogue.page import Page, cut
-from service.catalogue.schema import of_specs
-from service.folders import StateFolders
+from service.catalogue.schema import of_specs, record_change
 
-# A video has the state of its newest job.
-VideoState = JobState
 Metadata = Mapping[str, Any]
 # Newest first: when a video was created, and its id.
 VideoKey = tuple[float, str]
@@ -26,7 +29,7 @@ VideoKey = tuple[float, str]
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the library; `created_at` in seconds since 1970.
+    """One video of the library; `created_at` in seconds since 1970, `state` of its newest job.
 
     `indexed_seconds` is how much of `duration` decoded: less where the file is damaged.
     """
@@ -41,7 +44,7 @@ class Video:
     height: int
     codec: str
     container: str
-    state: VideoState
+    state: JobState
     created_at: float
     indexed_seconds: float = 0.0
 
@@ -71,15 +74,34 @@ class Accepted:
     is_updated: bool = False
 
 
-class Videos:
-    """The videos of one catalogue; safe to share by threads."""
+class Sidecar(BaseModel):
+    """The part of a video that is written beside its bytes."""
 
-    def __init__(
-        self, database: Database, folders: StateFolders, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._database = database
-        self._folders = folders
-        self._clock = clock
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    metadata: dict[str, Any]
+    created_at: float
+
+    @classmethod
+    def read(cls, folder: Path) -> "Sidecar | None":
+        """Read the sidecar of a video's media folder; None where it is missing or unreadable."""
+        try:
+            return cls.model_validate_json((folder / SIDECAR_NAME).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write(self, folder: Path) -> bool:
+        """Write the sidecar of a media folder that exists; return whether it differed."""
+        if not folder.is_dir() or Sidecar.read(folder) == self:
+            return False
+        with atomic_write(folder / SIDECAR_NAME) as file:
+            file.write(self.model_dump_json().encode())
+        return True
+
+
+class Videos(Repository):
+    """The videos of one catalogue."""
 
     def accept(
         self, video: Video, details: Details = UNCHANGED, traceparent: str | None = None
@@ -95,73 +117,60 @@ class Videos:
         return accepted
 
     def update(self, video_id: str, details: Details) -> Video:
-        """Replace a video's title and metadata by those that are given.
-
-        Raises:
-            NotFound: there is none with this id.
-        """
-        with self._database.writing() as connection:
+        """Replace a video's title and metadata by those that are given, or raise NotFound."""
+        with self.database.writing() as connection:
             _edit(connection, get(connection, video_id), details)
             video = get(connection, video_id)
         self._write_sidecar(video)
         return video
 
     def get(self, video_id: str) -> Video:
-        """One video.
-
-        Raises:
-            NotFound: there is none with this id.
-        """
-        with self._database.reading() as connection:
+        """Return a video, or raise NotFound."""
+        with self.database.reading() as connection:
             return get(connection, video_id)
 
     def page(self, limit: int, after: VideoKey | None = None) -> Page[Video, VideoKey]:
-        """A page of videos, newest first, from the one after a key."""
-        order = tuple_(schema.videos.c.created_at, schema.videos.c.id)
-        query = select(schema.videos).order_by(
-            schema.videos.c.created_at.desc(), schema.videos.c.id.desc()
-        )
+        """Read a page of videos, newest first, from the one after a key."""
+        created_at, video_id = schema.videos.c.created_at, schema.videos.c.id
+        query = select(schema.videos).order_by(created_at.desc(), video_id.desc())
         if after is not None:
-            query = query.where(order < after)
-        with self._database.reading() as connection:
+            query = query.where(tuple_(created_at, video_id) < after)
+        with self.database.reading() as connection:
             rows = [_video(row) for row in connection.execute(query.limit(limit + 1))]
-        return cut(rows, limit, lambda video: (video.created_at, video.id))
+        return Page.cut(rows, limit, lambda video: (video.created_at, video.id))
 
     def count(self) -> int:
-        """How many videos there are."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return connection.execute(select(func.count()).select_from(schema.videos)).scalar_one()
 
     def among(self, video_ids: Sequence[str]) -> dict[str, Video]:
-        """Those of `video_ids` that exist."""
-        with self._database.reading() as connection:
+        """Return those of `video_ids` that exist, by id."""
+        with self.database.reading() as connection:
             return among(connection, video_ids)
 
     def ids(self) -> set[str]:
-        """Every video id."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return set(connection.execute(select(schema.videos.c.id)).scalars())
 
     def delete(self, video_id: str) -> None:
-        """Remove a video with its jobs and vector rows: no search finds it from now on.
+        """Remove a video with its jobs and vector rows, or raise NotFound.
 
-        Raises:
-            NotFound: there is none with this id.
+        No search finds it from now on.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             row = delete(schema.videos).where(schema.videos.c.id == video_id)
             if connection.execute(row).rowcount == 0:
                 raise NotFound(f"no video '{video_id[:60]}'; it may have been deleted already")
             record_change(connection, "deleted", video_id)
 
     def write_sidecars(self) -> int:
-        """Write the sidecars that a crash kept from being written; how many that were."""
-        with self._database.reading() as connection:
+        """Write the sidecars that a crash left unwritten, and count them."""
+        with self.database.reading() as connection:
             every = [_video(row) for row in connection.execute(select(schema.videos))]
         return sum(self._write_sidecar(video) for video in every)
 
     def _accept(self, video: Video, details: Details, traceparent: str | None) -> Accepted:
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             stored = among(connection, [video.id]).get(video.id)
             is_updated = stored is not None and _edit(connection, stored, details)
             if stored is None:
@@ -171,29 +180,24 @@ class Videos:
             else:
                 job = jobs.newest_of(connection, stored.id)
                 return Accepted(get(connection, stored.id), job, False, is_updated)
-            jobs.add(connection, video.id, self._clock(), traceparent=traceparent)
+            jobs.add(connection, video.id, self.clock(), traceparent=traceparent)
             job = jobs.newest_of(connection, video.id)
             return Accepted(get(connection, video.id), job, stored is None, is_updated)
 
     def _write_sidecar(self, video: Video) -> bool:
-        sidecar = sidecars.Sidecar(
+        sidecar = Sidecar(
             title=video.title, metadata=dict(video.metadata), created_at=video.created_at
         )
-        return sidecars.write(self._folders.media / video.id, sidecar)
+        return sidecar.write(self.database.folders.media / video.id)
 
 
 def add(connection: Connection, video: Video) -> None:
-    """Insert a video."""
     row = {**asdict(video), "metadata": dict(video.metadata)}
     connection.execute(insert(schema.videos).values(**row))
 
 
 def get(connection: Connection, video_id: str) -> Video:
-    """The video with this id.
-
-    Raises:
-        NotFound: there is none.
-    """
+    """Return the video with this id, or raise NotFound."""
     video = among(connection, [video_id]).get(video_id)
     if video is None:
         raise NotFound(
@@ -203,25 +207,19 @@ def get(connection: Connection, video_id: str) -> Video:
 
 
 def among(connection: Connection, video_ids: Sequence[str]) -> dict[str, Video]:
-    """Those of `video_ids` that exist, by id."""
     rows = connection.execute(select(schema.videos).where(schema.videos.c.id.in_(video_ids)))
     return {row.id: _video(row) for row in rows}
 
 
 def indexed_with(connection: Connection, spec: EmbeddingSpec) -> dict[str, Video]:
-    """Every video that has vectors of this spec, by id."""
+    """Return every video that has vectors of this spec, by id."""
     both = schema.videos.join(schema.vectors)
     query = select(schema.videos).select_from(both).where(of_specs(schema.vectors, [spec]))
     return {row.id: _video(row) for row in connection.execute(query)}
 
 
 def _edit(connection: Connection, video: Video, details: Details) -> bool:
-    given = {"title": details.title, "metadata": details.metadata}
-    changed = {
-        name: value
-        for name, value in given.items()
-        if value is not None and value != getattr(video, name)
-    }
+    changed = {k: v for k, v in asdict(details).items() if v not in (None, getattr(video, k))}
     if changed:
         row = schema.videos.c.id == video.id
         connection.execute(update(schema.videos).where(row).values(**changed))

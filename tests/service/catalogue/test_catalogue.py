@@ -11,8 +11,7 @@ from sqlalchemy import text
 
 from qasir.errors import InvalidConfig, NotFound
 from service.catalogue import schema
-from service.catalogue.catalogue import Catalogue
-from service.catalogue.changes import RELOAD_ABOVE
+from service.catalogue.catalogue import RELOAD_ABOVE, Catalogue
 from service.catalogue.db import Database
 from service.catalogue.jobs import JOB_STATES, JobError
 from service.catalogue.queue import Progress

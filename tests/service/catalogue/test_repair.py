@@ -12,7 +12,7 @@ import pytest
 
 from qasir.errors import Conflict, CorruptArtifact, InvalidConfig
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.repair import RepairProgress, repair
+from service.catalogue.repair import repair
 from service.catalogue.vector_files import VectorFile
 from service.catalogue.videos import Details, Video
 from service.folders import StateFolders
@@ -78,9 +78,9 @@ def test_every_video_is_as_it_was(
     videos, vectors = contents(library)
     before = files(library.media) | files(library.vectors)
     damage(library)
-    steps: list[RepairProgress] = []
-    report = repair(library, steps.append)
-    assert [(step.done, step.total) for step in steps] == [(number, 6) for number in range(6)]
+    steps: list[tuple[int, int]] = []
+    report = repair(library, lambda done, total, _: steps.append((done, total)))
+    assert steps == [(number, 6) for number in range(6)]
     assert (len(report.ready), len(report.queued)) == (3, 3)
     restored, named = contents(library)
     assert named == vectors
@@ -204,8 +204,8 @@ def test_a_healthy_catalogue_stays_as_it_is(library: StateFolders, media: MediaS
 def test_an_interrupted_repair_is_begun_again(library: StateFolders) -> None:
     truncate_catalogue(library)
 
-    def crash(step: RepairProgress) -> None:
-        if step.done == 4:
+    def crash(done: int, _total: int, _video_id: str) -> None:
+        if done == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,13 +1,16 @@
 """A vector file that is missing or damaged: its row goes, and its video is encoded again."""
 
 import errno
+import os
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from service.catalogue.backfills import Target
 from service.catalogue.catalogue import Catalogue
+from service.catalogue.vector_files import EIO_PATIENCE_SECONDS
 from service.folders import StateFolders
 from service.storage.media import MediaStore
 from tests.support.catalogue import SPEC, encode_claimed, upload
@@ -73,18 +76,65 @@ def test_a_readable_file_stays(catalogue: Catalogue, path: str) -> None:
     assert all(catalogue.vector_files.looks_whole(file) for file in catalogue.vector_files.all())
 
 
-def test_a_file_that_may_not_be_read_now_stays(
-    catalogue: Catalogue, path: str, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def failing_reads(code: int) -> Iterator[None]:
+    """Let every file give an error when it is opened, as on a share that is away."""
+
+    def fail(self: Path, *_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), str(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        yield
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_file_that_cannot_be_opened_now_is_looked_at_again(
+    catalogue: Catalogue, path: str, code: int
 ) -> None:
     """A share that is away must not make the worker encode the whole library again."""
+    files = catalogue.vector_files
+    with failing_reads(code):
+        for _ in range(2):
+            assert not files.report_unreadable(path)
+    assert [file.path for file in files.all()] == [path]
+    # It stays marked until it is read, whichever process tries; one mark is enough.
+    assert [file.path for file in files.inaccessible()] == [path]
+    before = catalogue.changes.number()
+    with failing_reads(code):
+        assert not files.report_unreadable(path)
+    assert catalogue.changes.number() == before
+    assert not files.report_unreadable(path)
+    assert files.inaccessible() == []
+    # Every searcher that lacks the video reads its file again.
+    assert [file.path for file in catalogue.changes.since(SPEC, before).files] == [path]
+    assert catalogue.totals([SPEC]).unreadable_files == 0
 
-    def away(self: Path, *_: object, **__: object) -> None:
-        raise OSError(errno.ESTALE, "Stale file handle", str(self))
 
-    monkeypatch.setattr(Path, "open", away)
-    assert not catalogue.vector_files.report_unreadable(path)
-    monkeypatch.undo()
-    assert [file.path for file in catalogue.vector_files.all()] == [path]
+def test_a_marked_file_that_turns_out_damaged_is_encoded_again(
+    catalogue: Catalogue, media: MediaStore, path: str
+) -> None:
+    with failing_reads(errno.ESTALE):
+        catalogue.vector_files.report_unreadable(path)
+    media.vectors(path).write_bytes(b"half of")
+    assert catalogue.vector_files.report_unreadable(path)
+    assert catalogue.vector_files.inaccessible() == []
+    encode_claimed(catalogue, media)
+    (file,) = catalogue.vector_files.inaccessible()
+    assert not catalogue.vector_files.report_unreadable(file.path)
+    assert catalogue.vector_files.inaccessible() == []
+
+
+def test_a_disk_that_fails_for_long_is_damage(
+    folders: StateFolders, media: MediaStore, catalogue: Catalogue, path: str
+) -> None:
+    now = 1000.0
+    with closing(Catalogue(folders.catalogue, clock=lambda: now)) as later:
+        with failing_reads(errno.EIO):
+            assert not later.vector_files.report_unreadable(path)
+            now += EIO_PATIENCE_SECONDS
+            assert later.vector_files.report_unreadable(path)
+    assert catalogue.videos.get(Path(path).parent.name).state == "queued"
 
 
 def test_vectors_that_no_search_uses_are_only_missing(
