@@ -24,11 +24,9 @@ from service.canary.scheduler import CanaryScheduler
 from service.canary.windows import WindowStore
 from service.catalogue.catalogue import Catalogue
 from service.ingest.encode import Encoder
-from service.ingest.recovery import recover
 from service.ingest.targets import WorkerModels
-from service.ingest.worker import Worker
-from service.models.deployment import FindActive
-from service.models.heartbeats import Heartbeats
+from service.ingest.worker import Worker, recover
+from service.models.deployment import FindActive, Heartbeats
 from service.models.reconciler import ModelReconciler
 from service.models.rollout import Rollout
 from service.models.store import ModelStore

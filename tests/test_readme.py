@@ -19,7 +19,7 @@ from qasir.contract.search import SearchResponse
 from qasir.v1.retrieval_pb2 import DESCRIPTOR
 from service.http.app import create_app
 from service.http.problems import status_of
-from service.models.admin import app as models_app
+from service.models.__main__ import app as models_app
 from service.observability.metrics import METRICS
 from service.settings import PREFIX, Settings, variable
 

@@ -1,13 +1,14 @@
 """Decoding in a process of its own: what a hostile file can kill is only this process.
 
-    frames --+--> grid 1: sheets, tile, windows --+
-             +--> grid 2: sheets, tile, windows --+--> pipe --> worker
+    frames --+--> grid 1: previews, tile, windows --+
+             +--> grid 2: previews, tile, windows --+--> pipe --> worker
 
-One decode serves every grid size. Each thread holds a few frames and one window; the pipe
-blocks while the worker encodes, so memory stays the same for any length of video, and the
-next window is decoded while the last one is encoded.
+One decode serves every grid size. Each thread holds a few frames and one window; the pipe blocks
+while the worker encodes, so memory stays the same for any length of video, and the next window is
+decoded while the last one is encoded.
 """
 
+import multiprocessing
 import os
 import queue
 import resource
@@ -20,11 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import structlog
 
-from qasir.errors import QasirError
+from qasir.errors import DecoderCrashed, QasirError
 from qasir.super_images import SuperImageBatch, tile, windows
 from qasir.types import Frame, VideoInfo
 from qasir.video import Limits, probe, sample_frames
@@ -41,10 +42,15 @@ FRAMES_AHEAD = 4
 NICENESS = 5
 TICK_SECONDS = 0.5
 
+# A clean process, started once and without threads, is forked for every video: nothing of the
+# worker's is inherited, and PyAV and OpenCV are imported once.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["service.ingest.decode"])
+
 
 @dataclass(frozen=True)
 class GridPlan:
-    """One grid size to produce: N, R, and the folder its sheets go to; None: they are there."""
+    """One grid size to produce: N, R, and the folder for its previews; None: they exist."""
 
     grid_size: int
     resolution: int
@@ -53,7 +59,7 @@ class GridPlan:
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """Everything the process needs to know."""
+    """What the process decodes, and its limits."""
 
     path: Path
     fps: float
@@ -62,20 +68,6 @@ class DecodePlan:
     window_overlap: int
     limits: Limits
     memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Probed:
-    """The container has been read."""
-
-    info: VideoInfo
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """So many frames have been sampled; sent now and then, as a sign of life."""
-
-    frames: int
 
 
 @dataclass(frozen=True)
@@ -98,29 +90,91 @@ class Finished:
     tile_seconds: dict[int, float]
 
 
-@dataclass(frozen=True)
-class Refused:
-    """The file is at fault, in the words of the error tree."""
-
-    error: QasirError
+# What the container says; then windows, and now and then how many frames have been sampled, as a
+# sign of life; at the end Finished, or why the file is refused.
+Message = VideoInfo | int | DecodedWindow | Finished | QasirError
 
 
-Message = Probed | Decoded | DecodedWindow | Finished | Refused
+class Decoder:
+    """The worker's end of one decode process; leaving the block kills it if it still runs."""
+
+    def __init__(self, plan: DecodePlan, stall_seconds: float) -> None:
+        self._stall_seconds = stall_seconds
+        self._receiver, sender = _processes.Pipe(duplex=False)
+        self._process = _processes.Process(target=decode, args=(plan, sender), daemon=True)
+        self._process.start()
+        # Ours must be closed, or the end of the process would not end the pipe.
+        sender.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._receiver.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Return the id of the process."""
+        return self._process.pid
+
+    def messages(self, idle: Callable[[], None] = lambda: None) -> Iterator[Message]:
+        """Yield messages up to Finished; `idle` is called now and then while none comes.
+
+        Raises:
+            QasirError: what the process said of the file.
+            DecoderCrashed: it died, or was silent for too long.
+        """
+        while True:
+            message = self._receive(idle)
+            if isinstance(message, QasirError):
+                raise message
+            yield message
+            if isinstance(message, Finished):
+                return
+
+    def _receive(self, idle: Callable[[], None]) -> Message:
+        deadline = time.monotonic() + self._stall_seconds
+        while not self._receiver.poll(min(TICK_SECONDS, self._stall_seconds)):
+            if time.monotonic() >= deadline:
+                raise DecoderCrashed(
+                    f"decoding made no progress for {self._stall_seconds:.0f} s; the file may be "
+                    f"damaged: re-encode it, or raise QASIR_DECODE_STALL_SECONDS"
+                )
+            idle()
+        try:
+            message: Message = self._receiver.recv()
+        except EOFError as error:
+            self._process.join(self._stall_seconds)
+            raise DecoderCrashed(
+                f"the decode process died (exit code {self._process.exitcode}) on this file; "
+                f"re-encode it, for example with ffmpeg"
+            ) from error
+        return message
 
 
 def decode(plan: DecodePlan, connection: Connection) -> None:
-    """The process's whole life: send messages for `plan`, last of all Finished or Refused."""
+    """Send the messages for a plan; this is all that the process does."""
     # A signal to the whole group is the worker's to obey; it then kills this process, or, if
     # it was killed itself, the next message finds nobody to read it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (plan.memory_bytes, plan.memory_bytes))
-    send = _Sender(connection)
+    lock = threading.Lock()
+
+    def send(message: Message) -> None:
+        with lock:
+            connection.send(message)
+
     try:
         _decode(plan, send)
     except QasirError as error:
-        send(Refused(type(error)(_without_path(str(error), plan.path))))
+        # Whoever sent the file does not know where it is stored, and should not.
+        text = str(error).replace(str(plan.path), "the upload")
+        send(type(error)(text.replace(plan.path.name, "the upload")))
     except Exception:
         # As the worker logs, whose log this is; multiprocessing would print a plain traceback.
         configure_logs("worker")
@@ -128,33 +182,30 @@ def decode(plan: DecodePlan, connection: Connection) -> None:
         sys.exit(1)
 
 
-def _without_path(text: str, path: Path) -> str:
-    """Where we keep the file is nothing that who sent it knows, or should."""
-    return text.replace(str(path), "the upload").replace(path.name, "the upload")
-
-
 def _decode(plan: DecodePlan, send: Callable[[Message], None]) -> None:
     watch = Stopwatch()
     with watch.stage("probe"):
         info = probe(plan.path, plan.limits)
-        send(Probed(info))
-    lanes = [GridPipeline(grid, plan, send) for grid in plan.grids]
-    with ThreadPoolExecutor(len(lanes)) as threads:
-        running = [threads.submit(lane.run) for lane in lanes]
-        count = 0
+        send(info)
+    pipelines = [GridPipeline(grid, plan, send) for grid in plan.grids]
+    with ThreadPoolExecutor(len(pipelines)) as threads:
+        running = [threads.submit(pipeline.run) for pipeline in pipelines]
+        count, last_sent = 0, time.monotonic()
         try:
             frames = sample_frames(plan.path, plan.fps, plan.limits)
-            for frame in _ticking(timed(frames, watch, "decode"), send):
-                count += 1
-                for lane in lanes:
-                    lane.offer(frame)
+            for count, frame in enumerate(timed(frames, watch, "decode"), 1):
+                for pipeline in pipelines:
+                    pipeline.offer(frame)
+                if time.monotonic() - last_sent > TICK_SECONDS:
+                    last_sent = time.monotonic()
+                    send(count)
         finally:
-            for lane in lanes:
-                lane.offer(None)
-        for lane_run in running:
-            lane_run.result()
-    tiled = {lane.grid.grid_size: lane.tile_seconds for lane in lanes}
-    send(Finished(info, count, watch.seconds["probe"], watch.seconds["decode"], tiled))
+            for pipeline in pipelines:
+                pipeline.offer(None)
+        for run in running:
+            run.result()
+    tile_seconds = {pipeline.grid.grid_size: pipeline.tile_seconds for pipeline in pipelines}
+    send(Finished(info, count, watch.seconds["probe"], watch.seconds["decode"], tile_seconds))
 
 
 class GridPipeline:
@@ -170,11 +221,11 @@ class GridPipeline:
 
     @property
     def tile_seconds(self) -> float:
-        """Seconds spent tiling and drawing sheets, waiting for frames taken out."""
+        """Return the seconds spent tiling and drawing previews, without waiting for frames."""
         return self._watch.seconds["tile"] - self._watch.seconds["wait"]
 
     def offer(self, frame: Frame | None) -> None:
-        """Hand over the next frame, or None at the end; a lane that failed takes no more."""
+        """Hand over the next frame, or None at the end; a pipeline that failed takes no more."""
         while not self._broken.is_set():
             try:
                 self._frames.put(frame, timeout=TICK_SECONDS)
@@ -183,30 +234,16 @@ class GridPipeline:
             return
 
     def run(self) -> None:
-        """Send every window."""
+        size = self.grid.grid_size
         try:
-            self._run()
+            frames = timed(iter(self._frames.get, None), self._watch, "wait")
+            if self.grid.previews is not None:
+                frames = write_previews(frames, size, self.grid.previews)
+            images = timed(tile(frames, size, self.grid.resolution), self._watch, "tile")
+            for window in windows(images, self._plan.window, self._plan.window_overlap):
+                self._send(DecodedWindow(size, window.batch, window.keep))
         finally:
             self._broken.set()
-
-    def _run(self) -> None:
-        size = self.grid.grid_size
-        frames = timed(iter(self._frames.get, None), self._watch, "wait")
-        if self.grid.previews is not None:
-            frames = write_previews(frames, size, self.grid.previews)
-        images = timed(tile(frames, size, self.grid.resolution), self._watch, "tile")
-        for window in windows(images, self._plan.window, self._plan.window_overlap):
-            self._send(DecodedWindow(size, window.batch, window.keep))
-
-
-class _Sender:
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def __call__(self, message: Message) -> None:
-        with self._lock:
-            self._connection.send(message)
 
 
 def timed(source: Iterable[T], watch: Stopwatch, stage: str) -> Iterator[T]:
@@ -219,12 +256,3 @@ def timed(source: Iterable[T], watch: Stopwatch, stage: str) -> Iterator[T]:
         except StopIteration:
             return
         yield item
-
-
-def _ticking(frames: Iterator[Frame], send: Callable[[Message], None]) -> Iterator[Frame]:
-    last = time.monotonic()
-    for count, frame in enumerate(frames, 1):
-        yield frame
-        if time.monotonic() - last > TICK_SECONDS:
-            last = time.monotonic()
-            send(Decoded(count))

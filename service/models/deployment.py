@@ -1,6 +1,16 @@
-"""Which model versions are deployed, and in which role: the one file that all processes follow."""
+"""Which model versions are deployed, in which role, and which processes have loaded them.
 
-from collections.abc import Callable
+The deployment is one file that all processes follow. Every process that searches also holds a lock
+on a file of its own for as long as it lives, whatever ends it. That file lists the versions whose
+embeddings it has in memory, so an activation can wait until all have loaded the new index.
+"""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +63,12 @@ class Deployment(Strict):
 
     @property
     def indexed(self) -> tuple[int, ...]:
-        """The active version and the retained ones: every video has their embeddings, or will."""
+        """List the active and retained versions: every video has their embeddings, or will."""
         return (self.active, *self.retained)
 
     @property
     def loaded(self) -> tuple[int, ...]:
-        """The versions that Triton loads."""
+        """List the versions that Triton loads."""
         reranker = [self.reranker.version] if self.reranker else []
         return tuple(sorted({*self.indexed, *reranker}))
 
@@ -79,3 +89,54 @@ class Deployment(Strict):
         cleared = {role: None for role in roles if getattr(self, role) == version}
         retained = tuple(v for v in self.retained if v != version)
         return self.model_copy(update={"retained": retained, **cleared})
+
+
+class Heartbeats:
+    """The file in which this process lists the versions that it has in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / uuid.uuid4().hex
+        unseen = self._path.with_suffix(".new")
+        self._handle = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        # Seen only once it is locked, or it would be taken for a dead process's.
+        unseen.rename(self._path)
+
+    def publish(self, versions: Iterable[int]) -> None:
+        """Write which versions' embeddings are in memory."""
+        text = json.dumps(sorted(versions)).encode()
+        # In place, because the lock belongs to this file; a reader that sees half of it waits.
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, text, 0)
+
+    def close(self) -> None:
+        """Remove the file: this process searches no more."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._handle)
+
+
+def missing(folder: Path, version: int) -> int:
+    """Count the living processes without this version's embeddings in memory."""
+    return sum(version not in versions for versions in _living(folder))
+
+
+def _living(folder: Path) -> Iterator[list[int]]:
+    """Yield the versions in memory of each living process; remove the files of dead ones."""
+    for path in (path for path in folder.glob("*") if not path.suffix):
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            versions: list[int] = []
+            # A file that is being written is read again later.
+            with suppress(ValueError):
+                versions = json.loads(os.read(handle, 1000))
+            yield versions
+        else:
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)

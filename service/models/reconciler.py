@@ -10,14 +10,14 @@ it does not matter who wrote it, or whether an earlier run was cut short.
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
 from qasir.errors import Conflict, QasirError
 from qasir.triton import ENSEMBLES, MODELS, Triton, ensemble_name
 from service.lock import only_one
-from service.models.deployment import Deployment, ModelVersion
-from service.models.heartbeats import Heartbeats
+from service.models.deployment import Deployment, Heartbeats, ModelVersion
 from service.models.store import ModelStore, triton_names
 
 TICK_SECONDS = 0.25
@@ -29,20 +29,16 @@ LoadIndexes = Callable[[Sequence[ModelVersion]], object]
 log = structlog.get_logger()
 
 
+@dataclass
 class ModelReconciler:
     """A thread that reconciles until it is closed."""
 
-    def __init__(
-        self,
-        store: ModelStore,
-        load_indexes: LoadIndexes,
-        control: Triton,
-        heartbeats: Heartbeats,
-    ) -> None:
-        self._store = store
-        self._load_indexes = load_indexes
-        self._control = control
-        self._heartbeats = heartbeats
+    store: ModelStore
+    load_indexes: LoadIndexes
+    control: Triton
+    heartbeats: Heartbeats
+
+    def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._models: list[ModelVersion] = []
         self._models_of: Deployment | None = None
@@ -51,7 +47,6 @@ class ModelReconciler:
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Begin to reconcile."""
         self._thread.start()
 
     def close(self) -> None:
@@ -59,40 +54,37 @@ class ModelReconciler:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._heartbeats.close()
-        self._control.close()
+        self.heartbeats.close()
+        self.control.close()
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            self._try(self._index)
-            self._try(self._load)
-
-    def _try(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except QasirError as error:
-            log.info("not reconciled", code=error.code, detail=str(error))
-        except Exception:  # the next tick tries again
-            log.exception("bug")
+            for step in (self._index, self._load):
+                try:
+                    step()
+                except QasirError as error:
+                    log.info("not reconciled", code=error.code, detail=str(error))
+                except Exception:  # the next tick tries again
+                    log.exception("bug")
 
     def _index(self) -> None:
-        deployment = self._store.deployment()
+        deployment = self.store.deployment()
         if deployment != self._models_of:
             versions = [v for v in (deployment.active, deployment.candidate) if v is not None]
-            self._models = [self._store.get(version) for version in versions]
+            self._models = [self.store.get(version) for version in versions]
             self._models_of = deployment
-        self._load_indexes(self._models)
-        self._heartbeats.publish(model.version for model in self._models)
+        self.load_indexes(self._models)
+        self.heartbeats.publish(model.version for model in self._models)
 
     def _load(self) -> None:
-        deployment = self._store.deployment()
+        deployment = self.store.deployment()
         self._ticks += 1
         if deployment == self._reconciled and self._ticks % LOOK_TICKS:
             return
         # What another process does, or leaves undone, is looked at again later.
         with suppress(Conflict):
             self._reconciled = deployment
-            if not reconcile(self._store, self._control):
+            if not reconcile(self.store, self.control):
                 self._reconciled = None
 
 

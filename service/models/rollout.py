@@ -6,12 +6,12 @@ The deployment says which version is active. It is replaced while no video can b
 activation loses no video from search, and every process switches at the same moment.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from qasir.contract.models import ActivateModelRequest, Model, ModelState
 from qasir.contract.models import Coverage as ModelCoverage
@@ -21,42 +21,32 @@ from qasir.triton import Triton
 from service.catalogue.backfills import Coverage
 from service.catalogue.catalogue import Catalogue
 from service.lock import locked
-from service.models.deployment import Deployment, ModelVersion
-from service.models.heartbeats import missing
+from service.models.deployment import Deployment, ModelVersion, missing
 from service.models.store import ModelStore
 from service.settings import ModelSettings
 from service.storage.media import MediaStore
 
 NOTHING_MORE = ActivateModelRequest()
-
 PAUSE_SECONDS = 0.05
 
 log = structlog.get_logger()
 
 
+@dataclass
 class Rollout:
     """Builds, activates and retires the versions of a store; safe to share by threads and
     processes."""
 
-    def __init__(
-        self,
-        settings: ModelSettings,
-        catalogue: Catalogue,
-        media: MediaStore,
-        store: ModelStore,
-        triton: Triton,
-    ) -> None:
-        self._settings = settings
-        self._backfills = catalogue.backfills
-        self._vector_files = catalogue.vector_files
-        self._media = media
-        self._store = store
-        self._triton = triton
+    settings: ModelSettings
+    catalogue: Catalogue
+    media: MediaStore
+    store: ModelStore
+    triton: Triton
 
     def list(self) -> Sequence[Model]:
         """Describe every version of the store, oldest first."""
         deployment = self._deployment()
-        return [self._describe(model, deployment) for model in self._store.list()]
+        return [self._describe(model, deployment) for model in self.store.list()]
 
     def get(self, version: int) -> Model:
         """Describe one version.
@@ -64,14 +54,14 @@ class Rollout:
         Raises:
             NotFound: there is no such version.
         """
-        return self._describe(self._store.get(version), self._deployment())
+        return self._describe(self.store.get(version), self._deployment())
 
     def counts(self) -> Iterator[tuple[ModelState, Coverage]]:
         """Count the videos of active and retained versions, by state; for metrics."""
         deployment = self._deployment()
-        indexed = [m for m in self._store.list() if deployment and m.version in deployment.indexed]
+        indexed = [m for m in self.store.list() if deployment and m.version in deployment.indexed]
         for model in indexed:
-            coverage = self._backfills.coverage(model.manifest.specs)
+            coverage = self.catalogue.backfills.coverage(model.manifest.specs)
             yield _state(model.version, deployment, coverage), coverage
 
     def build(self, version: int, *, activate: bool = False) -> Model:
@@ -83,12 +73,12 @@ class Rollout:
             NotFound: there is no such version.
             Conflict: too many versions are retained.
         """
-        model = self._store.get(version)
+        model = self.store.get(version)
         if self._deployment() is None:
-            self._store.activate(version)
-        self._store.change(lambda deployment: self._retain(deployment, version, activate))
-        self._backfills.retry(model.manifest.specs)
-        if activate and not self._backfills.coverage(model.manifest.specs).missing:
+            self.store.activate(version)
+        self.store.change(lambda deployment: self._retain(deployment, version, activate))
+        self.catalogue.backfills.retry(model.manifest.specs)
+        if activate and not self.catalogue.backfills.coverage(model.manifest.specs).missing:
             return self.activate(version)
         return self.get(version)
 
@@ -102,17 +92,18 @@ class Rollout:
             NotFound: there is no such version, or no such reranker.
             Conflict: it is not retained, lacks videos, or Triton does not serve it yet.
         """
-        model = self._store.get(version)
+        model = self.store.get(version)
         if (reranker := request.reranker) is not None:
-            self._store.get(reranker.version).manifest.spec(reranker.grid_size)
-        with self._exclusive():
+            self.store.get(reranker.version).manifest.spec(reranker.grid_size)
+        # Held so that the version cannot be retired meanwhile.
+        with locked(self.store.root / "activation.lock"):
             if self._deployment() is None:
-                self._store.activate(version)
-            self._check(version, request, self._backfills.coverage(model.manifest.specs))
+                self.store.activate(version)
+            self._check(version, request, self.catalogue.backfills.coverage(model.manifest.specs))
             self._check_loaded(version)
             self._announce(version)
             specs = model.manifest.specs
-            self._backfills.switch(specs, lambda now: self._switch(version, request, now))
+            self.catalogue.backfills.switch(specs, lambda now: self._switch(version, request, now))
         return self.get(version)
 
     def retire(self, version: int) -> None:
@@ -122,36 +113,32 @@ class Rollout:
             NotFound: there is no such version.
             Conflict: it serves searches.
         """
-        model = self._store.get(version)
-        with self._exclusive():
-            deployment = self._store.change(lambda deployment: _without(deployment, version))
+        model = self.store.get(version)
+        with locked(self.store.root / "activation.lock"):
+            deployment = self.store.change(lambda deployment: _without(deployment, version))
         needed = self._needed(deployment)
-        for file in self._vector_files.remove(model.manifest.fingerprint, needed):
-            self._media.vectors(file.path).unlink(missing_ok=True)
-
-    def _exclusive(self) -> AbstractContextManager[None]:
-        """Keep a version from being retired while it is activated."""
-        return locked(self._store.root / "activation.lock")
+        for file in self.catalogue.vector_files.remove(model.manifest.fingerprint, needed):
+            self.media.vectors(file.path).unlink(missing_ok=True)
 
     def _needed(self, deployment: Deployment) -> Sequence[EmbeddingSpec]:
-        """The specs that searches of the deployed versions read."""
-        loaded = [m.manifest for m in self._store.list() if m.version in deployment.loaded]
+        """List the specs that searches of the deployed versions read."""
+        loaded = [m.manifest for m in self.store.list() if m.version in deployment.loaded]
         specs = [spec for manifest in loaded for spec in manifest.specs]
         specs += [manifest.reranker_spec for manifest in loaded if manifest.reranker_spec]
         if (reranker := deployment.reranker) is not None:
-            manifest = self._store.get(reranker.version).manifest
+            manifest = self.store.get(reranker.version).manifest
             specs.append(manifest.spec(reranker.grid_size))
         return specs
 
     def _deployment(self) -> Deployment | None:
         try:
-            return self._store.deployment()
+            return self.store.deployment()
         except NotFound:
             return None
 
     def _describe(self, model: ModelVersion, deployment: Deployment | None) -> Model:
-        manifest, coverage = model.manifest, self._backfills.coverage(model.manifest.specs)
-        failure = self._backfills.error(manifest.specs) if coverage.failed else None
+        manifest, coverage = model.manifest, self.catalogue.backfills.coverage(model.manifest.specs)
+        failure = self.catalogue.backfills.error(manifest.specs) if coverage.failed else None
         return Model(
             name=manifest.name,
             version=model.version,
@@ -167,11 +154,11 @@ class Rollout:
                 failed_count=coverage.failed,
             ),
             created_at=datetime.fromtimestamp(model.tokenizer.stat().st_mtime, UTC),
-            error=self._store.load_error(model.version) or failure,
+            error=self.store.load_error(model.version) or failure,
         )
 
     def _retain(self, deployment: Deployment, version: int, activate: bool) -> Deployment:
-        indexed, limit = {*deployment.indexed, version}, self._settings.max_model_versions
+        indexed, limit = {*deployment.indexed, version}, self.settings.max_model_versions
         if len(indexed) > limit:
             others = [other for other in deployment.retained if other != version]
             raise Conflict(
@@ -183,7 +170,7 @@ class Rollout:
         return deployment.model_copy(update={"retained": retained, "pending": pending})
 
     def _check(self, version: int, request: ActivateModelRequest, coverage: Coverage) -> None:
-        deployment = self._store.deployment()
+        deployment = self.store.deployment()
         if version == deployment.active:
             return
         if version not in deployment.indexed:
@@ -198,16 +185,23 @@ class Rollout:
 
     def _check_loaded(self, version: int) -> None:
         # Not while a process unloads models: it may have begun before the version was retained.
-        with locked(self._store.loading_lock):
-            if not self._triton.ready() or self._triton.ready(version):
+        with locked(self.store.loading_lock):
+            if not self.triton.ready() or self.triton.ready(version):
                 return
-        reason = self._store.load_error(version) or "a service process loads it; try again soon"
+        reason = self.store.load_error(version) or "a service process loads it; try again soon"
         raise Conflict(f"Triton does not serve model version {version} yet; {reason}")
 
     def _announce(self, version: int) -> None:
-        self._store.change(lambda before: before.model_copy(update={"candidate": version}))
-        folder, seconds = self._settings.folders.searching, self._settings.switch_seconds
-        if not _wait_until(lambda: not missing(folder, version), seconds):
+        self.store.change(lambda before: before.model_copy(update={"candidate": version}))
+        folder, seconds = self.settings.folders.searching, self.settings.switch_seconds
+        wait_until_loaded = Retrying(
+            retry=retry_if_result(bool),
+            wait=wait_fixed(PAUSE_SECONDS),
+            stop=stop_after_delay(seconds),
+        )
+        try:
+            wait_until_loaded(missing, folder, version)
+        except RetryError:
             log.warning("index not in memory everywhere", version=version, waited=seconds)
 
     def _switch(self, version: int, request: ActivateModelRequest, coverage: Coverage) -> None:
@@ -215,9 +209,9 @@ class Rollout:
         try:
             self._check(version, request, coverage)
         except Conflict:
-            self._store.change(lambda before: before.model_copy(update={"candidate": None}))
+            self.store.change(lambda before: before.model_copy(update={"candidate": None}))
             raise
-        self._store.change(lambda before: before.activate(version, request.reranker))
+        self.store.change(lambda before: before.activate(version, request.reranker))
 
 
 def _next_step(coverage: Coverage) -> str:
@@ -243,8 +237,9 @@ def _state(version: int, deployment: Deployment | None, coverage: Coverage) -> M
     return "previous" if version == deployment.previous else "ready"
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(PAUSE_SECONDS)
-    return met
+def coverage_line(model: Model) -> str:
+    """Say how much of the library a version covers."""
+    coverage = model.coverage
+    failed = f", {coverage.failed_count} failed" if coverage.failed_count else ""
+    videos = f"{coverage.embedded_count} of {coverage.video_count} videos{failed}"
+    return f"version {model.version} is {model.state}: {videos}; see `qasir models list`"

@@ -42,7 +42,7 @@ class ModelStore:
 
     @property
     def loading_lock(self) -> Path:
-        """The lock of the process that loads and unloads models."""
+        """Return the lock file of the process that loads and unloads models."""
         return self.root / "loading.lock"
 
     def add(self, export: Path) -> int:

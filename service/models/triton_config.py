@@ -41,7 +41,6 @@ def write_configs(root: Path, active: int, models: Sequence[ModelVersion]) -> No
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Parse a config.pbtxt."""
     return text_format.Parse(path.read_text(), ModelConfig())
 
 

@@ -18,8 +18,8 @@ from qasir.manifest import MANIFEST_NAME
 from qasir.triton_home import TritonHome, libpython_folder
 from service.app import open_admin
 from service.lock import locked
-from service.models.admin import progress
-from service.settings import Settings, load_settings
+from service.models.rollout import coverage_line
+from service.settings import Settings, load_settings, variable
 from service.stack.processes import Port, Process, ProcessStatus, python, refuse_taken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,27 @@ class Status:
 
 def processes(settings: Settings) -> list[Process]:
     """Return Triton, worker and service, in the order in which they start."""
-    return [_triton(settings), _worker(settings), _service(settings)]
+    triton = f"http://{settings.triton_host}:{settings.triton_http_port}"
+    worker = f"http://{_reach(settings.host)}:{settings.worker_metrics_port}"
+    return [
+        _process(
+            settings,
+            "triton",
+            "service.stack.triton_server",
+            f"{triton}/v2/health/ready",
+            ("triton_http_port", "triton_grpc_port", "triton_metrics_port"),
+        ),
+        _process(
+            settings, "worker", "service.ingest", f"{worker}/metrics", ("worker_metrics_port",)
+        ),
+        _process(
+            settings,
+            "service",
+            "service.http",
+            f"{_page(settings)}/readyz",
+            ("http_port", "grpc_port"),
+        ),
+    ]
 
 
 def up(settings: Settings, report: Report) -> list[str]:
@@ -97,17 +117,15 @@ def up(settings: Settings, report: Report) -> list[str]:
     with locked(settings.folders.run / "stack.lock"):
         everything = processes(settings)
         missing = [process for process in everything if process.leader() is None]
-        if not missing:
-            _wait(everything)
-            report(f"already up: {_page(settings)}")
-            return []
-        for process in missing:
-            process.stop()
-        _check(settings, missing, report)
-        _start(missing, report)
+        if missing:
+            _check(settings, missing, report)
+            _start(missing, report)
         # A process that ran already reconnects in its own time to what was just started.
-        _wait(everything)
-        report(f"up: {_page(settings)} (logs in {settings.folders.run})")
+        for process in everything:
+            process.wait()
+        page = _page(settings)
+        logs = f" (logs in {settings.folders.run})"
+        report(f"up: {page}{logs}" if missing else f"already up: {page}")
         return [process.name for process in missing]
 
 
@@ -144,7 +162,7 @@ def add_export(settings: Settings, report: Report, export: Path = EXPORT) -> Non
             before = [model.version for model in admin.store.list()]
             version = admin.store.add(export)
             if version not in before:
-                report(progress(admin.rollout.build(version, activate=True)))
+                report(coverage_line(admin.rollout.build(version, activate=True)))
         try:
             admin.store.active()
         except NotFound as error:
@@ -155,16 +173,14 @@ def add_export(settings: Settings, report: Report, export: Path = EXPORT) -> Non
 
 
 def _check(settings: Settings, missing: Sequence[Process], report: Report) -> None:
+    """Stop what earlier starts left behind, and check that all of it can start."""
+    for process in missing:
+        process.stop()
     TritonHome(settings.triton_home.absolute()).prepare()
     libpython_folder()
     refuse_taken([port for process in missing for port in process.ports])
     if any(process.name == "triton" for process in missing):
         add_export(settings, report)
-
-
-def _wait(everything: Sequence[Process]) -> None:
-    for process in everything:
-        process.wait()
 
 
 def _start(missing: Sequence[Process], report: Report) -> None:
@@ -182,71 +198,22 @@ def _start(missing: Sequence[Process], report: Report) -> None:
         raise
 
 
-def _triton(settings: Settings) -> Process:
-    host = settings.triton_host
-    return _process(
-        settings,
-        "triton",
-        python("-m", "service.stack.triton_server"),
-        f"http://{host}:{settings.triton_http_port}/v2/health/ready",
-        [
-            Port(host, settings.triton_http_port, "QASIR_TRITON_HTTP_PORT"),
-            Port(host, settings.triton_grpc_port, "QASIR_TRITON_GRPC_PORT"),
-            Port(host, settings.triton_metrics_port, "QASIR_TRITON_METRICS_PORT"),
-        ],
-    )
-
-
-def _worker(settings: Settings) -> Process:
-    host, number = settings.host, settings.worker_metrics_port
-    return _process(
-        settings,
-        "worker",
-        python("-m", "service.ingest"),
-        f"http://{_reach(host)}:{number}/metrics",
-        [Port(host, number, "QASIR_WORKER_METRICS_PORT")],
-    )
-
-
-def _service(settings: Settings) -> Process:
-    return _process(
-        settings,
-        "service",
-        python("-m", "service.http"),
-        f"{_page(settings)}/readyz",
-        [
-            Port(settings.host, settings.http_port, "QASIR_HTTP_PORT"),
-            Port(settings.host, settings.grpc_port, "QASIR_GRPC_PORT"),
-        ],
-    )
-
-
 def _process(
-    settings: Settings,
-    name: str,
-    command: Sequence[str],
-    ready_url: str,
-    ports: Sequence[Port],
+    settings: Settings, name: str, module: str, ready_url: str, ports: Sequence[str]
 ) -> Process:
+    """Describe a process that runs a module; `ports`: the settings that hold its ports."""
+    host = settings.triton_host if name == "triton" else settings.host
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return Process(
         name=name,
-        command=command,
+        command=python("-m", module),
         ready_url=ready_url,
-        ports=ports,
+        ports=[Port(host, getattr(settings, port), variable(port)) for port in ports],
         ready_seconds=settings.triton_patience_seconds,
         stop_seconds=STOP_SECONDS + settings.withdraw_seconds + settings.drain_seconds,
         folder=settings.folders.run,
-        variables=_variables(settings),
+        variables={**settings.environment(), "PYTHONPATH": os.pathsep.join(path)},
     )
-
-
-def _variables(settings: Settings) -> dict[str, str]:
-    """Return the environment that gives these settings to a child process."""
-    return {**settings.environment(), "PYTHONPATH": _path()}
-
-
-def _path() -> str:
-    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _page(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from service.canary.windows import WindowStore
 from service.catalogue.backfills import Target
 from service.catalogue.catalogue import Catalogue
-from service.ingest.encode import Encoder, EncodeWindow
+from service.ingest.encode import Encoder, EncodingTriton
 from service.ingest.targets import ModelTargets, WorkerModels
 from service.ingest.worker import Worker
 from service.models.deployment import ModelVersion
@@ -20,14 +20,14 @@ class FixedModels(WorkerModels):
 
     def __init__(self, active: Callable[[], ModelVersion], targets: Sequence[Target] = ()) -> None:
         self._find_active = active
-        self.backfills = tuple(targets)
+        self._fixed = tuple(targets)
 
     def active(self) -> ModelVersion:
         return self._find_active()
 
     def targets(self) -> ModelTargets:
-        models = {target.version: self.active() for target in self.backfills}
-        return ModelTargets(self.backfills, models)
+        models = {target.version: self.active() for target in self._fixed}
+        return ModelTargets(self._fixed, models)
 
     def is_served(self, version: int) -> bool:
         return version > 0
@@ -39,7 +39,7 @@ class FixedModels(WorkerModels):
 def open_worker(
     settings: IngestSettings,
     catalogue: Catalogue,
-    triton: EncodeWindow,
+    triton: EncodingTriton,
     models: WorkerModels,
     telemetry: Telemetry,
     stop: threading.Event,

@@ -16,17 +16,16 @@ from qasir.errors import (
     VideoTooLong,
 )
 from qasir.super_images import tile, windows
+from qasir.types import VideoInfo
 from qasir.video import Limits, sample_frames
 from service.ingest.decode import (
-    Decoded,
     DecodedWindow,
+    Decoder,
     DecodePlan,
     Finished,
     GridPlan,
     Message,
-    Probed,
 )
-from service.ingest.decode_process import Decoder
 from tests.support.service import write_sound
 from tests.support.videos import PaintedVideo, write_painted
 from tests.support.waiting import wait_for
@@ -78,11 +77,11 @@ def test_windows_are_those_of_the_core(
 def test_story_of_a_video(painted_video: PaintedVideo) -> None:
     path = painted_video(seconds=10)
     first, *middle, last = messages(plan(path, 2))
-    assert isinstance(first, Probed)
-    assert (first.info.codec, first.info.width) == ("h264", 64)
-    assert {type(message) for message in middle} <= {Decoded, DecodedWindow}
+    assert isinstance(first, VideoInfo)
+    assert (first.codec, first.width) == ("h264", 64)
+    assert {type(message) for message in middle} <= {int, DecodedWindow}
     assert isinstance(last, Finished)
-    assert (last.frames, last.info) == (10, first.info)
+    assert (last.frames, last.info) == (10, first)
     assert last.decode_seconds > 0 < last.tile_seconds[2]
     assert len(list((path.parent / "sheets2").iterdir())) == 3
 

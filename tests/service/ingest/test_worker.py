@@ -1,5 +1,6 @@
 """The worker's loop against an encoder that answers what the test says."""
 
+import errno
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,9 +19,9 @@ from service.catalogue.backfills import Target
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import Job
 from service.catalogue.queue import Claim
+from service.catalogue.vector_files import VectorFiles
 from service.catalogue.videos import Accepted, Video
-from service.ingest.recovery import recover
-from service.ingest.worker import Worker
+from service.ingest.worker import Worker, recover
 from service.models.deployment import ModelVersion
 from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import Telemetry
@@ -346,6 +347,35 @@ def test_a_video_whose_vectors_are_lost_is_encoded_again(
     assert workshop.catalogue.videos.get(video_id).state == "ready"
     assert len(files.of_video(video_id)) == 2
     assert all(files.looks_whole(file) for file in files.all())
+
+
+def test_a_file_that_cannot_be_opened_at_start_is_looked_at_again(
+    workshop: Workshop, painted_video: PaintedVideo
+) -> None:
+    accepted = workshop.add(painted_video(seconds=4))
+    workshop.run(Encoder(), accepted)
+    files, real_open = workshop.catalogue.vector_files, Path.open
+
+    def open_others(path: Path, *args: Any, **options: Any) -> Any:
+        if path.suffix == ".npz":
+            raise OSError(errno.EACCES, "Permission denied", str(path))
+        return real_open(path, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", open_others)
+        patch.setattr(VectorFiles, "looks_whole", lambda *_: False)
+        workshop.recover()
+    assert len(files.inaccessible()) == 2
+    before = workshop.catalogue.changes.number()
+    workshop.stop.clear()
+    # The loop looks at them, and searchers then read them again.
+    after = workshop.add(painted_video("b.mp4", seconds=5))
+    workshop.run(Encoder(), after)
+    assert files.inaccessible() == []
+    spec = workshop.model.manifest.spec(1)
+    again = {file.video_id for file in workshop.catalogue.changes.since(spec, before).files}
+    assert again == {accepted.video.id, after.video.id}
+    assert workshop.catalogue.videos.get(accepted.video.id).state == "ready"
 
 
 def test_without_media_that_fails_with_a_reason(

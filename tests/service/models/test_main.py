@@ -7,7 +7,7 @@ import pytest
 
 from qasir.cli.terminal import run
 from qasir.manifest import read_manifest
-from service.models.admin import app
+from service.models.__main__ import app
 
 
 class Commands:

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.models.heartbeats import Heartbeats, missing
+from service.models.deployment import Heartbeats, missing
 from tests.support.waiting import wait_for
 
 HOLD = """
 import sys, time, pathlib
-from service.models.heartbeats import Heartbeats
+from service.models.deployment import Heartbeats
 presence = Heartbeats(pathlib.Path(sys.argv[1]))
 presence.publish([1])
 print("here", flush=True)
