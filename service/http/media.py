@@ -15,7 +15,7 @@ from service.app import AppState
 from service.catalogue.vector_files import VectorFile
 from service.http.context import ContextDep
 from service.http.openapi import CONTENT, Responses, documented
-from service.storage.media_types import media_type
+from service.storage.media import media_type
 from service.storage.previews import read_cell, read_preview
 
 router = APIRouter(prefix="/v1/videos/{video_id}", tags=["videos"], responses=documented(NotFound))

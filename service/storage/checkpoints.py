@@ -1,16 +1,16 @@
-"""Encoded windows of videos that are not committed yet: an ingest that stops goes on there.
+"""Encoded windows of videos that are not committed yet: an interrupted ingest goes on there.
 
-    checkpoints/<video>/<digest>.npy   float16 [S, 1+P, D], the units of one full window
+    checkpoints/<video>/<digest>.npy   float16 [S, 1+P, D], the embeddings of one full window
 
-The digest is over the spec and over the window's pixels and mask. So what another
-model, another grid or other pictures made is never found, however it came to be there,
-and decoding again decides what may be used.
+The digest is over the spec and over the window's pixels and mask. So what another model, another
+grid or other pictures made is never found, and decoding again decides what may be used.
 """
 
 import hashlib
 import shutil
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,47 +21,44 @@ from qasir.super_images import SuperImageBatch
 from qasir.types import Float16
 from service.folders import StateFolders
 
-# What nobody came back to for so long is of a build that was given up.
+# Windows that nobody read or wrote for so long belong to a job that was given up.
 KEEP_SECONDS = 24 * 3600.0
 
 
+@dataclass(frozen=True)
 class Checkpoint:
     """The windows of one video."""
 
-    def __init__(self, folders: StateFolders, video_id: str) -> None:
-        self._folder = folders.checkpoints / video_id
+    folders: StateFolders
+    video_id: str
 
     def read(self, spec: EmbeddingSpec, batch: SuperImageBatch) -> Float16 | None:
-        """Units of this very window, if they are here and whole."""
+        """Return the embeddings of this very window, if they are stored and whole."""
         try:
             embeddings: Float16 = np.load(self._path(spec, batch), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        wanted = (len(batch.mask), 1 + batch.mask.shape[1])
-        return (
-            embeddings
-            if embeddings.dtype == np.float16 and embeddings.shape[:2] == wanted
-            else None
-        )
+        shape = (len(batch.mask), 1 + batch.mask.shape[1])
+        fits = embeddings.dtype == np.float16 and embeddings.shape[:2] == shape
+        return embeddings if fits else None
 
     def write(self, spec: EmbeddingSpec, batch: SuperImageBatch, embeddings: Float16) -> None:
-        """Keep the units of a window, whole or not at all; no ingest ever fails for it."""
+        """Store the embeddings of a window, whole or not at all; no ingest ever fails for it."""
         with suppress(OSError), atomic_write(self._path(spec, batch)) as file:
             np.save(file, embeddings)
 
     def clear(self) -> None:
-        """Forget the video's windows."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folders.checkpoints / self.video_id, ignore_errors=True)
 
     def _path(self, spec: EmbeddingSpec, batch: SuperImageBatch) -> Path:
         digest = hashlib.blake2b(spec.model_dump_json().encode(), digest_size=16)
         for array in (batch.pixels, batch.mask):
             digest.update(np.ascontiguousarray(array).data)
-        return self._folder / f"{digest.hexdigest()}.npy"
+        return self.folders.checkpoints / self.video_id / f"{digest.hexdigest()}.npy"
 
 
 def sweep(folders: StateFolders) -> None:
-    """Remove what was given up; only for the holder of the worker lock."""
+    """Remove the windows of jobs that were given up; only for the holder of the worker lock."""
     for folder in folders.checkpoints.iterdir():
         if folder.stat().st_mtime < time.time() - KEEP_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,28 @@ from service.storage.orphans import OrphanBatch, OrphanFolder
 DISK_CHECK_BYTES = 64 << 20
 SHEETS = "sheets"
 
+# By the name FFmpeg gives the container; it reads mp4 and mov, mkv and webm alike.
+MEDIA_TYPES = {
+    "mov,mp4,m4a,3gp,3g2,mj2": "video/mp4",
+    "matroska,webm": "video/webm",
+    "avi": "video/x-msvideo",
+    "mpegts": "video/mp2t",
+    "mpeg": "video/mpeg",
+    "ogg": "video/ogg",
+    "flv": "video/x-flv",
+    "asf": "video/x-ms-wmv",
+}
+
 T = TypeVar("T")
+
+
+def media_type(container: str) -> str:
+    """Return the type by which browsers play a container; unknown bytes are only to be saved.
+
+    >>> media_type("avi"), media_type("")
+    ('video/x-msvideo', 'application/octet-stream')
+    """
+    return MEDIA_TYPES.get(container, "application/octet-stream")
 
 
 @dataclass(frozen=True)
@@ -94,22 +115,24 @@ class UploadWriter:
         return ReceivedFile(self._path, self._hash.hexdigest(), self._count)
 
     def close(self) -> None:
-        """Forget whatever was not kept."""
+        """Remove the bytes unless they were kept."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
 
+@dataclass
 class MediaStore:
     """The files of `media/` and `vectors/`, safe to share by processes and threads."""
 
-    def __init__(self, folders: StateFolders, max_bytes: int, reserve_bytes: int) -> None:
-        self._folders = folders
-        self._max_bytes = max_bytes
-        self._reserve_bytes = reserve_bytes
-        folders.create()
+    folders: StateFolders
+    max_bytes: int
+    reserve_bytes: int
+
+    def __post_init__(self) -> None:
+        self.folders.create()
 
     def receive(self, expected_bytes: int = 0) -> AbstractContextManager[UploadWriter]:
-        """Begin an upload of about this many bytes; leaving the block forgets what was not kept.
+        """Begin an upload of about this many bytes; leaving the block removes what was not kept.
 
         Raises:
             UploadTooLarge: the sender already says that it is over the limit.
@@ -117,7 +140,7 @@ class MediaStore:
         """
         self.check_size(expected_bytes)
         self.check_space(expected_bytes)
-        path = self._folders.uploads / f"{uuid.uuid4().hex}.part"
+        path = self.folders.uploads / f"{uuid.uuid4().hex}.part"
         with self._alone():
             return contextlib.closing(UploadWriter(path, self))
 
@@ -129,14 +152,15 @@ class MediaStore:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 received.path.rename(place)
                 sync_folder(place.parent)
-                sync_folder(self._folders.media)
+                sync_folder(self.folders.media)
             return register()
 
     def delete(self, video_id: str, forget: Callable[[], None]) -> None:
         """Run `forget`, which removes the rows, then remove the files."""
         with self._alone():
             forget()
-            trash = [self._to_trash(folder) for folder in self._folders_of(video_id)]
+            own = [parent / video_id for parent in self._parents]
+            trash = [self._to_trash(folder) for folder in own if folder.is_dir()]
         for folder in trash:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,8 +168,9 @@ class MediaStore:
         """Remove what an ingest of one video has written and no row names."""
         with self._alone():
             trash = [self._to_trash(path) for path in self._unnamed(video_id, named())]
-            for folder in self._homes(video_id):
-                # Whoever wrote for a video that was deleted has made its folders again.
+            media = self.folders.media / video_id
+            for folder in (self.folders.vectors / video_id, media / SHEETS, media):
+                # An ingest of a video that was deleted meanwhile has made its folders again.
                 with contextlib.suppress(OSError):
                     folder.rmdir()
         for path in trash:
@@ -165,63 +190,55 @@ class MediaStore:
             dead = [self._to_trash(path) for path in self._dead_uploads()]
             # Never removed at once: the catalogue may be an older copy that does not know them.
             batch = orphans.set_aside([*self._orphans(video_ids(), named())])
-        for path in [*dead, *self._folders.uploads.glob("trash-*")]:
+        for path in [*dead, *self.folders.uploads.glob("trash-*")]:
             _remove(path)
         return Swept(uploads=len(dead), orphans=batch)
 
     def original(self, video_id: str) -> Path:
-        """Where a video's bytes lie."""
-        return self._folders.media / video_id / "original"
+        """Return the path of a video's bytes."""
+        return self.folders.media / video_id / "original"
 
     def previews(self, video_id: str, grid_size: int, fps: float) -> Path:
-        """Where the pictures of a video's super images lie."""
-        return self._folders.media / video_id / SHEETS / f"n{grid_size}-fps{fps:g}"
+        """Return the folder of the previews of a video's super images."""
+        return self.folders.media / video_id / SHEETS / f"n{grid_size}-fps{fps:g}"
 
     def vectors(self, path: str) -> Path:
-        """A vector file, by its path in the catalogue."""
-        return self._folders.vectors / path
+        """Return the path of a vector file, given its path in the catalogue."""
+        return self.folders.vectors / path
 
     def check_size(self, count: int) -> None:
-        """Refuse more bytes than one upload may have."""
-        if count > self._max_bytes:
+        """Refuse more bytes than an upload may have; raises UploadTooLarge."""
+        if count > self.max_bytes:
             raise UploadTooLarge(
-                f"upload of {count} bytes or more: the limit is {self._max_bytes}; "
+                f"upload of {count} bytes or more: the limit is {self.max_bytes}; "
                 f"send a smaller file or raise QASIR_MAX_UPLOAD_BYTES"
             )
 
     def check_space(self, count: int) -> None:
-        """Refuse what would eat the disk's reserve."""
-        free = shutil.disk_usage(self._folders.root).free
-        if free - count < self._reserve_bytes:
+        """Refuse bytes that would use up the disk's reserve; raises StorageFull."""
+        free = shutil.disk_usage(self.folders.root).free
+        if free - count < self.reserve_bytes:
             raise StorageFull(
-                f"{count} bytes do not fit: {free} bytes are free and {self._reserve_bytes} stay "
+                f"{count} bytes do not fit: {free} bytes are free and {self.reserve_bytes} stay "
                 f"in reserve; delete videos or lower QASIR_DISK_RESERVE_BYTES"
             )
 
     @property
     def _parents(self) -> tuple[Path, ...]:
-        """The folders in which a video may have one of its own."""
-        folders = self._folders
+        """List the folders in which a video may have one of its own."""
+        folders = self.folders
         return folders.media, folders.vectors, folders.canary, folders.checkpoints
 
     def _alone(self) -> AbstractContextManager[None]:
-        return locked(self._folders.run / "media.lock")
-
-    def _homes(self, video_id: str) -> tuple[Path, ...]:
-        media = self._folders.media / video_id
-        return (self._folders.vectors / video_id, media / SHEETS, media)
-
-    def _folders_of(self, video_id: str) -> list[Path]:
-        mine = (parent / video_id for parent in self._parents)
-        return [folder for folder in mine if folder.is_dir()]
+        return locked(self.folders.run / "media.lock")
 
     def _to_trash(self, path: Path) -> Path:
-        trash = self._folders.uploads / f"trash-{uuid.uuid4().hex}"
+        trash = self.folders.uploads / f"trash-{uuid.uuid4().hex}"
         path.rename(trash)
         return trash
 
     def _dead_uploads(self) -> Iterator[Path]:
-        for path in self._folders.uploads.glob("*.part"):
+        for path in self.folders.uploads.glob("*.part"):
             with path.open("rb") as file, contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield path
@@ -240,8 +257,8 @@ class MediaStore:
         for file in named:
             kept.add(self.vectors(file.path))
             kept.add(self.previews(video_id, file.grid_size, file.fps))
-        vectors = (self._folders.vectors / video_id).glob("*")
-        previews = (self._folders.media / video_id / SHEETS).glob("*")
+        vectors = (self.folders.vectors / video_id).glob("*")
+        previews = (self.folders.media / video_id / SHEETS).glob("*")
         yield from (path for path in (*vectors, *previews) if path not in kept)
 
 

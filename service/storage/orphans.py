@@ -9,7 +9,7 @@ A catalogue that was restored from a backup does not know newer videos. Their fi
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,7 +25,6 @@ log = structlog.get_logger()
 
 
 def utc_today() -> date:
-    """Today's date in UTC."""
     return datetime.now(UTC).date()
 
 
@@ -37,20 +36,23 @@ class OrphanBatch:
     paths: tuple[Path, ...]
 
 
+@dataclass
 class OrphanFolder:
     """The folder `orphans/`, for the holder of the worker lock."""
 
-    def __init__(
-        self, folders: StateFolders, keep_days: int, today: Callable[[], date] = utc_today
-    ) -> None:
-        self._folders = folders
-        self._keep_days = keep_days
-        self._today = today
+    folders: StateFolders
+    keep_days: int
+    today: Callable[[], date] = utc_today
 
     def set_aside(self, paths: Sequence[Path]) -> OrphanBatch:
         """Move files and folders of the state folder into a new batch."""
-        root = self._folders.root
-        batch = OrphanBatch(self._new_batch(), tuple(path.relative_to(root) for path in paths))
+        root = self.folders.root
+        folder = self.folders.orphans / self.today().isoformat()
+        number = 0
+        while folder.exists():
+            number += 1
+            folder = folder.with_name(f"{self.today().isoformat()}.{number}")
+        batch = OrphanBatch(folder, tuple(path.relative_to(root) for path in paths))
         for path in batch.paths:
             place = batch.folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -61,32 +63,19 @@ class OrphanFolder:
                 folder=str(batch.folder),
                 files=len(paths),
                 examples=[str(path) for path in batch.paths[:3]],
-                removed_after_days=self._keep_days,
+                removed_after_days=self.keep_days,
                 remedy="`qasir repair` brings them back",
             )
         return batch
 
     def expire(self) -> int:
-        """Remove batches older than the days they are kept; how many there were."""
-        expired = [
-            folder
-            for folder, day in self._batches()
-            if (self._today() - day).days > self._keep_days
-        ]
+        """Remove batches older than the days they are kept, and count them."""
+        expired = []
+        for folder in self.folders.orphans.glob("*"):
+            matched = BATCH_NAME.fullmatch(folder.name)
+            if matched and (self.today() - date.fromisoformat(matched[1])).days > self.keep_days:
+                expired.append(folder)
         for folder in expired:
-            log.warning("orphans removed", folder=str(folder), kept_days=self._keep_days)
+            log.warning("orphans removed", folder=str(folder), kept_days=self.keep_days)
             shutil.rmtree(folder, ignore_errors=True)
         return len(expired)
-
-    def _batches(self) -> Iterator[tuple[Path, date]]:
-        for folder in self._folders.orphans.glob("*"):
-            if matched := BATCH_NAME.fullmatch(folder.name):
-                yield folder, date.fromisoformat(matched[1])
-
-    def _new_batch(self) -> Path:
-        folder = self._folders.orphans / self._today().isoformat()
-        number = 0
-        while folder.exists():
-            number += 1
-            folder = folder.with_name(f"{self._today().isoformat()}.{number}")
-        return folder

@@ -1,8 +1,8 @@
-"""Sheets: a super image's frames as people want to see them, one JPEG per super image.
+"""Previews: a super image's frames as people want to see them, one JPEG per super image.
 
-A super image squeezes frames to a square for the model; its sheet keeps their aspect.
-The decode process writes sheets while it has the frames, so that showing a picture
-never decodes video in the service.
+A super image squeezes frames to a square for the model; its preview keeps their aspect. The decode
+process writes previews while it has the frames, so that showing one never decodes video in the
+service.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,28 +25,29 @@ def write_previews(frames: Iterable[Frame], grid_size: int, folder: Path) -> Ite
     cells: list[Uint8] = []
     number = 0
     for frame in frames:
-        cells.append(_cell(frame.pixels))
+        height = min(CELL_HEIGHT, frame.pixels.shape[0])
+        width = max(1, round(frame.pixels.shape[1] * height / frame.pixels.shape[0]))
+        cells.append(resize(frame.pixels, width, height))
         if len(cells) == grid_size**2:
-            _write(cells, grid_size, sheet_path(folder, number))
+            _write(cells, grid_size, preview_path(folder, number))
             cells, number = [], number + 1
         yield frame
     if cells:
-        _write(cells, grid_size, sheet_path(folder, number))
+        _write(cells, grid_size, preview_path(folder, number))
 
 
-def sheet_path(folder: Path, number: int) -> Path:
-    """The sheet of super image `number`."""
+def preview_path(folder: Path, number: int) -> Path:
     return folder / f"{number}.jpg"
 
 
 def read_preview(folder: Path, number: int) -> bytes:
-    """JPEG bytes of a whole sheet.
+    """Read the preview of a super image as JPEG.
 
     Raises:
         NotFound: the video has no such super image.
     """
     try:
-        return sheet_path(folder, number).read_bytes()
+        return preview_path(folder, number).read_bytes()
     except FileNotFoundError as error:
         raise NotFound(
             f"the picture of super image {number} is lost; delete the video and send it again"
@@ -54,39 +55,33 @@ def read_preview(folder: Path, number: int) -> bytes:
 
 
 def read_cell(folder: Path, grid_size: int, frame: int) -> bytes:
-    """JPEG bytes of sampled frame number `frame`, cut out of its sheet.
+    """Cut sampled frame number `frame` out of its preview, as JPEG.
 
     Raises:
         NotFound: the video has no such frame.
-        CorruptArtifact: the sheet is no picture.
+        CorruptArtifact: the preview is no picture.
     """
     number, position = divmod(frame, grid_size**2)
     encoded = np.frombuffer(read_preview(folder, number), np.uint8)
-    sheet = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    if sheet is None:
-        raise CorruptArtifact(f"sheet {number} of {folder.parent} is no picture; ingest again")
-    height, width = sheet.shape[0] // grid_size, sheet.shape[1] // grid_size
+    preview = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    if preview is None:
+        raise CorruptArtifact(f"preview {number} of {folder.parent} is no picture; ingest again")
+    height, width = preview.shape[0] // grid_size, preview.shape[1] // grid_size
     top, left = position // grid_size * height, position % grid_size * width
-    return _jpeg(sheet[top : top + height, left : left + width])
-
-
-def _cell(pixels: Uint8) -> Uint8:
-    height = min(CELL_HEIGHT, pixels.shape[0])
-    width = max(1, round(pixels.shape[1] * height / pixels.shape[0]))
-    return resize(pixels, width, height)
+    return _jpeg(preview[top : top + height, left : left + width])
 
 
 def _write(cells: list[Uint8], grid_size: int, path: Path) -> None:
     height, width = cells[0].shape[:2]
-    sheet = np.zeros((grid_size * height, grid_size * width, 3), np.uint8)
+    preview = np.zeros((grid_size * height, grid_size * width, 3), np.uint8)
     for position, cell in enumerate(cells):
         row, column = divmod(position, grid_size)
-        # A stream may change its size half-way; the sheet keeps the size it began with.
+        # A stream may change its size half-way; the preview keeps the size it began with.
         fitted = cell if cell.shape == cells[0].shape else resize(cell, width, height)
-        sheet[row * height :, column * width :][:height, :width] = fitted
+        preview[row * height :, column * width :][:height, :width] = fitted
     temporary = path.with_suffix(".tmp")
-    # No fsync: a lost sheet is remade by ingesting again, and thousands of fsyncs cost minutes.
-    temporary.write_bytes(_jpeg(cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)))
+    # No fsync: a lost preview is remade by ingesting again, and thousands of fsyncs cost minutes.
+    temporary.write_bytes(_jpeg(cv2.cvtColor(preview, cv2.COLOR_RGB2BGR)))
     temporary.replace(path)
 
 

@@ -3,10 +3,10 @@
     uploads/resumable/<id>/about.json   what was announced, and what became of it; replaced whole
                            data         the bytes so far; its size is the offset
                            lock         held by the one request that works on this upload
-                           wanted       somebody else asks for the lock: the holder lets go
+                           wanted       another request asks for the lock: the holder closes
 
-All of it is files, so any process goes on where another was killed. Data becomes media by
-a rename. Whoever finds the bytes complete finishes; doing so twice changes nothing.
+All of it is files, so any process goes on where another was killed. Data becomes media by a rename.
+Whichever request finds the bytes complete finishes; doing so twice changes nothing.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +32,7 @@ from service.storage.media import DISK_CHECK_BYTES, MediaStore, ReceivedFile
 UPLOAD_ID = re.compile("[0-9a-f]{32}")
 ABOUT, DATA, LOCK, WANTED = "about.json", "data", "lock", "wanted"
 PAUSE_SECONDS = 0.05
-# How long one request waits for another to let go of the same upload.
+# How long one request waits for another to close the same upload.
 PATIENCE_SECONDS = 5.0
 
 
@@ -51,7 +52,7 @@ class UploadInfo(BaseModel):
 
 
 class UploadSession:
-    """One upload in the hands of one request, until `close`."""
+    """One upload, locked by one request until `close`."""
 
     def __init__(self, folder: Path, lock: BinaryIO, about: UploadInfo, media: MediaStore) -> None:
         self._folder = folder
@@ -64,12 +65,11 @@ class UploadSession:
 
     @property
     def offset(self) -> int:
-        """How many bytes have arrived."""
         return self.about.length if self._file is None else os.fstat(self._file.fileno()).st_size
 
     @property
     def wanted(self) -> bool:
-        """Whether another request waits for this one to let go."""
+        """Return whether another request waits for this one to close."""
         return (self._folder / WANTED).exists()
 
     def write(self, piece: bytes) -> None:
@@ -90,7 +90,7 @@ class UploadSession:
             rest = rest[self._file.write(rest) :]
 
     def sync(self) -> int:
-        """Make what has arrived durable; the offset that may be promised."""
+        """Make what has arrived durable, and return its size: the offset that may be promised."""
         if self._file is not None:
             os.fsync(self._file.fileno())
         return self.offset
@@ -103,7 +103,7 @@ class UploadSession:
         """
         data = self._folder / DATA
         if self.about.sha256 is None:
-            # First said, then done: so that whoever goes on knows what the data was.
+            # Written first, so that the next process knows what the data was.
             self._rewrite(sha256=sha256_of(data))
         if self.about.upload is None:
             received = ReceivedFile(data, str(self.about.sha256), self.about.length)
@@ -114,11 +114,11 @@ class UploadSession:
         data.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Forget the upload and its bytes."""
+        """Remove the upload and its bytes."""
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Let the next request have it."""
+        """Release the upload for the next request."""
         if self._file is not None:
             self._file.close()
         self._lock.close()
@@ -128,74 +128,79 @@ class UploadSession:
         _write(self.about, self._folder)
 
 
+@dataclass
 class UploadStore:
     """The unfinished uploads of a state folder; safe to share by threads and processes."""
 
-    def __init__(
-        self, root: Path, media: MediaStore, max_unfinished: int, keep_seconds: float
-    ) -> None:
-        self._root = root
-        self._media = media
-        self._max_unfinished = max_unfinished
-        self._keep_seconds = keep_seconds
-        root.mkdir(parents=True, exist_ok=True)
+    root: Path
+    media: MediaStore
+    max_unfinished: int
+    keep_seconds: float
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
 
     def create(self, about: UploadInfo) -> str:
-        """Promise room for an upload; its id.
+        """Reserve room for an upload and return its id.
 
         Raises:
             UploadTooLarge, StorageFull: there is no room for it beside the others.
             Overloaded: too many are unfinished.
         """
         self.sweep()
-        others = [f for f in self._root.iterdir() if (f / DATA).exists()]
-        if len(others) >= self._max_unfinished:
+        others = [f for f in self.root.iterdir() if (f / DATA).exists()]
+        if len(others) >= self.max_unfinished:
             raise Overloaded(
-                f"{len(others)} uploads are unfinished, the limit is {self._max_unfinished}; "
+                f"{len(others)} uploads are unfinished, the limit is {self.max_unfinished}; "
                 f"finish or DELETE some, or raise QASIR_MAX_UNFINISHED_UPLOADS"
             )
-        self._media.check_size(about.length)
-        self._media.check_space(about.length + sum(_missing(folder) for folder in others))
+        self.media.check_size(about.length)
+        self.media.check_space(about.length + sum(_missing(folder) for folder in others))
         upload_id = uuid.uuid4().hex
         # Named last, so that nobody sees half of it.
-        new = self._root / f".{upload_id}"
+        new = self.root / f".{upload_id}"
         new.mkdir()
         for name in (DATA, LOCK):
             (new / name).touch()
         _write(about, new)
-        new.rename(self._root / upload_id)
+        new.rename(self.root / upload_id)
         return upload_id
 
     def hold(self, upload_id: str) -> UploadSession:
-        """Take an upload in hand; another request that has it is asked to let go.
+        """Open an upload; another request that has it is asked to close it.
 
         Raises:
             NotFound: there is none, or it has expired.
-            Conflict: the other request did not let go in time.
+            Conflict: the other request did not close it in time.
         """
-        folder = self._root / upload_id
-        with _unknown(upload_id):
-            if not UPLOAD_ID.fullmatch(upload_id):
-                raise FileNotFoundError
-            lock = _locked(folder)
-            try:
+        folder = self.root / upload_id
+        try:
+            with contextlib.ExitStack() as opened:
+                if not UPLOAD_ID.fullmatch(upload_id):
+                    raise FileNotFoundError
+                lock = opened.enter_context((folder / LOCK).open("rb+"))
+                _acquire(lock, folder)
                 if self.expires(upload_id) < time.time():
                     raise FileNotFoundError
-                return UploadSession(folder, lock, _read(folder), self._media)
-            except BaseException:
-                lock.close()
-                raise
+                session = UploadSession(folder, lock, _read(folder), self.media)
+                # From here on the session closes the lock.
+                opened.pop_all()
+                return session
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(
+                f"no upload '{upload_id[:60]}'; it may have expired: begin it again"
+            ) from error
 
     def expires(self, upload_id: str) -> float:
-        """When an upload is given up unless it goes on, in seconds since 1970."""
-        return _touched(self._root / upload_id) + self._keep_seconds
+        """Return when an upload is given up unless it goes on, in seconds since 1970."""
+        return _touched(self.root / upload_id) + self.keep_seconds
 
     def sweep(self) -> int:
-        """Remove what has expired and nobody works on; how many there were."""
+        """Remove expired uploads that no request has open, and count them."""
         removed = 0
-        for folder in self._root.iterdir():
+        for folder in self.root.iterdir():
             with contextlib.suppress(FileNotFoundError, BlockingIOError):
-                if _touched(folder) + self._keep_seconds < time.time():
+                if _touched(folder) + self.keep_seconds < time.time():
                     with (folder / LOCK).open("rb") as lock:
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         shutil.rmtree(folder)
@@ -203,27 +208,7 @@ class UploadStore:
         return removed
 
 
-@contextlib.contextmanager
-def _unknown(upload_id: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(
-            f"no upload '{upload_id[:60]}'; it may have expired: begin it again"
-        ) from error
-
-
-def _locked(folder: Path) -> BinaryIO:
-    lock = (folder / LOCK).open("rb+")
-    try:
-        _take(lock, folder)
-    except BaseException:
-        lock.close()
-        raise
-    return lock
-
-
-def _take(lock: BinaryIO, folder: Path) -> None:
+def _acquire(lock: BinaryIO, folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -239,7 +224,7 @@ def _take(lock: BinaryIO, folder: Path) -> None:
 
 
 def _touched(folder: Path) -> float:
-    """When something last arrived."""
+    """Return when something last arrived."""
     places = (folder / DATA, folder / ABOUT, folder)
     return next(place.stat().st_mtime for place in places if place.exists() or place == folder)
 

@@ -12,7 +12,7 @@ from service.storage.previews import (
     CELL_HEIGHT,
     read_cell,
     read_preview,
-    sheet_path,
+    preview_path,
     write_previews,
 )
 from tests.support.videos import painted_frame, painted_number
@@ -64,6 +64,6 @@ def test_size_that_changes_half_way_keeps_the_first(tmp_path: Path) -> None:
 def test_missing_and_broken_sheets_are_typed(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="super image 7"):
         read_preview(tmp_path, 7)
-    sheet_path(tmp_path, 0).write_bytes(b"no picture")
+    preview_path(tmp_path, 0).write_bytes(b"no picture")
     with pytest.raises(CorruptArtifact):
         read_cell(tmp_path, 2, 0)
