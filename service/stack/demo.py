@@ -107,33 +107,26 @@ def running(settings: Settings) -> Iterator[None]:
             stack.down(settings, console.print)
 
 
-def demo(settings: Settings, *, once: bool) -> None:
-    """Show everything of `make demo` that follows the pipeline.
-
-    Raises:
-        QasirError: a step failed; what it started is stopped again.
-    """
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the searches.")] = False,
+) -> None:
+    """Serve the exported model, upload the demo's test videos, and search three times."""
+    settings = load_settings()
     captions = read_captions(DATASET / "test" / "queries.jsonl", SEARCHES)
     lines = (DATASET / "test" / "videos.jsonl").read_text().splitlines()
     test_videos = {json.loads(line)["video_id"] for line in lines}
     files = [path for path in sorted((DATASET / "videos").iterdir()) if path.stem in test_videos]
-    with running(settings), Client(f"http://{settings.host}:{settings.http_port}") as client:
-        upload_all(client, files)
-        wait_for_model(settings)
-        for caption in captions:
-            console.print(results_table(caption, client.search(caption.text, TOP)))
-        if not once:
-            console.print(f"serving at {client.url}; press Ctrl-C to stop")
-            threading.Event().wait()
-
-
-@app.command()
-def main(
-    once: Annotated[bool, typer.Option("--once", help="Stop after the searches.")] = False,
-) -> None:
-    """Serve the exported model, upload the demo's test videos, and search three times."""
+    url = f"http://{settings.host}:{settings.http_port}"
     try:
-        demo(load_settings(), once=once)
+        with running(settings), Client(url) as client:
+            upload_all(client, files)
+            wait_for_model(settings)
+            for caption in captions:
+                console.print(results_table(caption, client.search(caption.text, TOP)))
+            if not once:
+                console.print(f"serving at {client.url}; press Ctrl-C to stop")
+                threading.Event().wait()
     except KeyboardInterrupt:
         console.print("stopped")
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,14 +34,14 @@ class Port:
     number: int
     variable: str
 
-    def taken_by(self) -> str | None:
-        """Name the process that listens here; None if the port is free."""
+    def is_free(self) -> bool:
+        """Return whether no process listens here."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((self.host, self.number))
-                return None
-        return _listener(self.number)
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,14 @@ class Process:
 
     def ready(self) -> bool:
         """Return whether it answers its ready URL with 200."""
-        try:
-            with urllib.request.urlopen(self.ready_url, timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(self.ready_url, timeout=2) as answer,
+        ):
+            return bool(answer.status == 200)
+        return False
 
     def status(self) -> ProcessStatus:
-        """Return its state."""
         leader = self.leader()
         return ProcessStatus(
             name=self.name,
@@ -208,10 +207,10 @@ def refuse_taken(ports: Sequence[Port]) -> None:
         Conflict: one is taken; the message names the process and the variable.
     """
     for port in ports:
-        if holder := port.taken_by():
+        if not port.is_free():
             raise Conflict(
-                f"port {port.number} is taken by {holder}; stop it, or set {port.variable} "
-                f"to a free port"
+                f"port {port.number} is taken by {_listener(port.number)}; stop it, or set "
+                f"{port.variable} to a free port"
             )
 
 
