@@ -90,8 +90,7 @@ class Jobs(Repository):
     def cancel(self, job_id: str) -> Job:
         """End a job that has not ended; one that is cancelled already stays so.
 
-        Its worker, if it has one, notices at its next heartbeat. Its video stays, and a retry is
-        possible.
+        Its worker notices at its next heartbeat. Its video stays, and a retry is possible.
 
         Raises:
             NotFound: there is none with this id.

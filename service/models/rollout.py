@@ -49,11 +49,7 @@ class Rollout:
         return [self._describe(model, deployment) for model in self.store.list()]
 
     def get(self, version: int) -> Model:
-        """Describe one version.
-
-        Raises:
-            NotFound: there is no such version.
-        """
+        """Describe one version, or raise NotFound."""
         return self._describe(self.store.get(version), self._deployment())
 
     def counts(self) -> Iterator[tuple[ModelState, Coverage]]:

@@ -57,11 +57,7 @@ class ModelStore:
             return same[0] if same else self._add(export, manifest)
 
     def get(self, version: int) -> ModelVersion:
-        """Read one version.
-
-        Raises:
-            NotFound: there is none.
-        """
+        """Read one version, or raise NotFound."""
         folder = self._manifests / str(version)
         if not folder.is_dir():
             raise NotFound(f"no model version {version} in {self.root}; see `qasir models list`")
@@ -82,11 +78,7 @@ class ModelStore:
         return models
 
     def deployment(self) -> Deployment:
-        """Read which versions are deployed.
-
-        Raises:
-            NotFound: no model has been activated.
-        """
+        """Read which versions are deployed; raises NotFound before the first activation."""
         path = self.root / DEPLOYMENT_NAME
         try:
             return Deployment.model_validate_json(path.read_bytes())
@@ -99,20 +91,15 @@ class ModelStore:
             raise CorruptArtifact(f"{path}: {error}; run `qasir models activate`") from error
 
     def active(self) -> ModelVersion:
-        """Read the active version with its reranker.
-
-        Raises:
-            NotFound: no model has been activated.
-        """
+        """Read the active version with its reranker; raises as `deployment`."""
         deployment = self.deployment()
         model = self.get(deployment.active)
         return replace(model, reranker=self._reranker(deployment, model))
 
     def find_active(self) -> ModelVersion:
-        """Return the active version, read again only after the deployment has changed.
+        """Return the active version, or raise ModelUnavailable.
 
-        Raises:
-            ModelUnavailable: no model is active yet.
+        It is read again only after the deployment has changed.
         """
         try:
             status = (self.root / DEPLOYMENT_NAME).stat()
@@ -128,10 +115,9 @@ class ModelStore:
             ) from error
 
     def activate(self, version: int) -> Deployment:
-        """Make a version active whatever it lacks; `Rollout.activate` is for a running service.
+        """Make a version active whatever it lacks, or raise NotFound.
 
-        Raises:
-            NotFound: there is no such version.
+        `Rollout.activate` is for a running service.
         """
         self.get(version)
         with locked(self.root / "lock"):
@@ -142,22 +128,15 @@ class ModelStore:
             return self._deploy(before.activate(version))
 
     def change(self, make: Callable[[Deployment], Deployment]) -> Deployment:
-        """Replace the deployment by one made from it; no other change comes in between.
+        """Replace the deployment by one made from it; raises as `deployment`.
 
-        A running Triton changes nothing until a service process reconciles it.
-
-        Raises:
-            NotFound: no model has been activated.
+        No other change comes in between. Triton follows once a service process reconciles it.
         """
         with locked(self.root / "lock"):
             return self._deploy(make(self.deployment()))
 
     def startup(self) -> Sequence[str]:
-        """Write Triton's configs and list the Triton models to load at its start.
-
-        Raises:
-            NotFound: no model has been activated.
-        """
+        """Write Triton's configs, and list the models that it loads when it starts."""
         deployment = self.change(lambda before: before)
         names = [name for version in deployment.loaded for name in triton_names(version)]
         return [*dict.fromkeys(names), *ENSEMBLES]

@@ -149,10 +149,7 @@ def status(settings: Settings) -> Status:
 
 
 def add_export(settings: Settings, report: Report, export: Path = EXPORT) -> None:
-    """Add a new export to the store, to replace the active model; do nothing for an old one.
-
-    The first export is active at once, a later one when the worker has encoded every video with
-    it.
+    """Add a new export to the store; the worker encodes every video with it, then it is active.
 
     Raises:
         NotFound: there is neither an export nor an active model.

@@ -29,7 +29,11 @@ EXIT_SECONDS = 10
 def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
     """Return the server's command line for these settings and models."""
     home = TritonHome(settings.triton_home.absolute())
-    address = settings.triton_host
+    ports = {
+        "http": settings.triton_http_port,
+        "grpc": settings.triton_grpc_port,
+        "metrics": settings.triton_metrics_port,
+    }
     return [
         str(home.server),
         f"--model-repository={settings.folders.models}",
@@ -41,12 +45,8 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
         "--disable-auto-complete-config",
         *(f"--backend-config=python,{name}={size}" for name, size in SHARED_MEMORY.items()),
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix(settings)}",
-        f"--http-address={address}",
-        f"--http-port={settings.triton_http_port}",
-        f"--grpc-address={address}",
-        f"--grpc-port={settings.triton_grpc_port}",
-        f"--metrics-address={address}",
-        f"--metrics-port={settings.triton_metrics_port}",
+        *(f"--{name}-address={settings.triton_host}" for name in ports),
+        *(f"--{name}-port={port}" for name, port in ports.items()),
         f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
         f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
         f"--exit-timeout-secs={EXIT_SECONDS}",
