@@ -4,7 +4,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from errno import EACCES, EIO, EMFILE, ENFILE, ENOMEM, ENOTCONN, EPERM, ESTALE, ETIMEDOUT
-from pathlib import Path
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select

@@ -22,7 +22,7 @@ from qasir.vectors import VideoVectors, join, write_vectors
 from qasir.video import Limits
 from service.canary.windows import StoredWindow, WindowStore
 from service.catalogue.vector_files import VectorFile
-from service.ingest.decode import DecodedWindow, Decoder, DecodePlan, Finished, GridPlan
+from service.ingest.decode import DecodedWindow, DecodePlan, Decoder, Finished, GridPlan
 from service.ingest.progress import ProgressReporter
 from service.models.deployment import ModelVersion
 from service.observability import metrics

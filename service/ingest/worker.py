@@ -10,7 +10,6 @@ from functools import partial
 import structlog
 
 from qasir.errors import CorruptArtifact, DecoderCrashed, QasirError
-from qasir.manifest import EmbeddingSpec
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.jobs import JobError
 from service.catalogue.queue import Claim
@@ -18,7 +17,7 @@ from service.catalogue.vector_files import VectorFile
 from service.ingest.encode import EncodedVideo, Encoder, EncodeRequest
 from service.ingest.progress import JobLost, ProgressReporter, Stopping
 from service.ingest.targets import ModelTargets, WorkerModels
-from service.models.deployment import FindActive, ModelVersion
+from service.models.deployment import FindActive
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
 from service.observability.tracing import job_span, qasir_attributes

@@ -129,11 +129,13 @@ def test_a_disk_that_fails_for_long_is_damage(
     folders: StateFolders, media: MediaStore, catalogue: Catalogue, path: str
 ) -> None:
     now = 1000.0
-    with closing(Catalogue(folders.catalogue, clock=lambda: now)) as later:
-        with failing_reads(errno.EIO):
-            assert not later.vector_files.report_unreadable(path)
-            now += EIO_PATIENCE_SECONDS
-            assert later.vector_files.report_unreadable(path)
+    with (
+        closing(Catalogue(folders.catalogue, clock=lambda: now)) as later,
+        failing_reads(errno.EIO),
+    ):
+        assert not later.vector_files.report_unreadable(path)
+        now += EIO_PATIENCE_SECONDS
+        assert later.vector_files.report_unreadable(path)
     assert catalogue.videos.get(Path(path).parent.name).state == "queued"
 
 

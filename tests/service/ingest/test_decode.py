@@ -20,8 +20,8 @@ from qasir.types import VideoInfo
 from qasir.video import Limits, sample_frames
 from service.ingest.decode import (
     DecodedWindow,
-    Decoder,
     DecodePlan,
+    Decoder,
     Finished,
     GridPlan,
     Message,

@@ -10,9 +10,9 @@ from qasir.errors import CorruptArtifact, NotFound
 from qasir.types import Frame, Uint8
 from service.storage.previews import (
     CELL_HEIGHT,
+    preview_path,
     read_cell,
     read_preview,
-    preview_path,
     write_previews,
 )
 from tests.support.videos import painted_frame, painted_number
