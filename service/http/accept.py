@@ -112,7 +112,7 @@ def accept(received: ReceivedFile, header: UploadHeader, core: AppState) -> Uplo
         created_at=time(),
     )
     details = Details(header.title, header.metadata)
-    accepted = core.media.keep(
+    accepted = core.media.store(
         received, lambda: core.catalogue.videos.accept(video, details, traceparent())
     )
     return Upload(

@@ -121,8 +121,8 @@ async def get_upload_offset(upload_id: str, context: ContextDep) -> Response:
     """Tell how much has arrived; of a complete upload, which video and job it became."""
     with closing(await _acquire(context, upload_id)) as upload:
         headers = {
-            "Upload-Length": str(upload.about.length),
-            "Upload-Metadata": upload.about.metadata_text,
+            "Upload-Length": str(upload.info.length),
+            "Upload-Metadata": upload.info.metadata_text,
             "Cache-Control": "no-store",
         }
         return _answer(headers | _state(context, upload_id, upload), HTTPStatus.OK)
@@ -169,7 +169,7 @@ async def _acquire(context: Context, upload_id: str) -> UploadSession:
     """Lock an upload for this request; complete bytes become a video first."""
 
     def acquire() -> UploadSession:
-        upload = context.core.uploads.hold(upload_id)
+        upload = context.core.uploads.acquire(upload_id)
         try:
             _finish(context.core, upload)
         except BaseException:
@@ -183,9 +183,9 @@ async def _acquire(context: Context, upload_id: str) -> UploadSession:
 
 def _finish(core: AppState, upload: UploadSession) -> None:
     """Make a video of complete bytes, which then no crash loses; else make them durable."""
-    if upload.sync() == upload.about.length and upload.about.upload is None:
+    if upload.sync() == upload.info.length and upload.info.upload is None:
         # The queue's room is not checked again: it was promised when the upload began.
-        upload.finish(lambda received: accept(received, upload.about.header, core))
+        upload.finish(lambda received: accept(received, upload.info.header, core))
 
 
 async def _receive(request: Request, upload: UploadSession, seconds: float) -> None:
@@ -195,7 +195,7 @@ async def _receive(request: Request, upload: UploadSession, seconds: float) -> N
     """
 
     async def end_when_wanted(limit: asyncio.Timeout) -> None:
-        while not upload.wanted:
+        while not upload.requested:
             await asyncio.sleep(WATCH_SECONDS)
         limit.reschedule(0)
 
@@ -214,7 +214,7 @@ async def _receive(request: Request, upload: UploadSession, seconds: float) -> N
 
 
 def _state(context: Context, upload_id: str, upload: UploadSession) -> dict[str, str]:
-    offset, done = {"Upload-Offset": str(upload.offset)}, upload.about.upload
+    offset, done = {"Upload-Offset": str(upload.offset)}, upload.info.upload
     if done is None:
         return offset | _expires(context, upload_id)
     ids = {"Qasir-Video-Id": done.video_id, "Qasir-Job-Id": done.job_id}

@@ -144,7 +144,7 @@ class MediaStore:
         with self._alone():
             return contextlib.closing(UploadWriter(path, self))
 
-    def keep(self, received: ReceivedFile, register: Callable[[], T]) -> T:
+    def store(self, received: ReceivedFile, register: Callable[[], T]) -> T:
         """Put the file in its place and run `register`, with no delete or sweep in between."""
         place = self.original(received.video_id)
         with self._alone():

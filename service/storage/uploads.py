@@ -54,21 +54,21 @@ class UploadInfo(BaseModel):
 class UploadSession:
     """One upload, locked by one request until `close`."""
 
-    def __init__(self, folder: Path, lock: BinaryIO, about: UploadInfo, media: MediaStore) -> None:
+    def __init__(self, folder: Path, lock: BinaryIO, info: UploadInfo, media: MediaStore) -> None:
         self._folder = folder
         self._lock = lock
         self._media = media
         self._next_check = 0
-        self.about = about
+        self.info = info
         # Unbuffered: a failed write leaves nothing behind that would be written later.
-        self._file = None if about.sha256 else (folder / DATA).open("ab", buffering=0)
+        self._file = None if info.sha256 else (folder / DATA).open("ab", buffering=0)
 
     @property
     def offset(self) -> int:
-        return self.about.length if self._file is None else os.fstat(self._file.fileno()).st_size
+        return self.info.length if self._file is None else os.fstat(self._file.fileno()).st_size
 
     @property
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         """Return whether another request waits for this one to close."""
         return (self._folder / WANTED).exists()
 
@@ -80,8 +80,8 @@ class UploadSession:
             StorageFull: the disk's reserve would be used up.
         """
         end = self.offset + len(piece)
-        if self._file is None or end > self.about.length:
-            raise InvalidInput(f"{end} bytes of an upload announced as {self.about.length}")
+        if self._file is None or end > self.info.length:
+            raise InvalidInput(f"{end} bytes of an upload announced as {self.info.length}")
         if end > self._next_check:
             self._media.check_space(len(piece))
             self._next_check = end + DISK_CHECK_BYTES
@@ -102,11 +102,11 @@ class UploadSession:
             NotFound: a crash has lost them; nothing had been promised.
         """
         data = self._folder / DATA
-        if self.about.sha256 is None:
+        if self.info.sha256 is None:
             # Written first, so that the next process knows what the data was.
             self._rewrite(sha256=sha256_of(data))
-        if self.about.upload is None:
-            received = ReceivedFile(data, str(self.about.sha256), self.about.length)
+        if self.info.upload is None:
+            received = ReceivedFile(data, str(self.info.sha256), self.info.length)
             try:
                 self._rewrite(upload=accept(received))
             except FileNotFoundError as error:
@@ -124,8 +124,8 @@ class UploadSession:
         self._lock.close()
 
     def _rewrite(self, **changed: str | Upload) -> None:
-        self.about = self.about.model_copy(update=changed)
-        _write(self.about, self._folder)
+        self.info = self.info.model_copy(update=changed)
+        _write(self.info, self._folder)
 
 
 @dataclass
@@ -140,7 +140,7 @@ class UploadStore:
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
 
-    def create(self, about: UploadInfo) -> str:
+    def create(self, info: UploadInfo) -> str:
         """Reserve room for an upload and return its id.
 
         Raises:
@@ -154,19 +154,19 @@ class UploadStore:
                 f"{len(others)} uploads are unfinished, the limit is {self.max_unfinished}; "
                 f"finish or DELETE some, or raise QASIR_MAX_UNFINISHED_UPLOADS"
             )
-        self.media.check_size(about.length)
-        self.media.check_space(about.length + sum(_missing(folder) for folder in others))
+        self.media.check_size(info.length)
+        self.media.check_space(info.length + sum(_missing(folder) for folder in others))
         upload_id = uuid.uuid4().hex
         # Named last, so that nobody sees half of it.
         new = self.root / f".{upload_id}"
         new.mkdir()
         for name in (DATA, LOCK):
             (new / name).touch()
-        _write(about, new)
+        _write(info, new)
         new.rename(self.root / upload_id)
         return upload_id
 
-    def hold(self, upload_id: str) -> UploadSession:
+    def acquire(self, upload_id: str) -> UploadSession:
         """Open an upload; another request that has it is asked to close it.
 
         Raises:
@@ -179,7 +179,7 @@ class UploadStore:
                 if not UPLOAD_ID.fullmatch(upload_id):
                     raise FileNotFoundError
                 lock = opened.enter_context((folder / LOCK).open("rb+"))
-                _acquire(lock, folder)
+                _lock(lock, folder)
                 if self.expires(upload_id) < time.time():
                     raise FileNotFoundError
                 session = UploadSession(folder, lock, _read(folder), self.media)
@@ -208,7 +208,7 @@ class UploadStore:
         return removed
 
 
-def _acquire(lock: BinaryIO, folder: Path) -> None:
+def _lock(lock: BinaryIO, folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -243,6 +243,6 @@ def _read(folder: Path) -> UploadInfo:
         raise FileNotFoundError from error
 
 
-def _write(about: UploadInfo, folder: Path) -> None:
+def _write(info: UploadInfo, folder: Path) -> None:
     with atomic_write(folder / ABOUT) as file:
-        file.write(about.model_dump_json().encode())
+        file.write(info.model_dump_json().encode())

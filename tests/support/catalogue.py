@@ -55,7 +55,7 @@ def upload(catalogue: Catalogue, media: MediaStore, content: bytes, title: str) 
             *(0.0, 0, 0, "", "", "queued"),
             created_at=float(len(content)),
         )
-        return media.keep(received, lambda: catalogue.videos.accept(row))
+        return media.store(received, lambda: catalogue.videos.accept(row))
 
 
 def encode_claimed(catalogue: Catalogue, media: MediaStore, spec: EmbeddingSpec = SPEC) -> Path:

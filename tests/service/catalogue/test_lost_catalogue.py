@@ -122,7 +122,7 @@ def test_a_first_upload_that_crashed_stops_no_start(
     with media.receive() as writer:
         writer.write(b"moving pictures")
         received = writer.finish()
-        media.keep(received, lambda: None)
+        media.store(received, lambda: None)
     catalogue.close()
     catalogue = Catalogue(folders.catalogue)
     swept = media.sweep(catalogue.videos.ids, list, OrphanFolder(folders, 7))

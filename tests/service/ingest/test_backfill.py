@@ -76,7 +76,7 @@ class Workshop:
             received = reception.finish()
             name, digest = received.video_id, received.sha256
             video = Video(name, name, {}, digest, 1, 0, 0, 0, "", "", "queued", float(number))
-            self.media.keep(received, lambda: self.catalogue.videos.accept(video))
+            self.media.store(received, lambda: self.catalogue.videos.accept(video))
         return name
 
     def add(self, number: int) -> str:

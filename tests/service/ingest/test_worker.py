@@ -79,7 +79,7 @@ class Workshop:
             video = Video(
                 received.video_id, "t", {}, received.sha256, size, 0, 0, 0, "", "", "queued", 1.0
             )
-            return self.media.keep(received, lambda: self.catalogue.videos.accept(video))
+            return self.media.store(received, lambda: self.catalogue.videos.accept(video))
 
     def worker(self, encoder: Encoder, *targets: Target) -> Worker:
         models = FixedModels(lambda: self.model, targets)

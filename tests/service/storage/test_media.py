@@ -29,7 +29,7 @@ def kept(media: MediaStore, content: bytes = CONTENT) -> str:
     with media.receive() as reception:
         reception.write(content)
         received = reception.finish()
-        return media.keep(received, lambda: received.video_id)
+        return media.store(received, lambda: received.video_id)
 
 
 def files(folder: Path) -> set[str]:
@@ -116,7 +116,7 @@ def test_delete_waits_while_the_same_bytes_are_kept(media: MediaStore) -> None:
     def keep() -> None:
         with media.receive() as reception:
             reception.write(CONTENT)
-            media.keep(reception.finish(), register)
+            media.store(reception.finish(), register)
 
     def delete() -> None:
         media.delete(video_id, lambda: order.append("deleted"))

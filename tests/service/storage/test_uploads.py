@@ -60,7 +60,7 @@ class Library:
     def accept(self, received: ReceivedFile) -> Upload:
         sha, size = received.sha256, received.bytes
         video = Video(received.video_id, "t", {}, sha, size, 0, 0, 0, "", "", "queued", 1.0)
-        accepted = self._media.keep(received, lambda: self._catalogue.videos.accept(video))
+        accepted = self._media.store(received, lambda: self._catalogue.videos.accept(video))
         return Upload(
             video_id=video.id, job_id=accepted.job.id, state="queued", existing=not accepted.is_new
         )
@@ -75,21 +75,21 @@ def test_bytes_stay_when_the_process_changes(
     store: UploadStore, folders: StateFolders, media: MediaStore, library: Library
 ) -> None:
     upload_id = store.create(ABOUT)
-    with closing(store.hold(upload_id)) as upload:
+    with closing(store.acquire(upload_id)) as upload:
         upload.write(CONTENT[:100])
         assert upload.sync() == 100
     other = UploadStore(folders.uploads / "resumable", media, 3, KEEP_SECONDS)
-    with closing(other.hold(upload_id)) as upload:
-        assert (upload.offset, upload.about) == (100, ABOUT)
+    with closing(other.acquire(upload_id)) as upload:
+        assert (upload.offset, upload.info) == (100, ABOUT)
         upload.write(CONTENT[100:])
         upload.finish(library.accept)
         video_id = f"v{hashlib.sha256(CONTENT).hexdigest()[:20]}"
-        assert upload.about.upload is not None
-        assert upload.about.upload.video_id == video_id
+        assert upload.info.upload is not None
+        assert upload.info.upload.video_id == video_id
     assert media.original(video_id).read_bytes() == CONTENT
-    with closing(store.hold(upload_id)) as upload:
-        assert upload.about.upload is not None
-        assert (upload.offset, upload.about.upload.video_id) == (len(CONTENT), video_id)
+    with closing(store.acquire(upload_id)) as upload:
+        assert upload.info.upload is not None
+        assert (upload.offset, upload.info.upload.video_id) == (len(CONTENT), video_id)
     assert not (folders.uploads / "resumable" / upload_id / "data").exists()
 
 
@@ -103,35 +103,35 @@ def test_a_crash_while_finishing_loses_and_doubles_nothing(
 ) -> None:
     def crash(received: ReceivedFile) -> Upload:
         if place == "before the row":
-            media.keep(received, lambda: None)
+            media.store(received, lambda: None)
         elif place == "after the row":
             library.accept(received)
         raise Crash
 
     upload_id = store.create(ABOUT)
-    with closing(store.hold(upload_id)) as upload:
+    with closing(store.acquire(upload_id)) as upload:
         upload.write(CONTENT)
         with pytest.raises(Crash):
             upload.finish(crash)
     for _ in range(2):
-        with closing(store.hold(upload_id)) as upload:
+        with closing(store.acquire(upload_id)) as upload:
             assert upload.offset == len(CONTENT)
             upload.finish(library.accept)
-            assert upload.about.upload is not None
-            assert [row.id for row in catalogue.jobs.page(10).rows] == [upload.about.upload.job_id]
-    assert upload.about.upload is not None
-    assert media.original(upload.about.upload.video_id).read_bytes() == CONTENT
+            assert upload.info.upload is not None
+            assert [row.id for row in catalogue.jobs.page(10).rows] == [upload.info.upload.job_id]
+    assert upload.info.upload is not None
+    assert media.original(upload.info.upload.video_id).read_bytes() == CONTENT
 
 
 def test_what_a_sweep_took_is_begun_again(
     store: UploadStore, media: MediaStore, library: Library, folders: StateFolders
 ) -> None:
     def crash(received: ReceivedFile) -> Upload:
-        media.keep(received, lambda: None)
+        media.store(received, lambda: None)
         media.sweep(set, list, OrphanFolder(folders, 7))
         raise Crash
 
-    with closing(store.hold(store.create(ABOUT))) as upload:
+    with closing(store.acquire(store.create(ABOUT))) as upload:
         upload.write(CONTENT)
         with pytest.raises(Crash):
             upload.finish(crash)
@@ -140,7 +140,7 @@ def test_what_a_sweep_took_is_begun_again(
 
 
 def test_no_more_bytes_than_announced(store: UploadStore) -> None:
-    with closing(store.hold(store.create(ABOUT))) as upload:
+    with closing(store.acquire(store.create(ABOUT))) as upload:
         upload.write(CONTENT[:-1])
         with pytest.raises(InvalidInput, match=f"announced as {len(CONTENT)}"):
             upload.write(b"ab")
@@ -155,7 +155,7 @@ def test_unfinished_uploads_are_bounded_in_number_and_bytes(
     first, *_ = [store.create(ABOUT) for _ in range(3)]
     with pytest.raises(Overloaded, match="3 uploads are unfinished, the limit is 3"):
         store.create(ABOUT)
-    with closing(store.hold(first)) as upload:
+    with closing(store.acquire(first)) as upload:
         upload.write(CONTENT)
         upload.finish(library.accept)
     store.create(ABOUT)
@@ -178,30 +178,30 @@ def test_uploads_expire_unless_somebody_works_on_them(
 ) -> None:
     old, held, new = (store.create(ABOUT) for _ in range(3))
     root = folders.uploads / "resumable"
-    with closing(store.hold(held)):
+    with closing(store.acquire(held)):
         age(root / old, KEEP_SECONDS + 1)
         age(root / held, KEEP_SECONDS + 1)
         with pytest.raises(NotFound, match="expired"):
-            store.hold(old)
+            store.acquire(old)
         assert store.sweep() == 1
     assert {path.name for path in root.iterdir()} == {held, new}
     for nonsense in ("", "..", "../resumable", "0" * 32, "0" * 5000, "é" * 32):
         with pytest.raises(NotFound):
-            store.hold(nonsense)
+            store.acquire(nonsense)
 
 
 def test_the_holder_hears_that_another_wants_it(store: UploadStore) -> None:
     upload_id = store.create(ABOUT)
-    first = store.hold(upload_id)
+    first = store.acquire(upload_id)
     taken: list[int] = []
 
     def take() -> None:
-        with closing(store.hold(upload_id)) as upload:
+        with closing(store.acquire(upload_id)) as upload:
             taken.append(upload.offset)
 
     thread = threading.Thread(target=take)
     thread.start()
-    wait_for(lambda: first.wanted)
+    wait_for(lambda: first.requested)
     first.write(b"abc")
     first.close()
     thread.join()
@@ -211,5 +211,5 @@ def test_the_holder_hears_that_another_wants_it(store: UploadStore) -> None:
 def test_who_does_not_let_go_is_named(store: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "PATIENCE_SECONDS", 0.1)
     upload_id = store.create(ABOUT)
-    with closing(store.hold(upload_id)), pytest.raises(Conflict, match="another request"):
-        store.hold(upload_id)
+    with closing(store.acquire(upload_id)), pytest.raises(Conflict, match="another request"):
+        store.acquire(upload_id)
