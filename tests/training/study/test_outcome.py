@@ -14,9 +14,9 @@ from qasir.types import Int64
 from training.data.dataset import Query, Subset, Video
 from training.evaluate.corpus import Texts
 from training.evaluate.measures import gains
-from training.evaluate.rows import plain
+from training.evaluate.rows import plain, write_json
 from training.evaluate.scores import POOLINGS, UNITS
-from training.study import outcome, plots
+from training.study import outcome, report
 from training.study.clips import clips_row, read_clips
 from training.study.outcome import Outcome, claims, hybrid_rows
 from training.study.plan import Images, Store, Stored, Trial, trials
@@ -154,20 +154,24 @@ def test_a_trial_that_is_not_done_is_named(made: Outcome, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_pictures_are_drawn_from_rows_alone(made: Outcome, tmp_path: Path) -> None:
-    study = list(made.study_rows())
-    ablation, rows = list(made.ablation_rows()), list(hybrid_rows(made))
+def test_pictures_are_drawn_from_rows_alone(
+    made: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     contents: list[Mapping[str, bytes]] = []
     for name in ("first", "second"):
         folder = tmp_path / name
-        plots.plot_study(study, ablation, rows, folder)
-        contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        monkeypatch.setattr(report, "PAGE", tmp_path / "page.md")
+        write_json(list(made.study_rows()), folder / "study.json")
+        write_json(list(made.ablation_rows()), folder / "ablation.json")
+        write_json(list(hybrid_rows(made)), folder / "hybrid.json")
+        report.write_page(folder)
+        contents.append({path.name: path.read_bytes() for path in folder.glob("*.svg")})
     assert contents[0] == contents[1]
     assert len(contents[0]) == 4
 
 
 def test_served_rows_are_those_of_the_served_grids(made: Outcome) -> None:
-    rows = plots.as_served(list(made.study_rows()))
+    rows = report.as_served(list(made.study_rows()))
     assert {(c.grid_size, c.resolution) for c in rows if c.sampling != "sparse"} == set(
         GRIDS.items()
     )
