@@ -66,7 +66,6 @@ class AppState:
     canary: CanaryScheduler
 
     def close(self) -> None:
-        """Close connections and files."""
         self.reconciler.close()
         self.canary.stop()
         self.triton.close()
@@ -108,7 +107,7 @@ class Readiness:
         self.withdrawn = True
 
     def check(self) -> bool:
-        """Return the answer of at most a second ago, or a new one."""
+        """Return whether searches can be answered, as of at most a second ago."""
         if self.withdrawn:
             return False
         with self._lock:

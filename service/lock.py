@@ -11,7 +11,7 @@ from qasir.errors import Conflict
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file exclusively, waiting for whoever has it."""
+    """Hold the lock file exclusively; wait for it."""
     handle = _open(path)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -59,7 +59,6 @@ class SharedLock:
             raise Conflict(f"{what} is running on {path.parent.parent}; wait for it") from error
 
     def close(self) -> None:
-        """Release the lock."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

@@ -37,7 +37,7 @@ class StateSettings(BaseSettings):
 
     @cached_property
     def folders(self) -> StateFolders:
-        """The folders under `QASIR_STATE`."""
+        """Return the folders under `QASIR_STATE`."""
         return StateFolders(self.state.absolute())
 
 
@@ -54,7 +54,7 @@ class TritonSettings(StateSettings):
 
     @property
     def triton_url(self) -> str:
-        """host:port of Triton's gRPC endpoint."""
+        """Return host:port of Triton's gRPC endpoint."""
         return f"{self.triton_host}:{self.triton_grpc_port}"
 
 
@@ -128,7 +128,7 @@ class CanarySettings(StateSettings):
 
     @property
     def canary_path(self) -> Path:
-        """The golden queries: `canary.yaml` in the state folder unless set."""
+        """Return the file of golden queries: `canary.yaml` in the state folder unless set."""
         return self.canary_file or self.folders.root / "canary.yaml"
 
 
@@ -152,7 +152,7 @@ class TraceSettings(BaseSettings):
 
     @property
     def traces_url(self) -> str | None:
-        """Where spans are posted; None: nowhere.
+        """Return the URL that takes spans; None: they are not sent.
 
         >>> TraceSettings(otlp_endpoint="http://127.0.0.1:4318").traces_url
         'http://127.0.0.1:4318/v1/traces'
@@ -189,7 +189,7 @@ class Settings(
     evaluation: Path = ROOT / "results" / "metrics.json"
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that give another process these settings."""
+        """Return the environment variables that give another process these settings."""
         values = self.model_dump(exclude_defaults=True, exclude_none=True)
         return {variable(name): str(value) for name, value in values.items()}
 
@@ -217,7 +217,7 @@ def load_settings() -> Settings:
 
 
 def variable(field: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     alias = Settings.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
 

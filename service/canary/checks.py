@@ -1,4 +1,4 @@
-"""Whether models and index still answer as they did.
+"""Check whether models and index still answer as they did.
 
 text   the manifest's five sentences -> text_encoder -> within 1e-3 of the manifest's vectors
 image  stored windows -> encode_video -> ten super images, each finds itself first in the index
@@ -143,10 +143,10 @@ class ImageCheck:
         return f"{len(probes)} super images of {videos} videos found themselves first"
 
     def _probes(self, model: ModelVersion) -> Iterator[Probe]:
-        """Ten super images, spread over as many windows as one call's worth of encoding allows."""
+        """Encode ten super images, from as many windows as one call's worth of encoding allows."""
         windows = self._sample(model)
         for place, (spec, video_id, window) in enumerate(windows):
-            # What is left of ten, shared by the windows that are left.
+            # Ten, shared out evenly; the first windows take the remainder.
             share = SUPER_IMAGES // len(windows) + (place < SUPER_IMAGES % len(windows))
             embeddings = self.triton.encode_video(model.version, window.pixels, window.mask)
             rows = range(*window.keep.indices(len(embeddings)))
@@ -170,7 +170,7 @@ class ImageCheck:
         return windows[:SUPER_IMAGES]
 
     def _is_committed(self, video_id: str, spec: EmbeddingSpec) -> bool:
-        """Whether the catalogue names this video's vectors: it may be deleted, or not yet be."""
+        """Return whether the catalogue has this video's vectors; a deleted video has none."""
         return spec in [file.spec for file in self.catalogue.vector_files.of_video(video_id)]
 
     def _compare(self, model: ModelVersion, spec: EmbeddingSpec, probes: Sequence[Probe]) -> None:

@@ -14,7 +14,7 @@ from qasir.errors import QasirError
 from qasir.v1 import retrieval_pb2 as pb
 from service.http.context import Context
 from service.http.problems import status_of, unexpected
-from service.observability.requests import request_context
+from service.observability.telemetry import request_context
 from service.observability.tracing import trace_id
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name

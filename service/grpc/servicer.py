@@ -114,7 +114,7 @@ class RetrievalService(RetrievalServiceServicer):
         return to_message(pb.RetireModelResponse, {"model": model})
 
     def _deadline(self, call: Call) -> Deadline:
-        """The caller's, or the service's own where that is sooner."""
+        """Return the caller's deadline, or the service's own where that is sooner."""
         own, remaining = self._context.core.settings.search_seconds, call.time_remaining()
         return Deadline(own if remaining is None else min(own, remaining))
 

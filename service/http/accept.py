@@ -147,7 +147,7 @@ async def write_pieces(
 
 
 def too_slow(seconds: float) -> RequestStalled:
-    """The error of an upload that takes longer than it may."""
+    """Make the error of an upload that takes too long."""
     return RequestStalled(
         f"the upload took more than {seconds:.0f} s; use a faster connection or raise "
         f"QASIR_UPLOAD_SECONDS"
@@ -160,7 +160,7 @@ def _clean(title: str | None) -> str:
 
 
 def _size(metadata: Metadata) -> int:
-    """The bytes of metadata as JSON; what cannot be sent back is refused now."""
+    """Count the bytes of metadata as JSON; refuse what cannot be sent back."""
     if _depth(metadata) > MAX_METADATA_DEPTH:
         raise InvalidInput(f"metadata is nested more than {MAX_METADATA_DEPTH} levels deep")
     try:

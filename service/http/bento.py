@@ -25,7 +25,7 @@ from service.http.context import open_context
 from service.http.middleware import RequestMiddleware
 from service.http.problems import problem_response
 from service.observability.logs import configure_logs
-from service.observability.requests import request_context
+from service.observability.telemetry import request_context
 from service.observability.tracing import close_tracing, configure_tracing
 from service.settings import load_settings
 
@@ -115,7 +115,6 @@ class SafePathMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if "path" in scope:
             scope["path"] = scope["path"].replace("\n", "%0A")
         await self._app(scope, receive, send)

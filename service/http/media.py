@@ -134,7 +134,7 @@ def _jpeg(picture: bytes) -> Response:
 
 
 def _vector_file(core: AppState, video_id: str, grid_size: int | None) -> VectorFile:
-    """The vector file of a grid size, or of the smallest: it says which previews there are."""
+    """Find the vector file of a grid size, or of the smallest: it says which previews exist."""
     video = core.catalogue.videos.get(video_id)
     files = core.catalogue.vector_files.of_video(video_id)
     if not files:

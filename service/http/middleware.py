@@ -12,7 +12,7 @@ from qasir.errors import ModelUnavailable, Overloaded
 from service.http.context import Context
 from service.http.problems import CODE_KEY, problem_response
 from service.observability.metrics import OTHER
-from service.observability.requests import REQUEST_ID, request_context
+from service.observability.telemetry import REQUEST_ID, request_context
 
 # 64 texts of the greatest length, in the longest encoding of a character. An upload has its own
 # limit and is never held in memory.
@@ -33,7 +33,6 @@ class RequestMiddleware:
         self._state = app.state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

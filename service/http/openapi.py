@@ -76,7 +76,7 @@ class DocumentedApp(FastAPI):
         )
 
     def openapi(self) -> dict[str, Any]:
-        """Make the document, once."""
+        """Complete the document; FastAPI makes it once."""
         document = super().openapi()
         _, problem = models_json_schema(
             [(Problem, "serialization")], ref_template=SCHEMAS + "{model}"

@@ -74,13 +74,11 @@ _swagger = StaticFiles(directory=_swagger_folder())
 
 @router.api_route("/", methods=["GET", "HEAD"], name="page")
 async def page(request: Request) -> Response:
-    """Send the page."""
     return await _file(_files, "index.html", request, POLICY)
 
 
 @router.api_route("/assets/{path:path}", methods=["GET", "HEAD"], name="asset")
 async def asset(path: str, request: Request) -> Response:
-    """Send a file of the page."""
     return await _file(_files, path, request, POLICY)
 
 
@@ -92,25 +90,21 @@ async def study() -> Mapping[str, list[str]]:
 
 @router.api_route("/study/{name}.svg", methods=["GET", "HEAD"], name="plot")
 async def plot(name: str, request: Request) -> Response:
-    """Send one plot of the study."""
     return await _file(_plots, f"{name}.svg", request, PLOT_POLICY)
 
 
 @router.get("/docs", name="docs")
 async def docs() -> Response:
-    """Show the interactive page of the HTTP API."""
     return _secured(HTMLResponse(DOCS), DOCS_POLICY)
 
 
 @router.get("/docs/start.js", name="docs")
 async def start_docs() -> Response:
-    """Send the script that opens the OpenAPI document."""
     return _secured(Response(START_DOCS, media_type="text/javascript"), DOCS_POLICY)
 
 
 @router.get("/docs/swagger-ui{ending}", name="docs")
 async def swagger(ending: str, request: Request) -> Response:
-    """Send a file of Swagger UI."""
     return await _file(_swagger, f"swagger-ui{ending}", request, DOCS_POLICY)
 
 

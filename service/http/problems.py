@@ -62,7 +62,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 PLACES = ("body", "query", "path", "header")
 # Keeps the answer short for a request with thousands of wrong values.
 MAX_FAULTS = 10
-# The key of the ASGI scope that holds a request's error code for the metrics.
+# The key of the ASGI scope with a request's error code, for the metrics.
 CODE_KEY = "qasir_code"
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ def problem_response(error: QasirError, fields: Sequence[FieldError] = ()) -> JS
 
 
 def unexpected() -> QasirError:
-    """Return what a caller is told of a bug: no more than where to look."""
+    """Make the error that a caller gets for a bug: it says only where to look."""
     return QasirError("unexpected failure; the service's log has the details")
 
 

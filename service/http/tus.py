@@ -22,7 +22,6 @@ class TusRoute(APIRoute):
     """A route that accepts this version of tus only, and names it in every answer."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the route's handler."""
         handle = super().get_route_handler()
 
         async def handle_tus(request: Request) -> Response:

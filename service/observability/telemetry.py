@@ -1,4 +1,4 @@
-"""Recording metrics, and the page that Prometheus reads.
+"""Recording metrics and requests, and the page that Prometheus reads.
 
 Several service processes answer on one port, so the page of each must cover all of them: counters
 and histograms go to files that prometheus_client adds up (its multiprocess mode, which BentoML
@@ -8,12 +8,17 @@ each scrape.
 
 import itertools
 import os
+import re
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
+import structlog
+from opentelemetry.trace import StatusCode
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -26,14 +31,23 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from service.observability.metrics import Metric
-from service.observability.tracing import span
+from qasir.errors import QasirError
+from service.observability.metrics import OTHER, REQUESTS, Metric
+from service.observability.tracing import Value, qasir_attributes, request_span, span
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Creation times would double the series of every counter and histogram.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+REQUEST_ID = "x-request-id"
+# What a caller may send as an id: nothing that could forge a line of the log.
+SENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+Transport = Literal["http", "grpc", "bentoml"]
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -66,13 +80,11 @@ class Telemetry:
                 )
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
-        """Add to a counter."""
         counter = self._counters[metric.name]
         # The library refuses `labels` for a metric that has none.
         (counter.labels(**metric.values(labels)) if metric.labels else counter).inc(amount)
 
     def observe(self, metric: Metric, seconds: float, **labels: str) -> None:
-        """Add an observation to a histogram."""
         histogram = self._histograms[metric.name]
         (histogram.labels(**metric.values(labels)) if metric.labels else histogram).observe(seconds)
 
@@ -110,7 +122,7 @@ class Stopwatch:
 
     @property
     def total(self) -> float:
-        """Seconds since this stopwatch was created."""
+        """Return the seconds since this stopwatch was created."""
         return self._clock() - self._begin
 
     @contextmanager
@@ -122,3 +134,50 @@ class Stopwatch:
                 yield
         finally:
             self.seconds[name] += self._clock() - begin
+
+
+@dataclass
+class RequestContext:
+    """What a transport sets while it serves a request.
+
+    status: of HTTP, None elsewhere; conventions: `http.*` and `rpc.*` attributes of the span.
+    """
+
+    request_id: str
+    operation: str = OTHER
+    code: str = "ok"
+    status: int | None = None
+    conventions: dict[str, Value] = field(default_factory=dict)
+
+
+@contextmanager
+def request_context(
+    telemetry: Telemetry, transport: Transport, headers: Mapping[str, str]
+) -> Iterator[RequestContext]:
+    """Count, trace and log one request, without anything that a user wrote, sent or named.
+
+    headers: their names are in lower case. `docs/observability.md` lists what is recorded.
+    """
+    sent = headers.get(REQUEST_ID, "")
+    request = RequestContext(sent if SENT_ID.fullmatch(sent) else uuid.uuid4().hex)
+    begin = time.perf_counter()
+    with (
+        structlog.contextvars.bound_contextvars(request_id=request.request_id),
+        request_span(headers) as span,
+    ):
+        try:
+            yield request
+        finally:
+            telemetry.count(REQUESTS, operation=request.operation, code=request.code)
+            facts: dict[str, str | int] = {"transport": transport, "code": request.code}
+            if request.status is not None:
+                facts["status"] = request.status
+                request.conventions["http.response.status_code"] = request.status
+            if request.code != "ok":
+                request.conventions["error.type"] = request.code
+            span.update_name(request.operation)
+            span.set_attributes({**qasir_attributes(**facts), **request.conventions})
+            if request.code == QasirError.code:
+                span.set_status(StatusCode.ERROR)
+            milliseconds = round((time.perf_counter() - begin) * 1000, 2)
+            log.info("request", operation=request.operation, **facts, milliseconds=milliseconds)

@@ -1,8 +1,8 @@
 """Traces by OpenTelemetry: where one request or job spends its time. Off, unless
 `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector, or `OTEL_TRACES_EXPORTER` is `console`.
 
- POST /v1/search -> tokenise, encode -> triton text_encoder     HTTP, gRPC: requests.py
-                 -> recall, score -> triton attention_scorer    stages: telemetry.py
+ POST /v1/search -> tokenise, encode -> triton text_encoder     requests, stages:
+                 -> recall, score -> triton attention_scorer    telemetry.py
  POST /v1/videos -> job -> encode -> triton encode_video        the worker goes on with the trace
 
 Attributes are `qasir.*`, and OpenTelemetry's semantic conventions `http.*` and `rpc.*` beside them.
@@ -112,12 +112,12 @@ def triton_call(model: str) -> Iterator[Mapping[str, str]]:
 
 
 def traceparent() -> str | None:
-    """The header with which the worker of a job continues the trace; None where there is none."""
+    """Return the header by which a worker continues the trace; None where there is none."""
     return _headers().get(TRACEPARENT)
 
 
 def trace_id() -> str | None:
-    """The current trace as 32 hex digits; None where there is none."""
+    """Return the current trace as 32 hex digits; None where there is none."""
     context = get_current_span().get_span_context()
     return format_trace_id(context.trace_id) if _provider and context.is_valid else None
 
