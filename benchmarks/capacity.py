@@ -23,8 +23,8 @@ from monitoring.serve import monitored
 from qasir.client import Client
 from qasir.manifest import Manifest, read_manifest, write_manifest
 from service.observability.metrics import MODES
+from service.processes import free_ports
 from service.stack.control import EXPORT, ROOT
-from service.stack.processes import free_ports
 
 DATASET = ROOT / "data" / "dataset"
 PLOT = Path("results/capacity.svg")

@@ -25,9 +25,9 @@ from qasir.manifest import Manifest, read_manifest, write_manifest
 from qasir.search import ScorerInput, scorer_input
 from qasir.text import Tokenizer
 from service.models.store import ModelStore
+from service.processes import free_ports
 from service.settings import Settings
 from service.stack.control import EXPORT, down, processes, up
-from service.stack.processes import free_ports
 
 VIDEOS = 10_000
 SEARCHES, WARM_UP = 200, 20

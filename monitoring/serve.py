@@ -17,8 +17,8 @@ from rich.console import Console
 
 from monitoring.queries import FOLDER
 from qasir.errors import MissingExtra, QasirError
+from service.processes import Port, Process, refuse_taken
 from service.settings import Settings, load_settings
-from service.stack.processes import Port, Process, refuse_taken
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0

@@ -1,9 +1,7 @@
-"""The composition root: opens what a service process, the worker and the command line share."""
+"""The composition root of a service process: opens what its transports share."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,21 +21,18 @@ from service.canary.golden_queries import check_golden_queries
 from service.canary.scheduler import CanaryScheduler
 from service.canary.windows import WindowStore
 from service.catalogue.catalogue import Catalogue
-from service.ingest.encode import Encoder
-from service.ingest.targets import WorkerModels
-from service.ingest.worker import Worker, recover
 from service.models.deployment import FindActive, Heartbeats
 from service.models.reconciler import ModelReconciler
 from service.models.rollout import Rollout
 from service.models.store import ModelStore
-from service.observability.metrics import SERVICE_METRICS, WORKER_METRICS
+from service.observability.metrics import SERVICE_METRICS
 from service.observability.telemetry import Telemetry
 from service.observability.tracing import triton_call
 from service.search.engine import SearchEngine
 from service.search.index_cache import IndexCache
 from service.search.query_encoder import QueryEncoder
 from service.search.reranker import CandidateRanker, RerankerEmbeddings
-from service.settings import SearchSettings, Settings, TritonSettings, UploadSettings
+from service.settings import SearchSettings, Settings, TritonSettings
 from service.storage.media import MediaStore
 from service.storage.uploads import UploadStore
 
@@ -59,8 +54,6 @@ class AppState:
     engine: SearchEngine
     rollout: Rollout
     reconciler: ModelReconciler
-    triton: Triton
-    store: ModelStore
     telemetry: Telemetry
     readiness: "Readiness"
     canary: CanaryScheduler
@@ -68,7 +61,7 @@ class AppState:
     def close(self) -> None:
         self.reconciler.close()
         self.canary.stop()
-        self.triton.close()
+        self.rollout.triton.close()
         self.catalogue.close()
 
 
@@ -127,23 +120,23 @@ class Readiness:
 def open_service(settings: Settings) -> AppState:
     """Open the state folder for serving."""
     folders, catalogue = settings.folders, Catalogue(settings.folders.catalogue)
-    media, triton = _media(settings), _triton(settings)
+    media = MediaStore(folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
+    triton = Triton(settings.triton_url, deadline=settings.triton_seconds, call_context=triton_call)
     store, telemetry = ModelStore(settings.state), Telemetry(SERVICE_METRICS)
     engine = open_engine(settings, catalogue, media, triton, store.find_active, telemetry)
     control, heartbeats = _open_triton_control(settings), Heartbeats(folders.searching)
     windows = WindowStore(folders, settings.disk_reserve_bytes)
     checks = canary_checks(settings, catalogue, windows, engine, triton)
     run_canary = partial(run_checks, store.find_active, checks)
+    limits = settings.max_unfinished_uploads, settings.upload_expires_seconds
     return AppState(
         settings=settings,
         catalogue=catalogue,
         media=media,
-        uploads=_uploads(settings, media),
+        uploads=UploadStore(folders.resumable, media, *limits),
         engine=engine,
         rollout=Rollout(settings, catalogue, media, store, triton),
         reconciler=ModelReconciler(store, engine.reconcile, control, heartbeats),
-        triton=triton,
-        store=store,
         telemetry=telemetry,
         readiness=Readiness(engine, triton, store.find_active),
         canary=CanaryScheduler(run_canary, folders.run, settings.canary_seconds),
@@ -180,66 +173,6 @@ def canary_checks(
         "index": partial(check_index, engine.index),
         "pair": lambda _: check_golden_queries(engine, settings),
     }
-
-
-@dataclass(frozen=True)
-class WorkerState:
-    """What the worker process runs: `recover` once, then `worker`."""
-
-    recover: Callable[[], None]
-    worker: Worker
-    uploads: UploadStore
-    telemetry: Telemetry
-
-
-@contextmanager
-def open_worker(settings: Settings, stop: threading.Event) -> Iterator[WorkerState]:
-    """Open the state folder for ingestion; `stop` ends the loop."""
-    with closing(Catalogue(settings.folders.catalogue)) as catalogue, _triton(settings) as triton:
-        media, store = _media(settings), ModelStore(settings.state)
-        telemetry = Telemetry(WORKER_METRICS)
-        rollout = Rollout(settings, catalogue, media, store, triton)
-        models = WorkerModels(store, rollout, catalogue.backfills, triton)
-        windows = WindowStore(settings.folders, settings.disk_reserve_bytes)
-        encoder = Encoder(settings, media, triton, windows, telemetry, stop)
-        yield WorkerState(
-            recover=partial(recover, settings, catalogue, media, store.find_active),
-            worker=Worker(settings, catalogue, encoder, models, telemetry, stop),
-            uploads=_uploads(settings, media),
-            telemetry=telemetry,
-        )
-
-
-@dataclass(frozen=True)
-class AdminState:
-    """What commands about models work on; they need no running service."""
-
-    store: ModelStore
-    rollout: Rollout
-    triton: Triton
-
-
-@contextmanager
-def open_admin(settings: Settings) -> Iterator[AdminState]:
-    """Open the state folder for a command."""
-    store = ModelStore(settings.state)
-    with closing(Catalogue(settings.folders.catalogue)) as catalogue, _triton(settings) as triton:
-        rollout = Rollout(settings, catalogue, _media(settings), store, triton)
-        yield AdminState(store, rollout, triton)
-
-
-def _media(settings: UploadSettings) -> MediaStore:
-    return MediaStore(settings.folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
-
-
-def _uploads(settings: UploadSettings, media: MediaStore) -> UploadStore:
-    limits = settings.max_unfinished_uploads, settings.upload_expires_seconds
-    return UploadStore(settings.folders.resumable, media, *limits)
-
-
-def _triton(settings: TritonSettings) -> Triton:
-    """Open a client that calls models and may change none."""
-    return Triton(settings.triton_url, deadline=settings.triton_seconds, call_context=triton_call)
 
 
 def _open_triton_control(settings: TritonSettings) -> Triton:

@@ -16,9 +16,10 @@ from qasir import __version__
 from qasir.config import Variant
 from qasir.errors import QasirError
 from service.canary.scheduler import canary_gauges
-from service.catalogue.catalogue import Catalogue, Totals
-from service.models.deployment import FindActive, ModelVersion
+from service.catalogue.catalogue import Totals
+from service.models.deployment import ModelVersion
 from service.models.rollout import Rollout
+from service.models.store import ModelStore
 from service.observability import metrics
 from service.observability.telemetry import GaugeSample
 from service.settings import Settings
@@ -31,14 +32,9 @@ MEASURES: TypeAdapter[dict[Variant, dict[int, dict[str, float]]]] = TypeAdapter(
 log = structlog.get_logger()
 
 
-def gauges(
-    settings: Settings,
-    catalogue: Catalogue,
-    find_active: FindActive,
-    rollout: Rollout,
-) -> Iterator[GaugeSample]:
+def gauges(settings: Settings, rollout: Rollout) -> Iterator[GaugeSample]:
     """Read every gauge of `SERVICE_METRICS`."""
-    model = _active(find_active)
+    catalogue, model = rollout.catalogue, _active(rollout.store)
     yield GaugeSample(metrics.BUILD_INFO, 1, {"version": __version__})
     yield GaugeSample(metrics.MODEL_VERSION, model.version if model else 0)
     yield from _library(catalogue.totals(model.manifest.specs if model else ()))
@@ -51,9 +47,9 @@ def gauges(
     yield from canary_gauges(settings.folders.run)
 
 
-def _active(find: FindActive) -> ModelVersion | None:
+def _active(store: ModelStore) -> ModelVersion | None:
     try:
-        return find()
+        return store.find_active()
     except QasirError:
         return None
 

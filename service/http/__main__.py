@@ -5,8 +5,8 @@ import sys
 
 from qasir.errors import QasirError
 from service.catalogue.catalogue import Catalogue
+from service.processes import Port, refuse_taken
 from service.settings import load_settings
-from service.stack.processes import Port, refuse_taken
 
 SERVICE = "service.http.bento:Qasir"
 

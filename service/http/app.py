@@ -29,12 +29,8 @@ def create_app() -> FastAPI:
 async def metrics(context: ContextDep) -> Response:
     """Send the metrics of all service processes together, for Prometheus."""
     core = context.core
-
-    def read() -> bytes:
-        samples = gauges(core.settings, core.catalogue, core.store.find_active, core.rollout)
-        return core.telemetry.page(samples)
-
-    return Response(await context.read(read), media_type=CONTENT_TYPE)
+    text = await context.read(lambda: core.telemetry.page(gauges(core.settings, core.rollout)))
+    return Response(text, media_type=CONTENT_TYPE)
 
 
 @router.get("/worker", name="worker_metrics")

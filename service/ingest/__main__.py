@@ -3,15 +3,26 @@
 import signal
 import sys
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from qasir.errors import InvalidConfig, QasirError
-from service.app import open_worker
+from qasir.triton import Triton
+from service.canary.windows import WindowStore
+from service.catalogue.catalogue import Catalogue
+from service.ingest.encode import Encoder
+from service.ingest.targets import WorkerModels
+from service.ingest.worker import Worker, recover
 from service.lock import only_one
+from service.models.rollout import Rollout
+from service.models.store import ModelStore
 from service.observability.logs import configure_logs
+from service.observability.metrics import WORKER_METRICS
 from service.observability.telemetry import CONTENT_TYPE, Telemetry
-from service.observability.tracing import close_tracing, configure_tracing
+from service.observability.tracing import close_tracing, configure_tracing, triton_call
 from service.settings import Settings, load_settings
+from service.storage.media import MediaStore
+from service.storage.uploads import UploadStore
 
 
 def main() -> int:
@@ -37,16 +48,32 @@ def run_worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with (
-        only_one(settings.folders.run / "worker.lock", "worker"),
-        open_worker(settings, stop) as worker,
-    ):
-        # Before the page, so that whoever waits for the page finds everything recovered.
-        worker.recover()
-        worker.uploads.sweep()
-        serve_metrics(settings, worker.telemetry)
-        worker.worker.run()
+    with only_one(settings.folders.run / "worker.lock", "worker"):
+        _work(settings, stop)
     close_tracing()
+
+
+def _work(settings: Settings, stop: threading.Event) -> None:
+    folders, reserve_bytes = settings.folders, settings.disk_reserve_bytes
+    deadline, max_unfinished = settings.triton_seconds, settings.max_unfinished_uploads
+    with (
+        closing(Catalogue(folders.catalogue)) as catalogue,
+        Triton(settings.triton_url, deadline=deadline, call_context=triton_call) as triton,
+    ):
+        media = MediaStore(folders, settings.max_upload_bytes, reserve_bytes)
+        keep_seconds = settings.upload_expires_seconds
+        uploads = UploadStore(folders.resumable, media, max_unfinished, keep_seconds)
+        store, telemetry = ModelStore(settings.state), Telemetry(WORKER_METRICS)
+        rollout = Rollout(settings, catalogue, media, store, triton)
+        models = WorkerModels(store, rollout, catalogue.backfills, triton)
+        windows = WindowStore(folders, reserve_bytes)
+        encoder = Encoder(settings, media, triton, windows, telemetry, stop)
+        worker = Worker(settings, catalogue, encoder, models, telemetry, stop)
+        # Before the page, so that whoever waits for the page finds everything recovered.
+        recover(settings, catalogue, media, store.find_active)
+        uploads.sweep()
+        serve_metrics(settings, telemetry)
+        worker.run()
 
 
 def serve_metrics(settings: Settings, telemetry: Telemetry) -> None:

@@ -11,8 +11,7 @@ from rich.table import Column, Table
 
 from qasir.cli.terminal import AsJson, print_json, run
 from qasir.contract.models import ActivateModelRequest, Model, Reranker
-from service.app import AdminState, open_admin
-from service.models.rollout import coverage_line
+from service.models.rollout import Rollout, coverage_line, open_rollout
 from service.observability.logs import configure_logs
 from service.settings import load_settings
 
@@ -32,8 +31,8 @@ Version = Annotated[int, typer.Argument(help="See `qasir models list`.", metavar
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List every version, and how many videos have its embeddings."""
-    with _opened() as admin:
-        models = admin.rollout.list()
+    with _opened() as rollout:
+        models = rollout.list()
     if as_json:
         print_json(models)
     elif models:
@@ -50,8 +49,8 @@ def add_model(
     as_json: AsJson = False,
 ) -> None:
     """Verify an export and copy it into the store, as the next version."""
-    with _opened() as admin:
-        model = admin.rollout.get(admin.store.add(export))
+    with _opened() as rollout:
+        model = rollout.get(rollout.store.add(export))
     words = f"version {model.version} is '{model.name}', fingerprint {model.fingerprint}"
     _print(words, model, as_json)
 
@@ -65,8 +64,8 @@ def build_model(
     as_json: AsJson = False,
 ) -> None:
     """Let the worker encode every video with a version; retries those that failed."""
-    with _opened() as admin:
-        model = admin.rollout.build(version, activate=activate)
+    with _opened() as rollout:
+        model = rollout.build(version, activate=activate)
     _print(coverage_line(model), model, as_json)
 
 
@@ -90,9 +89,9 @@ def activate_model(
     if reranker is not None:
         reranks = Reranker(version=reranker, grid_size=reranker_grid_size, k=k)
     request = ActivateModelRequest(max_missing=max_missing, reranker=reranks)
-    with _opened() as admin:
-        model = admin.rollout.activate(version, request)
-        when = "from now on" if admin.triton.ready() else "from the next start on"
+    with _opened() as rollout:
+        model = rollout.activate(version, request)
+        when = "from now on" if rollout.triton.ready() else "from the next start on"
     words = f"version {model.version} is active {when}: fingerprint {model.fingerprint}"
     _print(words, model, as_json)
 
@@ -100,8 +99,8 @@ def activate_model(
 @app.command("retire")
 def retire_model(version: Version, as_json: AsJson = False) -> None:
     """Remove the embeddings of a version; the model stays in the store."""
-    with _opened() as admin:
-        admin.rollout.retire(version)
+    with _opened() as rollout:
+        rollout.retire(version)
     words = f"version {version} is retired; `qasir models build {version}` builds it again"
     _print(words, {"retired": version}, as_json)
 
@@ -120,11 +119,11 @@ def models_table(models: Sequence[Model]) -> Table:
 
 
 @contextmanager
-def _opened() -> Iterator[AdminState]:
+def _opened() -> Iterator[Rollout]:
     settings = load_settings()
     settings.folders.create()
-    with open_admin(settings) as admin:
-        yield admin
+    with open_rollout(settings) as rollout:
+        yield rollout
 
 
 def _print(words: str, answer: Model | dict[str, int], as_json: bool) -> None:

@@ -7,6 +7,7 @@ activation loses no video from search, and every process switches at the same mo
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,13 +24,25 @@ from service.catalogue.catalogue import Catalogue
 from service.lock import locked
 from service.models.deployment import Deployment, ModelVersion, missing
 from service.models.store import ModelStore
-from service.settings import ModelSettings
+from service.settings import ModelSettings, Settings
 from service.storage.media import MediaStore
 
 NOTHING_MORE = ActivateModelRequest()
 PAUSE_SECONDS = 0.05
 
 log = structlog.get_logger()
+
+
+@contextmanager
+def open_rollout(settings: Settings) -> Iterator["Rollout"]:
+    """Open the state folder for a command about models; no service need run."""
+    folders, store = settings.folders, ModelStore(settings.state)
+    with (
+        closing(Catalogue(folders.catalogue)) as catalogue,
+        Triton(settings.triton_url, deadline=settings.triton_seconds) as triton,
+    ):
+        media = MediaStore(folders, settings.max_upload_bytes, settings.disk_reserve_bytes)
+        yield Rollout(settings, catalogue, media, store, triton)
 
 
 @dataclass

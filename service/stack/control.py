@@ -16,11 +16,10 @@ from qasir.cli.terminal import AsJson, complaints, print_json
 from qasir.errors import NotFound
 from qasir.manifest import MANIFEST_NAME
 from qasir.triton_home import TritonHome, libpython_folder
-from service.app import open_admin
 from service.lock import locked
-from service.models.rollout import coverage_line
+from service.models.rollout import coverage_line, open_rollout
+from service.processes import Port, Process, ProcessStatus, python, refuse_taken
 from service.settings import Settings, load_settings, variable
-from service.stack.processes import Port, Process, ProcessStatus, python, refuse_taken
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPORT = ROOT / "build" / "export"
@@ -154,17 +153,17 @@ def add_export(settings: Settings, report: Report, export: Path = EXPORT) -> Non
     Raises:
         NotFound: there is neither an export nor an active model.
     """
-    with open_admin(settings) as admin:
+    with open_rollout(settings) as rollout:
         if (export / MANIFEST_NAME).is_file():
-            before = [model.version for model in admin.store.list()]
-            version = admin.store.add(export)
+            before = [model.version for model in rollout.store.list()]
+            version = rollout.store.add(export)
             if version not in before:
-                report(coverage_line(admin.rollout.build(version, activate=True)))
+                report(coverage_line(rollout.build(version, activate=True)))
         try:
-            admin.store.active()
+            rollout.store.active()
         except NotFound as error:
             raise NotFound(
-                f"no exported model in {export} and none active in {admin.store.root}; "
+                f"no exported model in {export} and none active in {rollout.store.root}; "
                 f"run `dvc repro export`"
             ) from error
 

@@ -24,7 +24,7 @@ from qasir.cli.terminal import run
 from qasir.client import Client
 from qasir.contract.search import SearchResponse
 from qasir.errors import NotFound
-from service.app import open_admin
+from service.models.rollout import open_rollout
 from service.settings import Settings, load_settings
 from service.stack import control as stack
 
@@ -69,9 +69,9 @@ def upload_all(client: Client, files: list[Path]) -> None:
 
 def wait_for_model(settings: Settings) -> None:
     """Wait until a new model that is being built is active, or has failed."""
-    with open_admin(settings) as admin:
-        while (version := admin.store.deployment().pending) is not None:
-            model = admin.rollout.get(version)
+    with open_rollout(settings) as rollout:
+        while (version := rollout.store.deployment().pending) is not None:
+            model = rollout.get(version)
             if model.state != "building" and model.coverage.failed_count:
                 console.print(f"the old model stays active: {model.error}")
                 return

@@ -16,8 +16,8 @@ from qasir.cli.doctor import Finding, Machine, diagnose
 from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
 from service.models.store import ModelStore
+from service.processes import free_ports
 from service.settings import Settings
-from service.stack.processes import free_ports
 from tests.support.cli import run
 from tests.support.scripted import ScriptedServer
 from tests.support.triton import ROOT, stack_settings

@@ -7,7 +7,7 @@ import pytest
 
 from qasir.cli import ingest
 from qasir.errors import ModelUnavailable
-from service.stack.processes import free_ports
+from service.processes import free_ports
 from tests.support.cli import run
 from tests.support.scripted import JOB, VIDEO, ScriptedServer, events, problem
 

@@ -15,7 +15,7 @@ from qasir.cli.terminal import default_url
 from qasir.errors import InvalidConfig, InvalidInput, ModelUnavailable, NotFound
 from service.folders import StateFolders
 from service.models.__main__ import app as models_app
-from service.stack.processes import free_ports
+from service.processes import free_ports
 from tests.support.catalogue import lose_catalogue, six_videos
 from tests.support.cli import run
 from tests.support.triton import ROOT

@@ -19,7 +19,7 @@ from qasir.errors import (
     QasirError,
     QueryTooLong,
 )
-from service.stack.processes import free_ports
+from service.processes import free_ports
 from tests.support.scripted import (
     JOB,
     MODEL,

@@ -34,7 +34,7 @@ from qasir.v1.retrieval_pb2_grpc import (
     RetrievalServiceServicer,
     add_RetrievalServiceServicer_to_server,
 )
-from service.stack.processes import free_ports
+from service.processes import free_ports
 from tests.support.service import MAX_UPLOAD_BYTES, RunningService
 from tests.support.waiting import wait_for
 

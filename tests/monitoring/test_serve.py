@@ -13,8 +13,8 @@ import yaml
 
 from monitoring.serve import configure, prometheus, targets
 from qasir.errors import MissingExtra
+from service.processes import free_ports
 from service.settings import Settings
-from service.stack.processes import free_ports
 from tests.support.programs import needed
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qasir.errors import ModelUnavailable
 from qasir.triton import Triton
 from service.catalogue.catalogue import Catalogue
 from service.gauges import gauges, recall_gauges
-from service.models.deployment import ModelVersion
 from service.models.rollout import Rollout
 from service.models.store import ModelStore
 from service.observability import metrics
@@ -35,15 +33,9 @@ def rollout(catalogue: Catalogue, tmp_path: Path) -> Iterator[Rollout]:
         yield Rollout(settings, catalogue, media, ModelStore(tmp_path), triton)
 
 
-def nothing_active() -> ModelVersion:
-    raise ModelUnavailable("none")
-
-
-def test_without_a_model_the_page_still_tells_the_rest(
-    catalogue: Catalogue, rollout: Rollout, tmp_path: Path
-) -> None:
+def test_without_a_model_the_page_still_tells_the_rest(rollout: Rollout, tmp_path: Path) -> None:
     settings = Settings(state=tmp_path, disk_reserve_bytes=5)
-    found: list[GaugeSample] = list(gauges(settings, catalogue, nothing_active, rollout))
+    found: list[GaugeSample] = list(gauges(settings, rollout))
     values = {reading.metric.name: reading.value for reading in found}
     assert values[metrics.MODEL_VERSION.name] == 0
     assert values[metrics.INDEX_VIDEOS.name] == 0
@@ -54,10 +46,8 @@ def test_without_a_model_the_page_still_tells_the_rest(
     assert states == set(metrics.JOBS.labels["state"])
 
 
-def test_only_what_is_empty_has_no_reading(
-    catalogue: Catalogue, rollout: Rollout, tmp_path: Path
-) -> None:
-    found = gauges(Settings(state=tmp_path), catalogue, nothing_active, rollout)
+def test_only_what_is_empty_has_no_reading(rollout: Rollout, tmp_path: Path) -> None:
+    found = gauges(Settings(state=tmp_path), rollout)
     declared = {metric.name for metric in SERVICE_METRICS if metric.kind == "gauge"}
     empty = {metrics.INDEX_SUPER_IMAGES.name}
     canary = {metric.name for metric in SERVICE_METRICS if "_canary_" in metric.name}

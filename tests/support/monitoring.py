@@ -13,8 +13,8 @@ from monitoring.queries import DASHBOARDS
 from monitoring.serve import monitored
 from qasir.config import HybridParams
 from qasir.manifest import Profile, read_manifest, write_manifest
+from service.processes import free_ports
 from service.stack.control import processes
-from service.stack.processes import free_ports
 from tests.support.programs import needed
 from tests.support.service import RunningService, service_settings
 from tests.support.triton import running_triton

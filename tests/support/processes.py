@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.stack.processes import MARK, Port, Process, free_ports, python
+from service.processes import MARK, Port, Process, free_ports, python
 
 # Answers 200 after a moment; its child leaves the session, as BentoML's workers do.
 SERVER = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.stack.processes import free_ports
+from service.processes import free_ports
 
 VIDEO = {
     "id": "v1",

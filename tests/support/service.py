@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
+from service.processes import Process
 from service.settings import Settings
 from service.stack.control import processes
-from service.stack.processes import Process
 from tests.support.triton import RunningTriton, stack_settings
 from tests.support.videos import write_painted
 from tests.support.waiting import wait_for

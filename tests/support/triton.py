@@ -12,9 +12,9 @@ import pytest
 from qasir.triton import Triton
 from qasir.triton_home import TritonHome
 from service.models.store import ModelStore
+from service.processes import Process, free_ports
 from service.settings import Settings
 from service.stack.control import processes
-from service.stack.processes import Process, free_ports
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]

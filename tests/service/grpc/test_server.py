@@ -27,8 +27,8 @@ from service.grpc.server import GrpcServer
 from service.http.app import create_app
 from service.http.context import open_context
 from service.observability.metrics import OPERATIONS
+from service.processes import free_ports
 from service.settings import Settings
-from service.stack.processes import free_ports
 from tests.support.retrieval import outcome, serve
 from tests.support.service import RunningService
 from tests.support.triton import RunningTriton

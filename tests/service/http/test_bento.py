@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from service.stack.processes import free_ports
+from service.processes import free_ports
 from tests.support.service import RunningService, assert_alike
 from tests.support.waiting import wait_for
 

@@ -13,9 +13,9 @@ import pytest
 from qasir.cli.terminal import run
 from qasir.errors import Conflict, NotFound, QasirError
 from service.models.store import ModelStore
+from service.processes import Process
 from service.settings import Settings
 from service.stack import control as stack
-from service.stack.processes import Process
 from tests.support.processes import BROKEN, SILENT, fake, marked
 from tests.support.triton import stack_settings
 

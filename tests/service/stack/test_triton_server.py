@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from qasir.errors import Conflict
+from service.processes import python
 from service.settings import Settings
-from service.stack.processes import python
 from service.stack.triton_server import (
     claim,
     command,

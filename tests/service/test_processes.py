@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from qasir.errors import Conflict, QasirError
-from service.stack.processes import Port, refuse_taken
+from service.processes import Port, refuse_taken
 from tests.support.processes import BROKEN, SILENT, STUBBORN, fake, marked
 
 
