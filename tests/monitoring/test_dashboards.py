@@ -10,8 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.dashboards import BOARDS
-from monitoring.dashboards.grafana import rendered
+from monitoring.dashboards import BOARDS, rendered
 from monitoring.evidence import VARIABLES
 from monitoring.queries import (
     DASHBOARDS,
