@@ -8,21 +8,29 @@ from rich.table import Table
 
 from benchmarks.rows import Row, write_rows
 
-NAMES = ("recall", "encoding", "ingestion", "grids", "search")
+# Benchmark (a function) -> its module.
+BENCHMARKS = {
+    "recall": "library",
+    "encoding": "ingestion",
+    "ingestion": "ingestion",
+    "grids": "ingestion",
+    "search": "search",
+}
 # Run only when named: capacity needs Prometheus, which is no Python package, and parity writes a
 # report of its own instead of speeds.
-NAMED = ("capacity", "parity")
+NAMED = {"capacity": "capacity", "parity": "parity"}
 
 
 def main(names: list[str]) -> None:
-    """Runs the named benchmarks, or all of them."""
-    unknown = set(names) - {*NAMES, *NAMED}
-    if unknown:
-        sys.exit(f"no benchmark {sorted(unknown)}; there are {', '.join((*NAMES, *NAMED))}")
+    """Runs the named benchmarks, or all of `BENCHMARKS`."""
+    modules = {**BENCHMARKS, **NAMED}
+    if unknown := set(names) - set(modules):
+        sys.exit(f"no benchmark {sorted(unknown)}; there are {', '.join(modules)}")
     table = Table("benchmark", "value", "baseline", "ratio")
-    for name in names or NAMES:
+    for name in names or BENCHMARKS:
         with Console(stderr=True).status(f"{name} ..."):
-            rows: list[Row] = importlib.import_module(f"benchmarks.{name}").run()
+            module = importlib.import_module(f"benchmarks.{modules[name]}")
+            rows: list[Row] = getattr(module, name)()
         write_rows(rows)
         for row in rows:
             value, baseline = f"{row.value:.4g} {row.unit}", f"{row.baseline:.4g} {row.unit}"

@@ -8,16 +8,16 @@ export and searches their captions; the report shows what Prometheus scraped.
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from benchmarks.capacity_plot import GridCapacity, plot
-from benchmarks.rows import Row, machine
+from benchmarks.rows import Config, Row
 from benchmarks.search import served, settings_in
 from monitoring.serve import monitored
 from qasir.client import Client
@@ -25,6 +25,7 @@ from qasir.manifest import Manifest, read_manifest, write_manifest
 from service.observability.metrics import MODES
 from service.processes import free_ports
 from service.stack.control import EXPORT, ROOT
+from training.evaluate.plots import COLORS, headline, line, plain_ticks, save, styled
 
 DATASET = ROOT / "data" / "dataset"
 PLOT = Path("results/capacity.svg")
@@ -32,9 +33,22 @@ CAPTIONS = 60
 VIDEOS = 30
 SCRAPE = "1s"
 WINDOW = "15m"
+MILLI = 1000.0
 
 
-def run() -> list[Row]:
+@dataclass(frozen=True)
+class GridCapacity:
+    """Measurements at one grid size: seconds by mode, recall in 0..1 by k."""
+
+    grid_size: int
+    resolution: int
+    p50: Mapping[str, float]
+    p95: Mapping[str, float]
+    encode_per_minute: float
+    recall: Mapping[int, float]
+
+
+def capacity() -> list[Row]:
     """Returns rows by grid size with N = 1 as the baseline, and draws the plot."""
     manifest = read_manifest(EXPORT)
     sizes = sorted(manifest.grids)
@@ -50,9 +64,9 @@ def run() -> list[Row]:
             time.sleep(3)
             drive(url, sizes)
             time.sleep(3)
-            found = [read(watched, manifest, n) for n in sizes]
-    plot(found, manifest, PLOT)
-    return [row for one in found for row in rows(one, found[0], manifest)]
+            capacities = [read(watched, manifest, n) for n in sizes]
+    plot(capacities, manifest, PLOT)
+    return [row for each in capacities for row in rows(each, capacities[0], manifest)]
 
 
 def several_grid_sizes(folder: Path, manifest: Manifest) -> Path:
@@ -103,7 +117,6 @@ def read(prometheus: str, manifest: Manifest, n: int) -> GridCapacity:
         p50={mode: quantile(0.5, mode) for mode in MODES},
         p95={mode: quantile(0.95, mode) for mode in MODES},
         encode_per_minute=per_minute(encode),
-        super_images_per_minute=per_minute(f'qasir_super_images_total{{grid_size="{n}"}}'),
         recall={
             k: ask(f'qasir_eval_recall{{k="{k}", grid_size="{n}", variant="{variant}"}}')
             for k in (1, 5, 10)
@@ -111,27 +124,46 @@ def read(prometheus: str, manifest: Manifest, n: int) -> GridCapacity:
     )
 
 
-def rows(one: GridCapacity, first: GridCapacity, manifest: Manifest) -> Iterator[Row]:
+def rows(at: GridCapacity, first: GridCapacity, manifest: Manifest) -> Iterator[Row]:
     """Yields three rows of one grid size; a ratio above 1 is better than N = 1."""
-    config = {
+    config: Config = {
         "backbone": manifest.backbone,
-        "resolution": one.resolution,
+        "resolution": at.resolution,
         "videos": VIDEOS,
-        "recall@1": round(one.recall[1], 4),
-        "recall@10": round(one.recall[10], 4),
-        **machine(),
+        "recall@1": round(at.recall[1], 4),
+        "recall@10": round(at.recall[10], 4),
     }
-    row = Row("", 0.0, "s", 0.0, 0.0, config)
     pairs = {
-        "search p50": (one.p50["accurate"], first.p50["accurate"]),
-        "search p95": (one.p95["accurate"], first.p95["accurate"]),
-        "encode a minute of video": (one.encode_per_minute, first.encode_per_minute),
+        "search p50": (at.p50["accurate"], first.p50["accurate"]),
+        "search p95": (at.p95["accurate"], first.p95["accurate"]),
+        "encode a minute of video": (at.encode_per_minute, first.encode_per_minute),
     }
     for name, (value, baseline) in pairs.items():
-        yield replace(
-            row,
-            name=f"{name}, N = {one.grid_size}",
-            value=value,
-            baseline=baseline,
-            ratio=baseline / value,
-        )
+        name_at = f"{name}, N = {at.grid_size}"
+        yield Row(name_at, value, "s", baseline, baseline / value, config)
+
+
+def plot(capacities: Sequence[GridCapacity], manifest: Manifest, path: Path) -> None:
+    """Draws three panels over N: search, encoding, recall."""
+    with styled():
+        figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+        searching, encoding, quality = figure.subplots(1, 3)
+        sizes = [at.grid_size for at in capacities]
+        for mode, color in zip(capacities[0].p50, COLORS, strict=False):
+            slow = [(at.grid_size, MILLI * at.p95[mode]) for at in capacities]
+            usual = [(at.grid_size, MILLI * at.p50[mode]) for at in capacities]
+            line(searching, slow, f"{mode} p95", color)
+            line(searching, usual, f"{mode} p50", color, "--")
+        taken = [(at.grid_size, MILLI * at.encode_per_minute) for at in capacities]
+        line(encoding, taken, "encoding", COLORS[2])
+        for k, color in zip((1, 5, 10), COLORS[3:], strict=False):
+            line(quality, [(at.grid_size, 100 * at.recall[k]) for at in capacities], f"R@{k}", color)
+        titles = ("a search, ms", "encoding a minute of video, ms", "recall of the test split, %")
+        for axes, title in zip((searching, encoding, quality), titles, strict=True):
+            axes.set_title(title, loc="left")
+            axes.set_ylim(0, axes.dataLim.y1 * 1.15)
+            plain_ticks(axes, sizes, [f"{at.grid_size}\n{at.resolution} px" for at in capacities])
+            axes.set_xlabel("grid size N, side R")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2)
+        headline(figure, f"{manifest.name}, {manifest.variant}: as Prometheus scraped it")
+    save(figure, path)

@@ -35,7 +35,7 @@ from training.export import TOLERANCE, Case, Difference, cases, difference, read
 REPORT = Path("results/parity_triton.json")
 
 
-def run() -> list[Row]:
+def parity() -> list[Row]:
     """Writes the report; returns no rows, because nothing here is a speed.
 
     Raises:
@@ -110,19 +110,20 @@ def ask(
 def ensembles(graphs: Sequence[Case]) -> Iterator[Case]:
     """Yields the same inputs for every ensemble."""
     pictures, windows, texts, scorers = (_of(graphs, name) for name in MODELS)
-    image, window, text, scorer = (some[0].module for some in (pictures, windows, texts, scorers))
+    models = [group[0].module for group in (pictures, windows, texts, scorers)]
     for case in pictures:
-        yield Case("encode_video", case.name, EncodeVideo(image, window), case.inputs)
+        yield Case("encode_video", case.name, Ensemble("encode_video", *models), case.inputs)
     for case, query in product(pictures, texts):
         if _batch(query) == 1:
             inputs = {**case.inputs, **query.inputs}
-            module = Match(image, window, text, scorer)
-            yield Case("match", f"{case.name}, {_padding(query)}", module, inputs)
+            name = f"{case.name}, {_padding(query)}"
+            yield Case("match", name, Ensemble("match", *models), inputs)
     for case, query in product(scorers, texts):
         if _batch(query) == _batch(case):
             candidates = {name: a for name, a in case.inputs.items() if name != "query"}
+            name = f"{case.name}, {_padding(query)}"
             inputs = {**query.inputs, **candidates}
-            yield Case("rank", f"{case.name}, {_padding(query)}", Rank(text, scorer), inputs)
+            yield Case("rank", name, Ensemble("rank", *models), inputs)
 
 
 def _of(graphs: Sequence[Case], name: str) -> list[Case]:
@@ -138,47 +139,24 @@ def _padding(text: Case) -> str:
     return text.name.rpartition(", ")[2]
 
 
-class EncodeVideo(nn.Module):
-    """Does in torch what the ensemble of this name does, like the next two classes."""
+class Ensemble(nn.Module):
+    """Does in torch what the ensemble of this name does: the models in the order of its steps."""
 
-    def __init__(self, image: nn.Module, window: nn.Module) -> None:
-        super().__init__()
-        self.image = image
-        self.window = window
-
-    def forward(self, super_images: Tensor, mask: Tensor) -> Tensor:
-        embeddings: Tensor = self.window(self.image(super_images, mask), mask)[0]
-        return embeddings
-
-
-class Rank(nn.Module):
-    def __init__(self, text: nn.Module, scorer: nn.Module) -> None:
-        super().__init__()
-        self.text = text
-        self.scorer = scorer
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, *candidates: Tensor
-    ) -> tuple[Tensor, ...]:
-        scores: tuple[Tensor, ...] = self.scorer(self.text(input_ids, attention_mask), *candidates)
-        return scores
-
-
-class Match(nn.Module):
     def __init__(
-        self, image: nn.Module, window: nn.Module, text: nn.Module, scorer: nn.Module
+        self, name: str, image: nn.Module, window: nn.Module, text: nn.Module, scorer: nn.Module
     ) -> None:
         super().__init__()
-        self.image = image
-        self.window = window
-        self.rank = Rank(text, scorer)
+        self.name = name
+        self.image, self.window, self.text, self.scorer = image, window, text, scorer
 
-    def forward(
-        self, super_images: Tensor, mask: Tensor, input_ids: Tensor, attention_mask: Tensor
-    ) -> tuple[Tensor, ...]:
-        _, embeddings, cells, weights, cell_weights, n = self.window(
+    def forward(self, *inputs: Tensor) -> Any:
+        """Tensors in the order of the ensemble's config -> its outputs."""
+        if self.name == "rank":
+            return self.scorer(self.text(*inputs[:2]), *inputs[2:])
+        super_images, mask, *tokens = inputs
+        embeddings, whole, cells, weights, cell_weights, grid_size = self.window(
             self.image(super_images, mask), mask
         )
-        candidates = (embeddings, weights, cells, cell_weights, n)
-        scores: tuple[Tensor, ...] = self.rank(input_ids, attention_mask, *candidates)
-        return scores
+        if self.name == "encode_video":
+            return embeddings
+        return self.scorer(self.text(*tokens), whole, weights, cells, cell_weights, grid_size)

@@ -6,12 +6,15 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qasir.artifacts import atomic_write
 
 PATH = Path("results/benchmarks.json")
+
+
+Config = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,7 @@ class Row:
     unit: str
     baseline: float
     ratio: float
-    config: Mapping[str, str | int | float] = field(default_factory=dict)
-
-
-def machine() -> dict[str, str | int]:
-    """Describes the machine of the measurements."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu(),
-        "python": platform.python_version(),
-    }
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+    config: Config
 
 
 def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
@@ -54,10 +41,21 @@ def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
 
 
 def write_rows(rows: list[Row]) -> None:
-    """Replaces rows of the same name and keeps the others."""
-    known = json.loads(PATH.read_text()) if PATH.exists() else []
-    fresh = [asdict(row) for row in rows]
+    """Adds the machine to rows and replaces those of the same name; the others stay."""
+    stored = json.loads(PATH.read_text()) if PATH.exists() else []
+    fresh = [{**asdict(row), "config": {**row.config, **machine()}} for row in rows]
     names = {row.name for row in rows}
-    merged = sorted([r for r in known if r["name"] not in names] + fresh, key=lambda r: r["name"])
+    merged = sorted([r for r in stored if r["name"] not in names] + fresh, key=lambda r: r["name"])
     with atomic_write(PATH) as file:
         file.write(json.dumps(merged, indent=1).encode() + b"\n")
+
+
+def machine() -> Config:
+    """Describes the machine of the measurements."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": next(names, platform.machine()),
+        "python": platform.python_version(),
+    }

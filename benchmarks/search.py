@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.library import SUPER_IMAGES, fill, random_vectors
-from benchmarks.rows import Row, machine
+from benchmarks.rows import Config, Row
 from qasir.config import IndexUnit
 from qasir.manifest import Manifest, read_manifest, write_manifest
 from qasir.search import ScorerInput, scorer_input
@@ -48,7 +48,7 @@ class Measured:
         return statistics.median(self.searches)
 
 
-def run() -> list[Row]:
+def search() -> list[Row]:
     """Returns latency, the overhead of transport, request size, and the cost of cells."""
     manifest = read_manifest(EXPORT)
     bare = Bare(manifest)
@@ -59,30 +59,19 @@ def run() -> list[Row]:
             measure(settings, unit_export(Path(folder), manifest, unit), bare)
             for unit in ("super-image", "cell")
         )
-    config = {"videos": VIDEOS, "units": SUPER_IMAGES, "dim": manifest.dim, **machine()}
-    p99 = float(np.percentile(whole.searches, 99))
-    needed = statistics.median(whole.bare) + statistics.median(whole.recall)
-    sizes = (cells.megabytes, "MB", whole.megabytes, cells.megabytes / whole.megabytes)
+    config: Config = {"videos": VIDEOS, "units": SUPER_IMAGES, "dim": manifest.dim}
+    p50, p99 = whole.p50, float(np.percentile(whole.searches, 99))
+    models = statistics.median(whole.bare) + statistics.median(whole.recall)
+    measured = {
+        "search p50 over bare models and recall": (p50, "s", models),
+        "search p99 over its p50": (p99, "s", p50),
+        "search p50 by cells over super images": (cells.p50, "s", p50),
+        "service memory by cells over super images": (cells.megabytes, "MB", whole.megabytes),
+        "scorer request over a megabyte": (bare.megabytes, "MB", 1.0),
+    }
     return [
-        Row(
-            "search p50 over bare models and recall",
-            whole.p50,
-            "s",
-            needed,
-            whole.p50 / needed,
-            config,
-        ),
-        Row("search p99 over its p50", p99, "s", whole.p50, p99 / whole.p50, config),
-        Row(
-            "search p50 by cells over super images",
-            cells.p50,
-            "s",
-            whole.p50,
-            cells.p50 / whole.p50,
-            config,
-        ),
-        Row("service memory by cells over super images", *sizes, config),
-        Row("scorer request over a megabyte", bare.megabytes, "MB", 1.0, bare.megabytes, config),
+        Row(name, value, unit, baseline, value / baseline, config)
+        for name, (value, unit, baseline) in measured.items()
     ]
 
 
