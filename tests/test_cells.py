@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from qasir.errors import InvalidConfig
 from qasir.modeling.backbones import Backbone, load_backbone
+from qasir.modeling.backbones.hf import reader_of
 from qasir.modeling.backbones.lite import (
     PIXEL_MEAN,
     PIXEL_STD,
@@ -22,7 +23,6 @@ from qasir.modeling.backbones.lite import (
     ImageTower,
     load_network,
 )
-from qasir.modeling.backbones.vit import reader_of
 from qasir.modeling.cells import cell_shares, join_features, pool_cells
 from qasir.super_images import cell_edges
 from qasir.types import Bool, Float32, Uint8

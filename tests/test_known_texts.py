@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from qasir.manifest import read_manifest
-from qasir.modeling.known_texts import SENTENCES
+from qasir.modeling.export import SENTENCES
 from qasir.text import Tokenizer
 from qasir.types import Float32
 

@@ -9,9 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from qasir.config import RetrieverParams
-from qasir.modeling.graph import Graph
-from qasir.modeling.temporal_encoder import TemporalEncoder, ZeroShot, learned_dim
-from qasir.modeling.window_context import Layer, WindowContext, real_rows, time_position
+from qasir.modeling.export import Graph
+from qasir.modeling.temporal_encoder import (
+    Layer,
+    TemporalEncoder,
+    WindowContext,
+    ZeroShot,
+    learned_dim,
+    real_rows,
+    time_position,
+)
 
 FEATURES, DIM = 12, 6
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from qasir.errors import CorruptArtifact
 from qasir.manifest import ScoreFusion, read_manifest
 from qasir.modeling.backbones import Backbone
-from qasir.modeling.export import image_graph, scorer_graph, temporal_graph, text_graph
-from qasir.modeling.graph import Graph
+from qasir.modeling.export import Graph, image_graph, scorer_graph, temporal_graph, text_graph
 from qasir.modeling.retriever import Retriever, zero_shot
 from qasir.triton import MODELS
 from tests.support.models import BRANCHES

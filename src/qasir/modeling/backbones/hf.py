@@ -1,4 +1,13 @@
-"""`hf:<name or folder>`: CLIP, SigLIP and similar models of transformers."""
+"""`hf:<name or folder>`: CLIP, SigLIP and similar models of transformers.
+
+The patch tokens of the last layer are not aligned with text; only what the head reads from them
+is. So cells take the same path as the head's own vector, which differs by family. Both paths are
+EXPERIMENTAL zero-shot: no published weights were available to measure them. Tests check what
+they compute, not how well it retrieves.
+
+A reader takes pixels float32 [S, 3, R, R], normalised, and N; it returns super images [S, D0],
+exactly the model's `get_image_features`, and cells [S, P, D0].
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +18,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from qasir.errors import InvalidConfig, InvalidInput
 from qasir.manifest import TokenizerSpec
-from qasir.modeling.backbones.vit import reader_of
-from qasir.modeling.cells import join_features
+from qasir.modeling.cells import cell_shares, join_features, pool_cells
 from qasir.text import TOKENIZER_NAME
-
-
-def pooled(output: Any) -> Tensor:
-    """Return the features of an output object (transformers 5) or of a plain tensor (4)."""
-    result: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return result
 
 
 class ImageTower(nn.Module):
@@ -57,7 +59,9 @@ class TextTower(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """int64 [Q, T] twice -> float32 [Q, D]."""
         features = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
-        return nn.functional.normalize(pooled(features), dim=-1)
+        # transformers 5 wraps them in an output object, 4 does not.
+        pooled = features if isinstance(features, Tensor) else features.pooler_output
+        return nn.functional.normalize(pooled, dim=-1)
 
 
 class HuggingFace:
@@ -111,3 +115,72 @@ def _tokenizer_spec(tokenizer: Any, config: Any) -> TokenizerSpec:
 def _dim(text_tower: nn.Module, spec: TokenizerSpec) -> int:
     ids = torch.full((1, spec.buckets[0]), spec.pad_id, dtype=torch.int64)
     return int(text_tower(ids, torch.ones_like(ids)).shape[-1])
+
+
+def reader_of(model: Any) -> nn.Module:
+    """Return the reader for a model's family.
+
+    Raises:
+        InvalidConfig: the model is not a dual encoder, or its vision tower is unknown.
+    """
+    vision = getattr(model, "vision_model", None)
+    if hasattr(model, "get_text_features") and hasattr(vision, "encoder"):
+        if hasattr(model, "visual_projection"):
+            return ClipReader(model)
+        if hasattr(vision, "head"):
+            return SiglipReader(model)
+    raise InvalidConfig(
+        f"{type(model).__name__} is not a dual encoder with a known vision transformer; "
+        "use a CLIP or SigLIP model"
+    )
+
+
+class Reader(nn.Module):
+    """What both families share: the model, and h = w of its patch grid."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        config = model.config.vision_config
+        self.side = int(config.image_size) // int(config.patch_size)
+
+
+class ClipReader(Reader):
+    """CLIP: cells by the value path of the last attention block (MaskCLIP, arXiv 2112.01071).
+
+    A patch passes its value through the output projection, as if it attended only to itself,
+    then through post-layernorm and visual projection like the class token. Unlike MaskCLIP's
+    code, this skips the residual and the MLP of that block, which carry the content of the whole
+    picture and drown that of the patch (ClearCLIP, arXiv 2407.12442).
+    """
+
+    def forward(self, pixels: Tensor, grid_size: int) -> tuple[Tensor, Tensor]:
+        vision = self.model.vision_model
+        output = vision(pixel_values=pixels, output_hidden_states=True)
+        # The input of the last block, without the class token.
+        patches = output.hidden_states[-2][:, 1:]
+        block = vision.encoder.layers[-1]
+        values = block.self_attn.v_proj(block.layer_norm1(patches))
+        places = vision.post_layernorm(block.self_attn.out_proj(values))
+        cells = pool_cells(places, self.side, self.side, grid_size)
+        project = self.model.visual_projection
+        return project(output.pooler_output), project(cells)
+
+
+class SiglipReader(Reader):
+    """SigLIP: cells by the pooling head, with its attention restricted to the cell.
+
+    The head's probe attends to the patches of each cell; a patch on an edge counts by its share
+    in the cell. At N = 1 the one cell is the whole picture.
+    """
+
+    def forward(self, pixels: Tensor, grid_size: int) -> tuple[Tensor, Tensor]:
+        output = self.model.vision_model(pixel_values=pixels)
+        patches, head = output.last_hidden_state, self.model.vision_model.head
+        shares = cell_shares(grid_size, self.side, self.side, patches)
+        probes = head.probe.expand(patches.shape[0], shares.shape[0], -1)
+        # softmax(logit + log share) is share x exp(logit), normalised; a share of 0 drops out.
+        attended = head.attention(
+            probes, patches, patches, attn_mask=shares.log(), need_weights=False
+        )[0]
+        return output.pooler_output, attended + head.mlp(head.layernorm(attended))
