@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from qasir.cli.tables import clock
-from qasir.cli.terminal import run
+from qasir.cli.terminal import clock, run
 from qasir.client import Client
 from qasir.contract.search import SearchResponse
 from qasir.errors import NotFound

@@ -11,8 +11,8 @@ import pytest
 
 from qasir import triton_home
 from qasir.cli import doctor
-from qasir.cli.checkout import find_checkout
 from qasir.cli.doctor import Finding, Machine, diagnose
+from qasir.cli.terminal import find_checkout
 from qasir.errors import InvalidConfig
 from qasir.triton_home import STUB_NAME, TritonHome
 from service.models.store import ModelStore

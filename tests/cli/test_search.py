@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qasir.cli.tables import clock
+from qasir.cli.terminal import clock
 from qasir.errors import InvalidInput
 from tests.support.cli import run
 from tests.support.scripted import RESULTS, ScriptedServer

@@ -9,19 +9,17 @@ Nothing is interpolated: a configuration that was not measured is not a candidat
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qasir.errors import CorruptArtifact, NotFound
 
-Mode = Literal["fast", "accurate", "hybrid"]
-
 # The unit of a study's row -> the mode that scores with it.
-MODES: Mapping[str, Mode] = {"super-image": "fast", "cell": "fast", "both": "accurate"}
+MODES = {"super-image": "fast", "cell": "fast", "both": "accurate"}
 
-# Backbone, N, R and fps -> seconds.
-Timings = Mapping[tuple[str, int, int, float], float]
+# Backbone, N, R and fps.
+Place = tuple[str, int, int, float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Candidate:
 
     backbone: str
     variant: str
-    mode: Mode
+    mode: str
     index_unit: str | None
     grid_size: int
     resolution: int
@@ -85,7 +83,9 @@ def read_candidates(results: Path, variant: str | None = None) -> list[Candidate
     """
     study = _read(results / "study.json", "make study")
     hybrid = _read(results / "hybrid.json", "make study")
-    seconds = _ingest_seconds(_read(results / "benchmarks.json", "make bench"))
+    timings = _read(results / "benchmarks.json", "make bench")
+    rows = [row for row in timings if row.get("unit") == "s per video-hour"]
+    seconds = {_place(row["config"]): float(row["value"]) for row in rows}
     try:
         candidates = [*_of_study(study, seconds), *_of_hybrid(hybrid, seconds)]
     except (KeyError, TypeError) as error:
@@ -101,57 +101,6 @@ def read_candidates(results: Path, variant: str | None = None) -> list[Candidate
     return chosen
 
 
-def _ingest_seconds(rows: Iterable[Mapping[str, Any]]) -> Timings:
-    """Seconds per video-hour by backbone, N, R and fps, from the benchmark `grids`."""
-    return {
-        _place(row["config"]): float(row["value"])
-        for row in rows
-        if row.get("unit") == "s per video-hour"
-    }
-
-
-def _place(row: Mapping[str, Any], prefix: str = "") -> tuple[str, int, int, float]:
-    names = (f"{prefix}backbone", f"{prefix}grid_size", f"{prefix}resolution")
-    backbone, grid_size, resolution = (row[name] for name in names)
-    return backbone, grid_size, resolution, float(row["fps"])
-
-
-def _of_study(rows: Iterable[Mapping[str, Any]], seconds: Timings) -> Iterator[Candidate]:
-    for row in rows:
-        served = row["sampling"] == "super-image" and row["pooling"] == "attention"
-        # At N = 1 a super image is its cell.
-        served = served and (row["grid_size"], row["unit"]) != (1, "cell")
-        if served and not row["recipe"] and row["unit"] in MODES and _place(row) in seconds:
-            yield Candidate(
-                mode=MODES[row["unit"]],
-                index_unit=None if row["unit"] == "both" else row["unit"],
-                ingest_seconds=seconds[_place(row)],
-                **_shared(row),
-            )
-
-
-def _of_hybrid(rows: Iterable[Mapping[str, Any]], seconds: Timings) -> Iterator[Candidate]:
-    for row in rows:
-        recall, reranker = _place(row, "cheap_"), _place(row, "fine_")
-        if recall in seconds and reranker in seconds:
-            again = row["k"] * row["seconds_per_video"] / 3600 * seconds[reranker]
-            place = dict(zip(("backbone", "grid_size", "resolution"), recall, strict=False))
-            yield Candidate(
-                mode="hybrid",
-                index_unit=None,
-                ingest_seconds=seconds[recall],
-                query_seconds=again,
-                k=row["k"],
-                reranker=reranker[:3],
-                **_shared({**row, **place}),
-            )
-
-
-def _shared(row: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("backbone", "variant", "grid_size", "resolution", "fps", "r1", "r5", "r10")
-    return {name: row[name] for name in names}
-
-
 def _read(path: Path, command: str) -> list[dict[str, Any]]:
     try:
         rows = json.loads(path.read_bytes())
@@ -162,3 +111,42 @@ def _read(path: Path, command: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise CorruptArtifact(f"{path} is not a list of rows; run `{command}`")
     return rows
+
+
+def _place(row: Mapping[str, Any], prefix: str = "") -> Place:
+    names = (f"{prefix}backbone", f"{prefix}grid_size", f"{prefix}resolution")
+    backbone, grid_size, resolution = (row[name] for name in names)
+    return backbone, grid_size, resolution, float(row["fps"])
+
+
+def _of_study(
+    rows: Iterable[Mapping[str, Any]], seconds: Mapping[Place, float]
+) -> Iterator[Candidate]:
+    for row in rows:
+        served = row["sampling"] == "super-image" and row["pooling"] == "attention"
+        # At N = 1 a super image is its cell.
+        served = served and (row["grid_size"], row["unit"]) != (1, "cell")
+        place = _place(row)
+        if served and not row["recipe"] and row["unit"] in MODES and place in seconds:
+            unit = None if row["unit"] == "both" else row["unit"]
+            yield _candidate(row, MODES[row["unit"]], unit, place, seconds[place])
+
+
+def _of_hybrid(
+    rows: Iterable[Mapping[str, Any]], seconds: Mapping[Place, float]
+) -> Iterator[Candidate]:
+    for row in rows:
+        recall, reranker = _place(row, "cheap_"), _place(row, "fine_")
+        if recall in seconds and reranker in seconds:
+            again = row["k"] * row["seconds_per_video"] / 3600 * seconds[reranker]
+            candidate = _candidate(row, "hybrid", None, recall, seconds[recall])
+            yield replace(candidate, query_seconds=again, k=row["k"], reranker=reranker[:3])
+
+
+def _candidate(
+    row: Mapping[str, Any], mode: str, index_unit: str | None, place: Place, seconds: float
+) -> Candidate:
+    backbone, n, r, fps = place
+    r1, r5, r10 = row["r1"], row["r5"], row["r10"]
+    variant = row["variant"]
+    return Candidate(backbone, variant, mode, index_unit, n, r, fps, r1, r5, r10, seconds)

@@ -8,7 +8,7 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +19,7 @@ import typer
 from rich.markup import escape
 
 from qasir import __version__
-from qasir.cli.checkout import find_checkout
-from qasir.cli.terminal import AsJson, console, default_url, print_json
+from qasir.cli.terminal import AsJson, console, default_url, find_checkout, print_json
 from qasir.client import Client
 from qasir.errors import InvalidConfig, QasirError
 from qasir.triton_home import GLIBC, PYTHONS, TritonHome, glibc_version, libpython_folder
@@ -29,15 +28,15 @@ GIB = 1 << 30
 DISK_BYTES = 5 * GIB
 SHARED_MEMORY_BYTES = 128 << 20
 
-# Name in the report, variable, default: who listens where.
-PORTS = (
-    ("service", "QASIR_HTTP_PORT", 3000),
-    ("service grpc", "QASIR_GRPC_PORT", 50051),
-    ("worker metrics", "QASIR_WORKER_METRICS_PORT", 3001),
-    ("triton http", "QASIR_TRITON_HTTP_PORT", 8000),
-    ("triton grpc", "QASIR_TRITON_GRPC_PORT", 8001),
-    ("triton metrics", "QASIR_TRITON_METRICS_PORT", 8002),
-)
+# Name in the report -> variable and default: who listens where.
+PORTS = {
+    "service": ("QASIR_HTTP_PORT", 3000),
+    "service grpc": ("QASIR_GRPC_PORT", 50051),
+    "worker metrics": ("QASIR_WORKER_METRICS_PORT", 3001),
+    "triton http": ("QASIR_TRITON_HTTP_PORT", 8000),
+    "triton grpc": ("QASIR_TRITON_GRPC_PORT", 8001),
+    "triton metrics": ("QASIR_TRITON_METRICS_PORT", 8002),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class Finding:
     @property
     def ok(self) -> bool:
         return not self.fix
+
+
+def check(name: str, ok: bool, found: str, fix: str) -> Finding:
+    """Return a finding, with the fix only where it is not `ok`."""
+    return Finding(name, found, "" if ok else fix)
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,13 @@ class Machine:
     def triton(self) -> TritonHome:
         return TritonHome(self.folder / self.variables.get("QASIR_TRITON_HOME", ".triton"))
 
-    def port(self, variable: str, default: int) -> int:
-        """Return a port that the environment may set.
+    def port(self, name: str) -> int:
+        """Return a port of `PORTS`, which the environment may set.
 
         Raises:
             InvalidConfig: the variable is not a number.
         """
+        variable, default = PORTS[name]
         value = self.variables.get(variable, str(default))
         if not value.isdigit():
             raise InvalidConfig(f"{variable}={value!r} is not a port; unset it, or give a number")
@@ -116,15 +121,8 @@ def diagnose(machine: Machine) -> list[Finding]:
     Raises:
         InvalidConfig: a port variable is not a number.
     """
-    checks: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
-        check_python,
-        check_tools,
-        check_triton,
-        check_room,
-        check_models,
-        check_ports,
-    )
-    return [finding for check in checks for finding in check(machine)]
+    checks = (check_python, check_tools, check_triton, check_room, check_models, check_ports)
+    return [finding for check_part in checks for finding in check_part(machine)]
 
 
 def diagnose_client(url: str) -> list[Finding]:
@@ -148,68 +146,66 @@ def check_service(url: str) -> Finding:
     except QasirError as error:
         return Finding("service", "cannot be used", str(error))
     ready = client.url.startswith("grpc:") or _answers(f"{client.url}/readyz")
-    fix = "" if ready else "run `qasir doctor` in the checkout that it was started from"
-    return Finding("service", f"{'ready' if ready else 'not ready'} at {client.url}", fix)
+    found = f"{'ready' if ready else 'not ready'} at {client.url}"
+    fix = "run `qasir doctor` in the checkout that it was started from"
+    return check("service", ready, found, fix)
 
 
 def check_python(_: Machine) -> Iterator[Finding]:
     """Check the interpreter's version, environment and shared library, and the C library."""
     version = sys.version_info[:2]
     supported = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-    fix = "" if version in PYTHONS else f"use Python {supported}: make setup PYTHON=python3.11"
-    yield Finding("python", f"{version[0]}.{version[1]} at {sys.executable}", fix)
+    fix = f"use Python {supported}: make setup PYTHON=python3.11"
+    found = f"{version[0]}.{version[1]} at {sys.executable}"
+    yield check("python", version in PYTHONS, found, fix)
     inside = sys.prefix != sys.base_prefix
-    fix = "" if inside else "run `make setup`, then .venv/bin/qasir"
-    yield Finding("virtual environment", sys.prefix if inside else "none", fix)
+    fix = "run `make setup`, then .venv/bin/qasir"
+    yield check("virtual environment", inside, sys.prefix if inside else "none", fix)
     try:
         yield Finding("libpython", str(libpython_folder() or "found by the loader"))
     except InvalidConfig as error:
         yield Finding("libpython", "missing", str(error))
     glibc = glibc_version()
-    fix = (
-        ""
-        if glibc >= GLIBC
-        else "Triton's wheel needs glibc 2.35: Debian 12, Ubuntu 22.04 or newer"
-    )
-    yield Finding("glibc", ".".join(map(str, glibc)) or "another C library", fix)
+    fix = "Triton's wheel needs glibc 2.35: Debian 12, Ubuntu 22.04 or newer"
+    yield check("glibc", glibc >= GLIBC, ".".join(map(str, glibc)) or "another C library", fix)
 
 
 def check_tools(_: Machine) -> Iterator[Finding]:
     """Check the programs that the Makefile and DVC call."""
     for name in ("make", "git"):
         path = shutil.which(name)
-        yield Finding(name, path or "missing", "" if path else f"install the package {name}")
+        yield check(name, path is not None, path or "missing", f"install the package {name}")
 
 
 def check_triton(machine: Machine) -> Iterator[Finding]:
     """Check Triton's server, and its stub for this interpreter."""
-    home = machine.triton
+    home, fix = machine.triton, "run `make setup`, or set QASIR_TRITON_HOME"
     for name, path in (("triton server", home.server), ("triton stub", home.wheel_stub)):
-        fix = "" if path.is_file() else "run `make setup`, or set QASIR_TRITON_HOME"
-        yield Finding(name, str(path) if path.is_file() else f"no {path}", fix)
+        yield check(name, path.is_file(), str(path) if path.is_file() else f"no {path}", fix)
 
 
 def check_room(machine: Machine) -> Iterator[Finding]:
     """Check the disk of the state folder, and the shared memory that Triton's models use."""
     folder = next(path for path in (machine.state, *machine.state.parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    fix = "" if free >= DISK_BYTES else "free some, or set QASIR_STATE to a folder on another disk"
-    yield Finding("disk", f"{free / GIB:.1f} GiB free at {folder}", fix)
+    fix = "free some, or set QASIR_STATE to a folder on another disk"
+    yield check("disk", free >= DISK_BYTES, f"{free / GIB:.1f} GiB free at {folder}", fix)
     memory = Path("/dev/shm")
     free = shutil.disk_usage(memory).free if memory.is_dir() else 0
-    fix = "" if free >= SHARED_MEMORY_BYTES else "enlarge /dev/shm: docker run --shm-size=1g"
-    yield Finding("shared memory", f"{free / GIB:.1f} GiB free at {memory}", fix)
+    found = f"{free / GIB:.1f} GiB free at {memory}"
+    fix = "enlarge /dev/shm: docker run --shm-size=1g"
+    yield check("shared memory", free >= SHARED_MEMORY_BYTES, found, fix)
 
 
 def check_models(machine: Machine) -> Iterator[Finding]:
     """Check that the store has an active model, and that only its owner can read Triton's key."""
-    versions = list((machine.state / "models" / "manifests").glob("[0-9]*"))
-    fix = "" if versions else "run `make repro`, which exports one, then `qasir up`"
-    yield Finding("models in the store", str(len(versions)), fix)
-    if versions:
+    count = len(list((machine.state / "models" / "manifests").glob("[0-9]*")))
+    fix = "run `make repro`, which exports one, then `qasir up`"
+    yield check("models in the store", count > 0, str(count), fix)
+    if count:
         active = (machine.state / "models" / "deployment.json").is_file()
-        fix = "" if active else "run `qasir models activate 1`"
-        yield Finding("active model", "chosen" if active else "none", fix)
+        found = "chosen" if active else "none"
+        yield check("active model", active, found, "run `qasir models activate 1`")
     key = machine.state / "run" / "triton.key"
     if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding("triton key", "readable by others", f"chmod 600 {key}")
@@ -217,37 +213,31 @@ def check_models(machine: Machine) -> Iterator[Finding]:
 
 def check_ports(machine: Machine) -> Iterator[Finding]:
     """Check the running stack; where none runs, check that its ports are free."""
-    silent = [name for name, url in _addresses(machine).items() if not _answers(url)]
-    if len(silent) < len(_addresses(machine)):
-        yield _stack(machine, silent)
-        return
-    yield Finding("stack", "not running")
-    for name, variable, default in PORTS:
-        number = machine.port(variable, default)
-        fix = "" if _free(machine.host, number) else f"stop its process, or set {variable}"
-        yield Finding(f"port {number}", f"{'taken' if fix else 'free'} ({name})", fix)
+    addresses = _addresses(machine)
+    silent = [name for name, url in addresses.items() if not _answers(url)]
+    if not silent:
+        ready = _answers(addresses["service"].replace("/livez", "/readyz"))
+        found = "ready" if ready else "running, not ready"
+        yield check("stack", ready, found, f"see the logs in {machine.state / 'run'}")
+    elif len(silent) < len(addresses):
+        found = f"running without {' and '.join(silent)}"
+        logs = f"the logs are in {machine.state / 'run'}"
+        yield Finding("stack", found, f"run `qasir up`, which starts what is missing; {logs}")
+    else:
+        yield Finding("stack", "not running")
+        for name, (variable, _) in PORTS.items():
+            free = _free(machine.host, machine.port(name))
+            found, fix = "free" if free else "taken", f"stop its process, or set {variable}"
+            yield check(f"port {machine.port(name)}", free, f"{found} ({name})", fix)
 
 
 def _addresses(machine: Machine) -> dict[str, str]:
     triton_host = machine.variables.get("QASIR_TRITON_HOST", "127.0.0.1")
-    triton = machine.port("QASIR_TRITON_HTTP_PORT", 8000)
-    worker = machine.port("QASIR_WORKER_METRICS_PORT", 3001)
-    service = machine.port("QASIR_HTTP_PORT", 3000)
     return {
-        "triton": f"http://{triton_host}:{triton}/v2/health/live",
-        "worker": f"http://{machine.host}:{worker}/metrics",
-        "service": f"http://{machine.host}:{service}/livez",
+        "triton": f"http://{triton_host}:{machine.port('triton http')}/v2/health/live",
+        "worker": f"http://{machine.host}:{machine.port('worker metrics')}/metrics",
+        "service": f"http://{machine.host}:{machine.port('service')}/livez",
     }
-
-
-def _stack(machine: Machine, silent: Sequence[str]) -> Finding:
-    logs = machine.state / "run"
-    if silent:
-        fix = f"run `qasir up`, which starts what is missing; the logs are in {logs}"
-        return Finding("stack", f"running without {' and '.join(silent)}", fix)
-    ready = _answers(_addresses(machine)["service"].replace("/livez", "/readyz"))
-    fix = "" if ready else f"see the logs in {logs}"
-    return Finding("stack", "ready" if ready else "running, not ready", fix)
 
 
 def _answers(url: str) -> bool:

@@ -12,8 +12,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from qasir.cli.tables import clock, is_damaged
-from qasir.cli.terminal import AsJson, Url, complaints, console, open_client, print_json
+from qasir.cli.library import is_damaged
+from qasir.cli.terminal import (
+    AsJson,
+    Url,
+    clock,
+    complaints,
+    console,
+    open_client,
+    print_json,
+)
 from qasir.client import Client
 from qasir.contract.jobs import Job
 from qasir.errors import ModelUnavailable, NotFound, Overloaded, QasirError

@@ -1,15 +1,24 @@
 """`qasir videos` and `qasir jobs`: what is in the library, and how its ingest goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
-from qasir.cli.tables import jobs_table, videos_table
-from qasir.cli.terminal import AsJson, Url, console, open_client, print_json
+from qasir.cli.terminal import (
+    AsJson,
+    Url,
+    clock,
+    console,
+    id_column,
+    open_client,
+    print_json,
+)
 from qasir.client import Client
 from qasir.contract.jobs import Job
+from qasir.contract.videos import Video
 
 videos_app = typer.Typer(no_args_is_help=True, help="List, show and delete videos.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Follow, cancel and retry ingest jobs.")
@@ -82,24 +91,24 @@ def list_jobs(
 @jobs_app.command("show")
 def show_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
     """Show one job, and its error if it failed."""
-    _change(url, lambda client: client.job(job_id), as_json)
+    _print_job(url, lambda client: client.job(job_id), as_json)
 
 
 @jobs_app.command("cancel")
 def cancel_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
     """Cancel a job that has not ended; its video stays."""
-    _change(url, lambda client: client.cancel(job_id), as_json)
+    _print_job(url, lambda client: client.cancel(job_id), as_json)
 
 
 @jobs_app.command("retry")
 def retry_job(job_id: JobId, url: Url, as_json: AsJson = False) -> None:
     """Ingest the video of a failed or cancelled job again."""
-    _change(url, lambda client: client.retry(job_id), as_json)
+    _print_job(url, lambda client: client.retry(job_id), as_json)
 
 
-def _change(url: str, ask: Callable[[Client], Job], as_json: bool) -> None:
+def _print_job(url: str, call: Callable[[Client], Job], as_json: bool) -> None:
     with open_client(url) as client:
-        job = ask(client)
+        job = call(client)
     if as_json:
         print_json(job)
     else:
@@ -111,3 +120,38 @@ def _change(url: str, ask: Callable[[Client], Job], as_json: bool) -> None:
 def _print_next(page_token: str | None) -> None:
     if page_token is not None:
         console.print(f"the next page: --page-token {page_token}", soft_wrap=True)
+
+
+def videos_table(videos: Sequence[Video]) -> Table:
+    """Show id, state, length, size and title of each video."""
+    table = Table(id_column("video"), "state", "length", "size", "title")
+    for video in videos:
+        size = f"{video.width}x{video.height}" if video.width else ""
+        table.add_row(video.id, video.state, length_of(video), size, video.title)
+    return table
+
+
+def jobs_table(jobs: Sequence[Job]) -> Table:
+    """Show id, video, state, progress and error code of each job."""
+    table = Table(id_column("job"), id_column("video"), "state", "done", "left", "error")
+    for job in jobs:
+        left = "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s"
+        state = f"{job.state}, {job.stage}" if job.state == "running" and job.stage else job.state
+        error = "" if job.error is None else job.error.code
+        table.add_row(job.id, job.video_id, state, f"{job.progress:.0%}", left, error)
+    return table
+
+
+def length_of(video: Video) -> str:
+    """Say how long a video is, and how much of a damaged one is searched."""
+    if not video.duration:
+        return ""
+    readable = f" ({clock(video.indexed_seconds)} readable)" if is_damaged(video) else ""
+    return clock(video.duration) + readable
+
+
+def is_damaged(video: Video) -> bool:
+    """Whether much of a video could not be decoded, so that it is not searched."""
+    # Sampling may skip half an interval at the end, which is no damage.
+    missing = video.duration - video.indexed_seconds > max(2.0, 0.1 * video.duration)
+    return video.state == "ready" and missing

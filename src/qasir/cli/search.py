@@ -2,13 +2,23 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from qasir.cli.tables import results_table, searched_words
-from qasir.cli.terminal import AsJson, Url, console, open_client, print_json
+from qasir.cli.terminal import (
+    AsJson,
+    Url,
+    clock,
+    console,
+    id_column,
+    open_client,
+    print_json,
+)
+from qasir.contract.search import SearchResponse, SearchResult
 from qasir.errors import InvalidInput, NotFound
 
 # Examples for messages; docs/search.md has the rest.
@@ -73,16 +83,13 @@ def search(
     if as_json:
         print_json(answer)
         return
-    if not answer.searched.video_count and where is None:
-        console.print("no video is searchable yet; `qasir ingest PATH` adds some")
-        return
     if not answer.searched.video_count:
-        console.print("no searchable video passes the filter; `qasir videos list` lists all")
+        empty = "no video is searchable yet; `qasir ingest PATH` adds some"
+        filtered = "no searchable video passes the filter; `qasir videos list` lists all"
+        console.print(empty if where is None else filtered)
         return
-    if answer.results:
-        console.print(results_table(answer.results))
-    else:
-        console.print(f"no more results after the first {offset}")
+    nothing = f"no more results after the first {offset}"
+    console.print(results_table(answer.results) if answer.results else nothing)
     console.print(searched_words(answer))
     if answer.provisional:
         status = answer.reranker
@@ -91,6 +98,24 @@ def search(
             f"provisional order: the reranker scored {scored} of its candidates in time; "
             f"search again"
         )
+
+
+def results_table(results: Sequence[SearchResult]) -> Table:
+    """Show rank, score, video and best moment of each result."""
+    table = Table("rank", "score", id_column("video"), "moment", "title")
+    for result in results:
+        moment = result.moments[0] if result.moments else None
+        when = f"{clock(moment.start)} to {clock(moment.end)}" if moment else ""
+        row = (str(result.rank), f"{result.score:.3f}", result.video.id, when, result.video.title)
+        table.add_row(*row)
+    return table
+
+
+def searched_words(answer: SearchResponse) -> str:
+    """Say how much was searched, and how fast."""
+    count, milliseconds = answer.searched.video_count, answer.timings_ms.get("total", 0.0)
+    videos = f"{count} video{'' if count == 1 else 's'}"
+    return f"searched {videos}, {clock(answer.searched.seconds)} in all, in {milliseconds:.0f} ms"
 
 
 def read_filter(text: str) -> dict[str, Any]:
@@ -108,17 +133,6 @@ def read_filter(text: str) -> dict[str, Any]:
     return value
 
 
-def read_picture(path: Path) -> bytes:
-    """Read the bytes of a picture.
-
-    Raises:
-        NotFound: there is no such file.
-    """
-    if not path.is_file():
-        raise NotFound(f"no picture at {path}; give the path of a JPEG, PNG or WebP file")
-    return path.read_bytes()
-
-
 def read_example(image: Path | None, like: str | None) -> dict[str, Any] | None:
     """Return the example that --image or --like gives, if one of them is set.
 
@@ -129,7 +143,9 @@ def read_example(image: Path | None, like: str | None) -> dict[str, Any] | None:
     if image is not None and like is not None:
         raise InvalidInput("--image and --like: a search has one example; leave one of them out")
     if image is not None:
-        return {"image": read_picture(image)}
+        if not image.is_file():
+            raise NotFound(f"no picture at {image}; give the path of a JPEG, PNG or WebP file")
+        return {"image": image.read_bytes()}
     return None if like is None else read_segment(like)
 
 

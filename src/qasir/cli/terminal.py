@@ -1,4 +1,4 @@
-"""What all commands share: the service's URL, options, and how results are printed."""
+"""What all commands share: URL and checkout, options, and how results are printed."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.table import Column
 
 from qasir.client import Client
 from qasir.errors import QasirError
@@ -50,6 +51,13 @@ def open_client(url: str) -> Client:
     return Client(url, memory=Path(cache) / "qasir" / "uploads")
 
 
+def find_checkout(folder: Path) -> Path | None:
+    """Find the checkout of qasir that a folder is in."""
+    around = (folder, *folder.parents)
+    stack = Path("service", "stack", "__main__.py")
+    return next((path for path in around if (path / stack).is_file()), None)
+
+
 def print_json(value: object) -> None:
     """Print one JSON document on standard output, never wrapped."""
     typer.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
@@ -57,3 +65,22 @@ def print_json(value: object) -> None:
 
 def _plain(value: object) -> object:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def clock(seconds: float) -> str:
+    """Format a time for people.
+
+    >>> clock(3725.25)
+    '1:02:05.2'
+    """
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def id_column(name: str) -> Column:
+    """Return a column of ids, which people copy: never cut, never wrapped.
+
+    A new one for each table, because a column holds the cells of its table.
+    """
+    return Column(name, no_wrap=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.table import Column, Table
 
 from qasir.cli.candidates import Candidate, read_candidates
-from qasir.cli.checkout import find_checkout
-from qasir.cli.tables import candidates_table
-from qasir.cli.terminal import AsJson, console, print_json
+from qasir.cli.terminal import AsJson, console, find_checkout, print_json
 from qasir.errors import InvalidInput, NotFound
 
 RECALLS = (1, 5, 10)
@@ -172,3 +172,22 @@ def _nothing_fits(candidates: Sequence[Candidate], goal: TuneGoal) -> str:
         f"nothing reaches R@{goal.at} {goal.min_recall:g}{within}; the nearest has "
         f"{nearest.recall(goal.at):.1f}: {nearest}"
     )
+
+
+def candidates_table(candidates: Sequence[Candidate], chosen: Candidate) -> Table:
+    """Show measured configurations, the chosen one marked; readable in 80 columns."""
+    right = [Column(name, justify="right") for name in ("N", "R", "fps")]
+    costs = [Column(name, justify="right") for name in ("s per video-hour", "s per query")]
+    recalls = Column("R@1 / R@5 / R@10", justify="right", no_wrap=True)
+    table = Table(
+        "", *right, "model and mode", recalls, *costs, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for c in candidates:
+        place = (str(c.grid_size), str(c.resolution), f"{c.fps:g}")
+        # A hybrid's variant is its mode; the others differ in what the model has learned, too.
+        model = c.backbone if c.variant == c.mode else f"{c.variant} {c.backbone}"
+        recall = " / ".join(f"{value:.1f}" for value in (c.r1, c.r5, c.r10))
+        cost = f"{c.ingest_seconds:.1f}", f"+{c.query_seconds:.2f}" if c.query_seconds else ""
+        mark, style = (">", "bold") if c == chosen else ("", None)
+        table.add_row(mark, *place, f"{model}, {c.mode_words}", recall, *cost, style=style)
+    return table
