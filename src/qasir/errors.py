@@ -20,6 +20,9 @@ def redact(text: str) -> str:
     return CREDENTIALS.sub("***@", text)
 
 
+CLASSES: dict[str, type["QasirError"]] = {}
+
+
 class QasirError(Exception):
     """Base class of every error that qasir raises on purpose; its message shows no password.
 
@@ -30,156 +33,108 @@ class QasirError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
 
+    def __init_subclass__(cls, code: str, retryable: bool = False) -> None:
+        cls.code, cls.retryable = code, retryable
+        CLASSES[code] = cls
+
     def __init__(self, detail: str = "") -> None:
         super().__init__(redact(detail))
 
 
-class InvalidInput(QasirError):
+class InvalidInput(QasirError, code="invalid_input"):
     """A value is outside its documented limits."""
 
-    code = "invalid_input"
 
-
-class UnsupportedMedia(InvalidInput):
+class UnsupportedMedia(InvalidInput, code="unsupported_media"):
     """The file is not a video that this build can read."""
 
-    code = "unsupported_media"
 
-
-class NoVideoStream(InvalidInput):
+class NoVideoStream(InvalidInput, code="no_video_stream"):
     """The file holds only sound or data."""
 
-    code = "no_video_stream"
 
-
-class NoFrames(InvalidInput):
+class NoFrames(InvalidInput, code="no_frames"):
     """No frame of the video stream decodes."""
 
-    code = "no_frames"
 
-
-class VideoTooLong(InvalidInput):
+class VideoTooLong(InvalidInput, code="video_too_long"):
     """The video is longer than the configured limit."""
 
-    code = "video_too_long"
 
-
-class VideoTooLarge(InvalidInput):
+class VideoTooLarge(InvalidInput, code="video_too_large"):
     """The frames have more pixels than the configured limit."""
 
-    code = "video_too_large"
 
-
-class UploadTooLarge(InvalidInput):
+class UploadTooLarge(InvalidInput, code="upload_too_large"):
     """The upload has more bytes than the configured limit."""
 
-    code = "upload_too_large"
 
-
-class UnsupportedProtocol(InvalidInput):
+class UnsupportedProtocol(InvalidInput, code="unsupported_protocol"):
     """The client uses another version of the upload protocol."""
 
-    code = "unsupported_protocol"
 
-
-class QueryTooLong(InvalidInput):
+class QueryTooLong(InvalidInput, code="query_too_long"):
     """The query has more characters than the configured limit."""
 
-    code = "query_too_long"
 
-
-class UnsupportedGrid(InvalidInput):
+class UnsupportedGrid(InvalidInput, code="unsupported_grid"):
     """The model or index does not serve this grid size, resolution or fps."""
 
-    code = "unsupported_grid"
 
-
-class UnsupportedModel(InvalidInput):
+class UnsupportedModel(InvalidInput, code="unsupported_model"):
     """No model that answers searches has this name and version."""
 
-    code = "unsupported_model"
 
-
-class RequestStalled(InvalidInput):
+class RequestStalled(InvalidInput, code="request_timeout"):
     """The rest of a request did not arrive in time."""
 
-    code = "request_timeout"
 
-
-class NotFound(QasirError):
+class NotFound(QasirError, code="not_found"):
     """No video, job, picture or model has this id."""
 
-    code = "not_found"
 
-
-class Conflict(QasirError):
+class Conflict(QasirError, code="conflict"):
     """The request is valid but does not fit the current state."""
 
-    code = "conflict"
 
-
-class FingerprintMismatch(QasirError):
+class FingerprintMismatch(QasirError, code="fingerprint_mismatch"):
     """The model that reads an artifact is not the one that made it."""
 
-    code = "fingerprint_mismatch"
 
-
-class CorruptArtifact(QasirError):
+class CorruptArtifact(QasirError, code="corrupt_artifact"):
     """A file that qasir wrote is damaged or does not match its manifest."""
 
-    code = "corrupt_artifact"
 
-
-class InvalidConfig(QasirError):
+class InvalidConfig(QasirError, code="invalid_config"):
     """A params file, manifest or environment variable has a wrong key or value."""
 
-    code = "invalid_config"
 
-
-class InvalidAnnotations(QasirError):
+class InvalidAnnotations(QasirError, code="invalid_annotations"):
     """A benchmark's annotation file does not have the format that its reader expects."""
 
-    code = "invalid_annotations"
 
-
-class MissingExtra(QasirError):
+class MissingExtra(QasirError, code="missing_extra"):
     """An optional dependency is not installed; the message names the command that installs it."""
 
-    code = "missing_extra"
 
-
-class DecoderCrashed(QasirError):
+class DecoderCrashed(QasirError, code="decoder_crashed"):
     """The decode process died or exceeded its deadline on this file."""
 
-    code = "decoder_crashed"
 
-
-class Overloaded(QasirError):
+class Overloaded(QasirError, code="overloaded", retryable=True):
     """A bounded queue is full."""
 
-    code = "overloaded"
-    retryable = True
 
-
-class ModelUnavailable(QasirError):
+class ModelUnavailable(QasirError, code="model_unavailable", retryable=True):
     """Triton is not running, not ready or did not answer in time."""
 
-    code = "model_unavailable"
-    retryable = True
 
-
-class WorkerUnavailable(QasirError):
+class WorkerUnavailable(QasirError, code="worker_unavailable", retryable=True):
     """The ingest worker does not answer."""
 
-    code = "worker_unavailable"
-    retryable = True
 
-
-class StorageFull(QasirError):
+class StorageFull(QasirError, code="storage_full", retryable=True):
     """Too little disk space is left to accept the bytes."""
-
-    code = "storage_full"
-    retryable = True
 
 
 def error_from_code(code: str, detail: str) -> QasirError:
@@ -188,6 +143,4 @@ def error_from_code(code: str, detail: str) -> QasirError:
     >>> error_from_code("not_found", "no video 'v0'")
     NotFound("no video 'v0'")
     """
-    tree = [value for value in globals().values() if isinstance(value, type)]
-    classes = {kind.code: kind for kind in tree if issubclass(kind, QasirError)}
-    return classes.get(code, QasirError)(detail)
+    return CLASSES.get(code, QasirError)(detail)
