@@ -29,18 +29,14 @@ Say = Callable[[str], None]
 
 def targets(settings: Settings, *, node: bool) -> list[dict[str, Any]]:
     """List the processes of this stack in the form of targets.yml; `node`: its exporter runs."""
-    host = settings.host
-    ports = {
-        "service": (host, settings.http_port),
-        "worker": (host, settings.worker_metrics_port),
-        "triton": (settings.triton_host, settings.triton_metrics_port),
+    addresses = {
+        "service": f"{settings.host}:{settings.http_port}",
+        "worker": f"{settings.host}:{settings.worker_metrics_port}",
+        "triton": f"{settings.triton_host}:{settings.triton_metrics_port}",
     }
     if node:
-        ports["node"] = (host, settings.node_exporter_port)
-    return [
-        {"targets": [f"{where}:{port}"], "labels": {"job": job}}
-        for job, (where, port) in ports.items()
-    ]
+        addresses["node"] = f"{settings.host}:{settings.node_exporter_port}"
+    return [{"targets": [each], "labels": {"job": job}} for job, each in addresses.items()]
 
 
 def configure(folder: Path, groups: Sequence[dict[str, Any]], scrape: str | None = None) -> Path:
@@ -70,35 +66,33 @@ def prometheus(settings: Settings, config: Path) -> Process:
             "prometheus is not installed; on Debian or Ubuntu run `apt-get install prometheus "
             "prometheus-node-exporter`, elsewhere put its binary on the PATH"
         )
-    address = f"{settings.host}:{settings.prometheus_port}"
-    return _process(
-        settings,
-        "prometheus",
-        [
-            binary,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={config.parent / 'data'}",
-            f"--storage.tsdb.retention.time={RETENTION}",
-            f"--web.listen-address={address}",
-        ],
-        f"http://{address}/-/ready",
-        Port(settings.host, settings.prometheus_port, "QASIR_PROMETHEUS_PORT"),
-    )
+    options = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={config.parent / 'data'}",
+        f"--storage.tsdb.retention.time={RETENTION}",
+    ]
+    port = Port(settings.host, settings.prometheus_port, "QASIR_PROMETHEUS_PORT")
+    return _process(settings, "prometheus", [binary, *options], port, "-/ready")
 
 
 def node_exporter(settings: Settings) -> Process | None:
     """Describe the exporter of the host's metrics; None if it is not installed."""
-    names = ("prometheus-node-exporter", "node_exporter")
-    binary = next((path for name in names if (path := shutil.which(name))), None)
-    if binary is None:
-        return None
-    address = f"{settings.host}:{settings.node_exporter_port}"
-    return _process(
-        settings,
-        "node-exporter",
-        [binary, f"--web.listen-address={address}"],
-        f"http://{address}/metrics",
-        Port(settings.host, settings.node_exporter_port, "QASIR_NODE_EXPORTER_PORT"),
+    binary = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
+    port = Port(settings.host, settings.node_exporter_port, "QASIR_NODE_EXPORTER_PORT")
+    return _process(settings, "node-exporter", [binary], port, "metrics") if binary else None
+
+
+def _process(settings: Settings, name: str, command: list[str], port: Port, path: str) -> Process:
+    address = f"{port.host}:{port.number}"
+    return Process(
+        name=name,
+        command=[*command, f"--web.listen-address={address}"],
+        ready_url=f"http://{address}/{path}",
+        ports=[port],
+        ready_seconds=READY_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        folder=settings.folders.run,
+        variables={},
     )
 
 
@@ -129,21 +123,6 @@ def monitored(settings: Settings, say: Say, scrape: str | None = None) -> Iterat
     finally:
         for process in reversed(processes):
             process.stop()
-
-
-def _process(
-    settings: Settings, name: str, command: list[str], ready_url: str, port: Port
-) -> Process:
-    return Process(
-        name=name,
-        command=command,
-        ready_url=ready_url,
-        ports=[port],
-        ready_seconds=READY_SECONDS,
-        stop_seconds=STOP_SECONDS,
-        folder=settings.folders.run,
-        variables={},
-    )
 
 
 def main() -> None:

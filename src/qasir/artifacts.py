@@ -1,12 +1,17 @@
-"""Write files atomically: temporary name, fsync, rename."""
+"""Files: written atomically (temporary name, fsync, rename), their digest, and which are videos."""
 
 import hashlib
+import mimetypes
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+NO_VIDEO = ("text/", "image/", "application/json")
+# `mimetypes` takes .ts for a Qt translation; cameras write MPEG transport streams.
+TRANSPORT_STREAM = ".ts"
 
 
 @contextmanager
@@ -47,3 +52,17 @@ def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def may_be_video(path: Path) -> bool:
+    """Return whether a file's name allows a video, to skip subtitles, pictures and notes.
+
+    Unknown types pass, because only decoding can tell.
+
+    >>> [may_be_video(Path(name)) for name in ("a.mp4", "a.srt", "a.json", "a", "a.ts")]
+    [True, False, False, True, True]
+    """
+    if path.suffix.lower() == TRANSPORT_STREAM:
+        return True
+    kind, _ = mimetypes.guess_type(path.name)
+    return kind is None or not kind.startswith(NO_VIDEO)

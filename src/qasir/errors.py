@@ -9,6 +9,8 @@ from typing import ClassVar
 
 # Up to the last @ of a word, because a password may contain one.
 CREDENTIALS = re.compile(r"(?<=://)\S*@")
+# By code; every class enters itself.
+CLASSES: dict[str, type["QasirError"]] = {}
 
 
 def redact(text: str) -> str:
@@ -18,9 +20,6 @@ def redact(text: str) -> str:
     'no answer from https://***@host:3000; start it'
     """
     return CREDENTIALS.sub("***@", text)
-
-
-CLASSES: dict[str, type["QasirError"]] = {}
 
 
 class QasirError(Exception):

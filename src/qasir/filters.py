@@ -9,6 +9,8 @@ All conditions must hold.
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, Protocol, cast
 
 import numpy as np
@@ -34,6 +36,8 @@ from qasir.types import Bool
 MAX_KEYS = 16
 MAX_VALUES = 100
 MAX_CHARS = 300
+# The value of a metadata key that a video does not have.
+MISSING = object()
 CONDITIONS = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
 
@@ -51,7 +55,6 @@ class FilterableVideo(Protocol):
 
 
 Predicate = Callable[[Any], bool]
-VideoPredicate = Callable[[FilterableVideo], bool]
 
 
 def _plain(value: Any) -> Any:
@@ -146,55 +149,51 @@ class Filter(Strict):
         >>> Filter.model_validate(conditions).matches([talk]).tolist()
         [True]
         """
-        # Predicate by predicate: twice as fast as all of them for each video.
+        # Condition by condition: twice as fast as all of them for each video.
         left: Sequence[int] = range(len(videos))
-        for holds in self._predicates():
-            left = [i for i in left if holds(videos[i])]
+        for read, conditions in self._conditions():
+            holds = _predicate(conditions)
+            left = [i for i in left if holds(read(videos[i]))]
         matches = np.zeros(len(videos), np.bool_)
         matches[left] = True
         return matches
 
-    def _predicates(self) -> Iterator[VideoPredicate]:
+    def _conditions(self) -> Iterator[tuple[Callable[[FilterableVideo], Any], Mapping[str, Any]]]:
+        """Yield what to read of a video and the conditions on it; metadata may be MISSING."""
         if self.duration:
-            yield _attribute(lambda video: video.duration, self.duration)
+            yield attrgetter("duration"), self.duration
         if self.title:
-            yield _attribute(lambda video: video.title, self.title)
+            yield attrgetter("title"), self.title
         if self.created_at:
             times = cast("dict[str, datetime]", self.created_at)
-            seconds = {name: time.timestamp() for name, time in times.items()}
-            yield _attribute(lambda video: video.created_at, seconds)
+            yield attrgetter("created_at"), {name: at.timestamp() for name, at in times.items()}
         for key, condition in self.metadata.items():
-            yield _metadata(key, condition if isinstance(condition, dict) else {"eq": condition})
+            conditions = condition if isinstance(condition, dict) else {"eq": condition}
+            yield partial(_metadata, key), conditions
 
 
-def _attribute(
-    read: Callable[[FilterableVideo], Any], conditions: Mapping[str, Any]
-) -> VideoPredicate:
-    holds = _all_of(conditions)
-    return lambda video: holds(read(video))
+def _metadata(key: str, video: FilterableVideo) -> Any:
+    return video.metadata.get(key, MISSING)
 
 
-def _metadata(key: str, conditions: Mapping[str, Any]) -> VideoPredicate:
-    may_exist = conditions.get("exists", True)
-    comparisons = {name: value for name, value in conditions.items() if name != "exists"}
-    holds = _all_of(comparisons)
+def _predicate(conditions: Mapping[str, Any]) -> Predicate:
+    """Return whether a value meets all conditions; one element of a list has to."""
+    exists = conditions.get("exists", True)
+    comparisons = [COMPARISONS[n](target) for n, target in conditions.items() if n != "exists"]
 
-    def predicate(video: FilterableVideo) -> bool:
-        if key not in video.metadata:
-            return not may_exist
-        value = video.metadata[key]
+    def meets_all(value: Any) -> bool:
+        return all(comparison(value) for comparison in comparisons)
+
+    meets = comparisons[0] if len(comparisons) == 1 else meets_all
+
+    def predicate(value: Any) -> bool:
+        if value is MISSING or not exists:
+            return (value is MISSING) != exists
         if isinstance(value, list) and comparisons:
-            return may_exist and any(map(holds, value))
-        return may_exist and holds(value)
+            return any(map(meets, value))
+        return meets(value)
 
     return predicate
-
-
-def _all_of(comparisons: Mapping[str, Any]) -> Predicate:
-    predicates = [COMPARISONS[name](target) for name, target in comparisons.items()]
-    if len(predicates) == 1:
-        return predicates[0]
-    return lambda value: all(holds(value) for holds in predicates)
 
 
 def _equal(target: Any) -> Predicate:

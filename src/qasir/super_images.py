@@ -8,6 +8,7 @@ super images  [f0 f1]  [f4 ##]          ## = padded: black, masked, never scored
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ except ModuleNotFoundError as error:
     raise MissingExtra(
         "qasir.super_images needs OpenCV; run: pip install 'qasir[video]'"
     ) from error
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -119,22 +122,8 @@ def window_spans(count: int, window: int, overlap: int = 0) -> list[Span]:
     Raises:
         InvalidInput: the overlap is negative or more than half a window.
     """
-    _check_overlap(window, overlap)
-    spans: list[Span] = []
-    begin = 0
-    while begin < count:
-        end = min(begin + window, count)
-        first = overlap - overlap // 2 if begin else 0
-        if end == count:
-            return [*spans, Span(begin, end, slice(first, end - begin))]
-        spans.append(Span(begin, end, slice(first, end - begin - overlap // 2)))
-        begin = end - overlap
-    return spans
-
-
-def _check_overlap(window: int, overlap: int) -> None:
-    if overlap < 0 or overlap * 2 > window:
-        raise InvalidInput(f"overlap {overlap} must be between 0 and half of window {window}")
+    groups = _overlapping(range(count), window, overlap)
+    return [Span(numbers[0], numbers[-1] + 1, keep) for numbers, keep in groups]
 
 
 def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iterator[Window]:
@@ -145,14 +134,22 @@ def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iter
     Raises:
         InvalidInput: the overlap is negative or more than half a window.
     """
-    _check_overlap(window, overlap)
-    source = iter(images)
+    for group, keep in _overlapping(images, window, overlap):
+        yield Window(stack(group), keep)
+
+
+def _overlapping(
+    items: Iterable[T], window: int, overlap: int
+) -> Iterator[tuple[list[T], slice]]:
+    if overlap < 0 or overlap * 2 > window:
+        raise InvalidInput(f"overlap {overlap} must be between 0 and half of window {window}")
+    source = iter(items)
     current = list(islice(source, window))
     begin = 0
     while current:
         fresh = list(islice(source, window - overlap))
         end = len(current) - overlap // 2 if fresh else len(current)
-        yield Window(stack(current), slice(begin, end))
-        # The next window starts `overlap` images back; the first of them were kept already.
+        yield current, slice(begin, end)
+        # The next window starts `overlap` items back; the first of them were kept already.
         current = current[len(current) - overlap :] + fresh if fresh else []
         begin = overlap - overlap // 2

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from qasir.artifacts import atomic_write
+from qasir.artifacts import atomic_write, may_be_video
 from qasir.errors import CorruptArtifact
-from qasir.files import may_be_video
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

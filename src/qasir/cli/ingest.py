@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from qasir.artifacts import may_be_video
 from qasir.cli.library import is_damaged
 from qasir.cli.terminal import (
     AsJson,
@@ -25,7 +26,6 @@ from qasir.cli.terminal import (
 from qasir.client import Client
 from qasir.contract.jobs import Job
 from qasir.errors import ModelUnavailable, NotFound, Overloaded, QasirError
-from qasir.files import may_be_video
 
 # Share of a bar that stands for sending the bytes; the job is the rest.
 SENT_SHARE = 0.2
