@@ -6,42 +6,24 @@
 ...     print(client.search("a dog runs").results[0].video.title)
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from qasir.client import operations as ops
 from qasir.client.http import HttpTransport
-from qasir.client.operations import OnBytes, Transport, build_request
-from qasir.contract.jobs import Job, JobPage, ListJobsRequest
-from qasir.contract.models import ActivateModelRequest, BuildModelRequest, Model, Reranker
-from qasir.contract.search import (
-    Attention,
-    EmbedRequest,
-    EmbedResponse,
-    GetAttentionRequest,
-    SearchRequest,
-    SearchResponse,
-)
-from qasir.contract.videos import (
-    ListVideosRequest,
-    Upload,
-    UploadHeader,
-    VideoDetail,
-    VideoPage,
-)
-from qasir.errors import (
-    InvalidInput,
-    ModelUnavailable,
-    NotFound,
-    QasirError,
-    error_from_code,
-)
+from qasir.client.operations import OnBytes, Operation, Transport, build_request
+from qasir.contract.base import Answer
+from qasir.contract.jobs import Job, JobPage
+from qasir.contract.models import Model, Reranker
+from qasir.contract.search import Attention, EmbedResponse, SearchResponse
+from qasir.contract.videos import Upload, UploadHeader, VideoDetail, VideoPage
+from qasir.errors import InvalidInput, ModelUnavailable, NotFound, QasirError, error_from_code
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 GRPC_PORT = 50051
@@ -53,7 +35,10 @@ STREAM_SECONDS = 7.5
 PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 
+PATH_FIELD = re.compile(r"{(\w+)}")
+
 OnJob = Callable[[Job], None]
+T = TypeVar("T", bound=Answer)
 
 
 class Client:
@@ -81,12 +66,7 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -131,35 +111,33 @@ class Client:
 
     def job(self, job_id: str) -> Job:
         """Get one job as it is now."""
-        return self._transport.call(ops.GET_JOB, job_id=job_id)
+        return self._call(ops.GET_JOB, job_id=job_id)
 
     def jobs(
         self, limit: int = 50, page_token: str | None = None, state: str | None = None
     ) -> JobPage:
         """List jobs, newest first; of one state, or of all."""
-        fields = {"limit": limit, "page_token": page_token, "state": state}
-        return self._transport.call(ops.LIST_JOBS, build_request(ListJobsRequest, **fields))
+        return self._call(ops.LIST_JOBS, limit=limit, page_token=page_token, state=state)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that has not ended."""
-        return self._transport.call(ops.CANCEL_JOB, job_id=job_id)
+        return self._call(ops.CANCEL_JOB, job_id=job_id)
 
     def retry(self, job_id: str) -> Job:
         """Queue a new job for the video of a failed or cancelled one."""
-        return self._transport.call(ops.RETRY_JOB, job_id=job_id)
+        return self._call(ops.RETRY_JOB, job_id=job_id)
 
     def videos(self, limit: int = 50, page_token: str | None = None) -> VideoPage:
         """List videos, newest first."""
-        request = build_request(ListVideosRequest, limit=limit, page_token=page_token)
-        return self._transport.call(ops.LIST_VIDEOS, request)
+        return self._call(ops.LIST_VIDEOS, limit=limit, page_token=page_token)
 
     def video(self, video_id: str) -> VideoDetail:
         """Get one video with its newest job."""
-        return self._transport.call(ops.GET_VIDEO, video_id=video_id)
+        return self._call(ops.GET_VIDEO, video_id=video_id)
 
     def delete(self, video_id: str) -> None:
         """Delete a video with everything made of it; no later search finds it."""
-        self._transport.call(ops.DELETE_VIDEO, video_id=video_id)
+        self._call(ops.DELETE_VIDEO, video_id=video_id)
 
     def search(self, query: str | None = None, top_k: int = 10, **options: Any) -> SearchResponse:
         """Find videos, and moments in them, by a text, an example, or both.
@@ -167,8 +145,7 @@ class Client:
         `options` are further fields of `qasir.contract.search.SearchRequest`, such as `mode`,
         `filter` or `example`: {"image": bytes of a picture} or {"video_id", "start", "end"}.
         """
-        request = build_request(SearchRequest, query=query, top_k=top_k, **options)
-        return self._transport.call(ops.SEARCH, request)
+        return self._call(ops.SEARCH, query=query, top_k=top_k, **options)
 
     def attention(
         self,
@@ -180,25 +157,23 @@ class Client:
     ) -> Attention:
         """Explain a result: how the attention of a query lies over the frames of a video."""
         fields = {"query": query, "example": example, "grid_size": grid_size}
-        request = build_request(GetAttentionRequest, **fields)
-        return self._transport.call(ops.GET_ATTENTION, request, video_id=video_id)
+        return self._call(ops.GET_ATTENTION, video_id=video_id, **fields)
 
     def embed(self, texts: list[str]) -> EmbedResponse:
         """Embed texts as unit vectors in the space in which videos are searched."""
-        return self._transport.call(ops.EMBED, build_request(EmbedRequest, texts=texts))
+        return self._call(ops.EMBED, texts=texts)
 
     def models(self) -> list[Model]:
         """List every model version, oldest first, and how much of the library each covers."""
-        return self._transport.call(ops.LIST_MODELS).models
+        return self._call(ops.LIST_MODELS).models
 
     def model(self, version: int) -> Model:
         """Get one model version."""
-        return self._transport.call(ops.GET_MODEL, version=version)
+        return self._call(ops.GET_MODEL, version=version)
 
     def build(self, version: int, *, activate: bool = False) -> Model:
         """Encode every video with a model version; `activate` it once no video is missing."""
-        request = build_request(BuildModelRequest, activate=activate)
-        return self._transport.call(ops.BUILD_MODEL, request, version=version)
+        return self._call(ops.BUILD_MODEL, version=version, activate=activate)
 
     def activate(
         self,
@@ -212,12 +187,18 @@ class Client:
         `max_missing`: although up to this many videos have no embeddings yet. `reranker` scores
         again in mode hybrid: {"version", "grid_size", "k"}.
         """
-        request = build_request(ActivateModelRequest, max_missing=max_missing, reranker=reranker)
-        return self._transport.call(ops.ACTIVATE_MODEL, request, version=version)
+        fields = {"max_missing": max_missing, "reranker": reranker}
+        return self._call(ops.ACTIVATE_MODEL, version=version, **fields)
 
     def retire(self, version: int) -> Model:
         """Remove the embeddings of a model version; the model stays in the store."""
-        return self._transport.call(ops.RETIRE_MODEL, version=version)
+        return self._call(ops.RETIRE_MODEL, version=version)
+
+    def _call(self, operation: Operation[T], **fields: Any) -> T:
+        """Send one call; `fields` are those of its path and of its request."""
+        path = {name: fields.pop(name) for name in PATH_FIELD.findall(operation.path)}
+        request = operation.request and build_request(operation.request, **fields)
+        return self._transport.call(operation, request, **path)
 
 
 def wait_for_end(

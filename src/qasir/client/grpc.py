@@ -75,18 +75,15 @@ class GrpcTransport:
         self._stub = RetrievalServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def close(self) -> None:
-        """Close the connection."""
         self._channel.close()
 
     def call(self, operation: Operation[T], request: Request | None = None, **path: str | int) -> T:
-        """Send one call and wait for its answer."""
         message = _message(operation.name, request, **path)
         with self._errors():
             answer = getattr(self._stub, operation.name)(message, timeout=self._timeout)
         return self._read(operation.answer, answer)
 
     def upload(self, path: Path, header: UploadHeader, on_bytes: OnBytes) -> Upload:
-        """Send a file as a stream of pieces."""
         with self._errors():
             answer = self._stub.UploadVideo(_pieces(path, header, on_bytes))
         return self._read(Upload, answer)

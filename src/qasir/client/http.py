@@ -14,7 +14,7 @@ import httpx_sse
 from pydantic import ValidationError
 
 from qasir.client.operations import GET_VIDEO, OnBytes, Operation, unreachable, unreadable
-from qasir.client.resumable import JOB_ID, VIDEO_ID, UploadMemory, send_file
+from qasir.client.resumable import JOB_ID, VIDEO_ID, memory_file, send_file
 from qasir.contract.base import Answer, Request
 from qasir.contract.jobs import Job
 from qasir.contract.problems import Problem
@@ -48,11 +48,10 @@ class HttpTransport:
         self._memory = memory
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()
 
     def call(self, operation: Operation[T], request: Request | None = None, **path: str | int) -> T:
-        """Send one call; retry a repeatable one when the service is busy."""
+        """Send one call; a repeatable one again while the service is busy."""
         place = operation.path.format_map({name: _quoted(value) for name, value in path.items()})
         options: dict[str, Any] = {}
         if request is not None:
@@ -67,7 +66,7 @@ class HttpTransport:
         if header.metadata is not None:
             fields["metadata"] = json.dumps(header.metadata)
         if path.stat().st_size >= RESUMABLE_BYTES:
-            memory = UploadMemory(self._memory, self.url, path)
+            memory = self._memory and memory_file(self._memory, self.url, path)
             fields = {"filename": header.filename, **fields}
             return self._uploaded(send_file(self.send, path, fields, on_bytes, memory).headers)
         with path.open("rb") as file:
@@ -80,7 +79,11 @@ class HttpTransport:
     def watch(self, job_id: str, seconds: float | None) -> Iterator[Job]:
         """Yield a job at each change, from the service's stream of events."""
         timeout = SILENCE_SECONDS if seconds is None else seconds
-        with self._stream(f"/v1/jobs/{_quoted(job_id)}/events", timeout) as answer:
+        path = f"/v1/jobs/{_quoted(job_id)}/events"
+        with self._reachable(), self._http.stream("GET", path, timeout=timeout) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _error(answer)
             for event in httpx_sse.EventSource(answer).iter_sse():
                 # The last event's id is sticky in httpx-sse: each keep-alive comment after it
                 # arrives as an event without data.
@@ -108,14 +111,6 @@ class HttpTransport:
             existing=headers.get("Qasir-Existing") == "true",
             updated=headers.get("Qasir-Updated") == "true",
         )
-
-    @contextmanager
-    def _stream(self, path: str, timeout: float) -> Iterator[httpx.Response]:
-        with self._reachable(), self._http.stream("GET", path, timeout=timeout) as answer:
-            if answer.is_error:
-                answer.read()
-                raise _error(answer)
-            yield answer
 
     def _read(self, kind: type[T], content: bytes | str) -> T:
         try:
@@ -148,7 +143,6 @@ class _CountedFile:
 
 
 def _error(answer: httpx.Response) -> QasirError:
-    """Return the error that an answer describes."""
     try:
         problem = Problem.model_validate_json(answer.content)
     except ValidationError:

@@ -8,10 +8,17 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import ValidationError
 
 from qasir.contract.base import Answer, Request
-from qasir.contract.jobs import Job, JobPage
-from qasir.contract.models import Model, ModelList
-from qasir.contract.search import Attention, EmbedResponse, SearchResponse
-from qasir.contract.videos import Upload, UploadHeader, VideoDetail, VideoPage
+from qasir.contract.jobs import Job, JobPage, ListJobsRequest
+from qasir.contract.models import ActivateModelRequest, BuildModelRequest, Model, ModelList
+from qasir.contract.search import (
+    Attention,
+    EmbedRequest,
+    EmbedResponse,
+    GetAttentionRequest,
+    SearchRequest,
+    SearchResponse,
+)
+from qasir.contract.videos import ListVideosRequest, Upload, UploadHeader, VideoDetail, VideoPage
 from qasir.errors import InvalidInput, ModelUnavailable, QasirError
 
 T = TypeVar("T", bound=Answer)
@@ -21,7 +28,7 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Operation(Generic[T]):
-    """One call: its gRPC method, its HTTP method and path, and the type of its answer.
+    """One call: its gRPC method, its HTTP method and path, and the types of answer and request.
 
     `repeatable`: sending it twice does no harm, so a transport may try again.
     """
@@ -30,26 +37,33 @@ class Operation(Generic[T]):
     method: str
     path: str
     answer: type[T]
+    request: type[Request] | None = None
     repeatable: bool = False
 
 
-LIST_VIDEOS = Operation("ListVideos", "GET", "/v1/videos", VideoPage, repeatable=True)
+LIST_VIDEOS = Operation(
+    "ListVideos", "GET", "/v1/videos", VideoPage, ListVideosRequest, repeatable=True
+)
 GET_VIDEO = Operation("GetVideo", "GET", "/v1/videos/{video_id}", VideoDetail, repeatable=True)
 DELETE_VIDEO = Operation("DeleteVideo", "DELETE", "/v1/videos/{video_id}", Answer, repeatable=True)
-LIST_JOBS = Operation("ListJobs", "GET", "/v1/jobs", JobPage, repeatable=True)
+LIST_JOBS = Operation("ListJobs", "GET", "/v1/jobs", JobPage, ListJobsRequest, repeatable=True)
 GET_JOB = Operation("GetJob", "GET", "/v1/jobs/{job_id}", Job, repeatable=True)
 CANCEL_JOB = Operation("CancelJob", "POST", "/v1/jobs/{job_id}/cancel", Job, repeatable=True)
 RETRY_JOB = Operation("RetryJob", "POST", "/v1/jobs/{job_id}/retry", Job)
-SEARCH = Operation("Search", "POST", "/v1/search", SearchResponse, repeatable=True)
+SEARCH = Operation("Search", "POST", "/v1/search", SearchResponse, SearchRequest, repeatable=True)
+ATTENTION = "/v1/videos/{video_id}/attention"
 GET_ATTENTION = Operation(
-    "GetAttention", "POST", "/v1/videos/{video_id}/attention", Attention, repeatable=True
+    "GetAttention", "POST", ATTENTION, Attention, GetAttentionRequest, repeatable=True
 )
-EMBED = Operation("Embed", "POST", "/v1/embed", EmbedResponse, repeatable=True)
+EMBED = Operation("Embed", "POST", "/v1/embed", EmbedResponse, EmbedRequest, repeatable=True)
 LIST_MODELS = Operation("ListModels", "GET", "/v1/models", ModelList, repeatable=True)
 GET_MODEL = Operation("GetModel", "GET", "/v1/models/{version}", Model, repeatable=True)
-BUILD_MODEL = Operation("BuildModel", "POST", "/v1/models/{version}/build", Model)
+BUILD_MODEL = Operation(
+    "BuildModel", "POST", "/v1/models/{version}/build", Model, BuildModelRequest
+)
+ACTIVATE = "/v1/models/{version}/activate"
 ACTIVATE_MODEL = Operation(
-    "ActivateModel", "POST", "/v1/models/{version}/activate", Model, repeatable=True
+    "ActivateModel", "POST", ACTIVATE, Model, ActivateModelRequest, repeatable=True
 )
 RETIRE_MODEL = Operation("RetireModel", "POST", "/v1/models/{version}/retire", Model)
 

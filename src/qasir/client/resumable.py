@@ -1,4 +1,4 @@
-"""Uploads a large file by tus 1.0.0: what has arrived is not sent again.
+"""Upload a large file by tus 1.0.0: what has arrived is not sent again.
 
 A small file remembers the URL of an unfinished upload, so that another run of the program
 resumes it, too.
@@ -31,35 +31,15 @@ VIDEO_ID, JOB_ID = "qasir-video-id", "qasir-job-id"
 Send = Callable[..., httpx.Response]
 
 
-class UploadMemory:
-    """Remembers the URL of a file's unfinished upload to a service; without a folder, nothing."""
-
-    def __init__(self, folder: Path | None, service: str, path: Path) -> None:
-        stat = path.stat()
-        name = json.dumps([service, str(path.absolute()), stat.st_size, stat.st_mtime_ns])
-        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-        self._file = None if folder is None else folder / digest
-
-    def load(self) -> str | None:
-        """Return the upload's URL, if there is one."""
-        if self._file is None or not self._file.is_file():
-            return None
-        return self._file.read_text()
-
-    def store(self, url: str) -> None:
-        """Remember the upload's URL."""
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(url)
-
-    def delete(self) -> None:
-        """Forget an upload that is finished, or that the service no longer knows."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
+def memory_file(folder: Path, service: str, path: Path) -> Path:
+    """Return the file that remembers the URL of a file's unfinished upload to a service."""
+    stat = path.stat()
+    name = json.dumps([service, str(path.absolute()), stat.st_size, stat.st_mtime_ns])
+    return folder / hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def send_file(
-    send: Send, path: Path, fields: Mapping[str, str], on_bytes: OnBytes, memory: UploadMemory
+    send: Send, path: Path, fields: Mapping[str, str], on_bytes: OnBytes, memory: Path | None
 ) -> httpx.Response:
     """Send a file, resuming after interruptions; return the answer to its last byte.
 
@@ -74,7 +54,6 @@ def send_file(
         before, error = upload.offset, None
         try:
             if (answer := upload.resume(fields)) is not None:
-                memory.delete()
                 return answer
         except QasirError as caught:
             # NotFound: expired, or of another state folder. Conflict: another request has it.
@@ -91,13 +70,13 @@ def send_file(
 class _Upload:
     """One file on its way; `offset` is how many of its bytes have arrived."""
 
-    def __init__(self, send: Send, path: Path, on_bytes: OnBytes, memory: UploadMemory) -> None:
+    def __init__(self, send: Send, path: Path, on_bytes: OnBytes, memory: Path | None) -> None:
         self._send = send
         self._path = path
         self._size = path.stat().st_size
         self._on_bytes = on_bytes
         self._memory = memory
-        self._url = memory.load()
+        self._url = memory.read_text() if memory is not None and memory.is_file() else None
         self._reported = 0
         self.offset = 0
 
@@ -105,11 +84,18 @@ class _Upload:
         """Send what has not arrived; return the last answer once all has."""
         self._url = self._url or self._create(fields)
         try:
-            return self._continue(self._url)
+            answer = self._continue(self._url)
         except NotFound:
-            self._memory.delete()
-            self._url = None
+            self._forget()
             raise
+        if answer is not None:
+            self._forget()
+        return answer
+
+    def _forget(self) -> None:
+        self._url = None
+        if self._memory is not None:
+            self._memory.unlink(missing_ok=True)
 
     def _create(self, fields: Mapping[str, str]) -> str:
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()}
@@ -120,13 +106,15 @@ class _Upload:
         }
         answer = self._send("POST", "/v1/uploads", headers=headers)
         url = str(answer.headers["location"])
-        self._memory.store(url)
+        if self._memory is not None:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            self._memory.write_text(url)
         return url
 
     def _continue(self, url: str) -> httpx.Response | None:
         head = self._send("HEAD", url, headers=TUS_VERSION, timeout=ANSWER_SECONDS)
         self._report(int(head.headers["upload-offset"]))
-        if _is_complete(head):
+        if VIDEO_ID in head.headers:
             return head
         headers = {
             **TUS_VERSION,
@@ -137,7 +125,7 @@ class _Upload:
         timeout = httpx.Timeout(30.0, read=ANSWER_SECONDS)
         answer = self._send("PATCH", url, content=self._pieces(), headers=headers, timeout=timeout)
         self._report(int(answer.headers["upload-offset"]))
-        return answer if _is_complete(answer) else None
+        return answer if VIDEO_ID in answer.headers else None
 
     def _pieces(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:
@@ -152,7 +140,3 @@ class _Upload:
         if offset != self._reported:
             self._on_bytes(offset - self._reported)
             self._reported = offset
-
-
-def _is_complete(answer: httpx.Response) -> bool:
-    return VIDEO_ID in answer.headers
