@@ -103,7 +103,6 @@ def grids() -> list[Row]:
 
 
 def timed(files: Sequence[Path], backbone: Backbone, grid_size: int, resolution: int) -> Row:
-    """Measures one grid of one backbone."""
     hours = sum(probe(path).duration for path in files) / HOUR
     run_with = partial(ingest, files, grid_size, resolution)
     encode = video_encoder(backbone, resolution)
@@ -115,7 +114,6 @@ def timed(files: Sequence[Path], backbone: Backbone, grid_size: int, resolution:
 
 
 def video_files() -> list[Path]:
-    """Returns some videos of the demo corpus."""
     return sorted(Path("data/dataset/videos").glob("*.mp4"))[:VIDEOS]
 
 

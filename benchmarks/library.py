@@ -36,7 +36,6 @@ def recall() -> list[Row]:
 
 
 def filled(rng: np.random.Generator) -> Index:
-    """Builds an index of random videos."""
     spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=2, resolution=256, fps=1.0)
     index = Index(spec, DIM, "super-image")
     mask, times = np.ones((UNITS, 4), np.bool_), np.zeros((UNITS, 4, 2))

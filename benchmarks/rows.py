@@ -51,7 +51,6 @@ def write_rows(rows: list[Row]) -> None:
 
 
 def machine() -> Config:
-    """Describes the machine of the measurements."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return {

@@ -74,7 +74,6 @@ class TritonPythonModel:
 
 
 def respond(names: list[str], arrays: tuple[np.ndarray[Any, Any], ...]) -> Any:
-    """Build the response to one request."""
     pairs = zip(names, arrays, strict=True)
     return pb_utils.InferenceResponse([to_tensor(name, array) for name, array in pairs])
 

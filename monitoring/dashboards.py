@@ -10,39 +10,18 @@ from itertools import count
 from typing import Any, Literal
 
 import yaml
-from grafana_foundation_sdk.builders import (
-    bargauge,
-    dashboard,
-    heatmap,
-    prometheus,
-    stat,
-    timeseries,
-)
-from grafana_foundation_sdk.builders.common import (
-    ReduceDataOptions,
-    StackingConfig,
-    VizLegendOptions,
-)
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, heatmap, stat, timeseries
+from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.common import (
-    LegendDisplayMode,
-    LegendPlacement,
-    StackingMode,
-    VizOrientation,
-)
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DashboardLinkType,
-    DataSourceRef,
-    VariableRefresh,
-    VariableSort,
-)
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import dashboard as settings
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from monitoring.queries import DASHBOARDS, FOLDER
 from qasir.config import Strict
 
-DATASOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
+DATASOURCE = settings.DataSourceRef(type_val="prometheus", uid="$datasource")
+LAST = common.ReduceDataOptions().calcs(["lastNotNull"])
 HEIGHT = 8
 TAG = "qasir"
 
@@ -109,7 +88,7 @@ BOARDS = tuple(
 
 def rendered(board: Board) -> str:
     """Render a dashboard as Grafana's provisioning reads it."""
-    link = dashboard.DashboardLink("qasir").type(DashboardLinkType.DASHBOARDS).tags([TAG])
+    link = dashboard.DashboardLink(TAG).type(settings.DashboardLinkType.DASHBOARDS).tags([TAG])
     built = (
         dashboard.Dashboard(board.title)
         .uid(board.uid)
@@ -118,7 +97,7 @@ def rendered(board: Board) -> str:
         .time("now-1h", "now")
         .refresh("30s")
         .timezone("browser")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .tooltip(settings.DashboardCursorSync.CROSSHAIR)
         .link(link.as_dropdown(True))
         .with_variable(dashboard.DatasourceVariable("datasource").type("prometheus"))
     )
@@ -138,8 +117,8 @@ def _variable(variable: Variable) -> dashboard.QueryVariable:
         .label(variable.title)
         .query(f"label_values({variable.metric}, {variable.name})")
         .datasource(DATASOURCE)
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.NUMERICAL_ASC)
+        .refresh(settings.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(settings.VariableSort.NUMERICAL_ASC)
         .multi(True)
         .include_all(True)
         .all_value(".*")
@@ -151,7 +130,7 @@ def _panel(panel: Panel) -> Any:
     built.datasource(DATASOURCE).span(panel.width).height(HEIGHT)
     queries = panel.quantiles.queries() if panel.quantiles else panel.queries
     for letter, (legend, expr) in zip("ABCDEFGH", queries.items(), strict=False):
-        target = prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(letter)
+        target = Dataquery().expr(expr).legend_format(legend).ref_id(letter)
         if panel.kind == "heatmap":
             target.format(PromQueryFormat.HEATMAP)
         instant = panel.kind in ("bars", "number")
@@ -160,24 +139,22 @@ def _panel(panel: Panel) -> Any:
 
 
 def _lines() -> timeseries.Panel:
-    legend = VizLegendOptions().display_mode(LegendDisplayMode.LIST).show_legend(True)
-    return (
-        timeseries.Panel().min(0).fill_opacity(5).legend(legend.placement(LegendPlacement.BOTTOM))
-    )
+    legend = common.VizLegendOptions().display_mode(options.LegendDisplayMode.LIST)
+    legend.placement(options.LegendPlacement.BOTTOM).show_legend(True)
+    return timeseries.Panel().min(0).fill_opacity(5).legend(legend)
 
 
 def _shares() -> timeseries.Panel:
-    stacked = StackingConfig().mode(StackingMode.NORMAL)
+    stacked = common.StackingConfig().mode(options.StackingMode.NORMAL)
     return _lines().max(1).fill_opacity(40).stacking(stacked)
 
 
 def _bars() -> bargauge.Panel:
-    latest = ReduceDataOptions().calcs(["lastNotNull"])
-    return bargauge.Panel().min(0).orientation(VizOrientation.HORIZONTAL).reduce_options(latest)
+    return bargauge.Panel().min(0).orientation(options.VizOrientation.HORIZONTAL).reduce_options(LAST)
 
 
 def _number() -> stat.Panel:
-    return stat.Panel().reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
+    return stat.Panel().reduce_options(LAST)
 
 
 def _heatmap() -> heatmap.Panel:

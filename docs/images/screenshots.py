@@ -15,7 +15,6 @@ DESK, PHONE = (1180, 760), (360, 720)
 
 
 def tab(browser: Browser, url: str, size: tuple[int, int], scheme: str = "light") -> Page:
-    """A page of this size."""
     width, height = size
     context = browser.new_context(
         base_url=url, viewport={"width": width, "height": height}, color_scheme=scheme
@@ -24,20 +23,17 @@ def tab(browser: Browser, url: str, size: tuple[int, int], scheme: str = "light"
 
 
 def keep(page: Page, name: str) -> None:
-    """Write the picture once everything has arrived."""
     page.wait_for_timeout(1500)
     page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=82)
 
 
 def search(page: Page, query: str = QUERY) -> None:
-    """Type a query and wait for its cards."""
     page.goto("/")
     page.get_by_role("searchbox").fill(query)
     page.locator("#search .card img").first.wait_for()
 
 
 def main() -> None:
-    """Take all of them."""
     url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:3000"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -98,7 +98,6 @@ def encode(protocol: ModuleType, url: str, parts: Sequence[Window]) -> tuple[Flo
 
 
 def main() -> None:
-    """Match and rank over both protocols."""
     parser = argparse.ArgumentParser(description="Score videos by a text with Triton alone.")
     parser.add_argument("text")
     parser.add_argument("videos", nargs="+", type=Path)

@@ -117,7 +117,6 @@ class Triton:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
         self._client.close()
 
     def ready(self, version: int | None = None) -> bool:

@@ -10,15 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasir.cli.candidates import Candidate, read_candidates
-from qasir.cli.tune import (
-    TuneGoal,
-    choose,
-    expected,
-    how_to_serve,
-    pareto,
-    parse_budget,
-    shortlist,
-)
+from qasir.cli.tune import TuneGoal, choose, expected, how_to_serve, pareto, parse_budget, shortlist
 from qasir.errors import CorruptArtifact, InvalidInput, NotFound
 from tests.support.measured import BENCHMARKS
 

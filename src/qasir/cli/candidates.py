@@ -52,7 +52,6 @@ class Candidate:
 
     @property
     def quality(self) -> float:
-        """R@1 + R@5 + R@10."""
         return self.r1 + self.r5 + self.r10
 
     @property

@@ -14,15 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from qasir.artifacts import may_be_video
 from qasir.cli.library import is_damaged
-from qasir.cli.terminal import (
-    AsJson,
-    Url,
-    clock,
-    complaints,
-    console,
-    open_client,
-    print_json,
-)
+from qasir.cli.terminal import AsJson, Url, clock, complaints, console, open_client, print_json
 from qasir.client import Client
 from qasir.contract.jobs import Job
 from qasir.errors import ModelUnavailable, NotFound, Overloaded, QasirError

@@ -7,15 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from qasir.cli.terminal import (
-    AsJson,
-    Url,
-    clock,
-    console,
-    id_column,
-    open_client,
-    print_json,
-)
+from qasir.cli.terminal import AsJson, Url, clock, console, id_column, open_client, print_json
 from qasir.client import Client
 from qasir.contract.jobs import Job
 from qasir.contract.videos import Video
@@ -123,7 +115,6 @@ def _print_next(page_token: str | None) -> None:
 
 
 def videos_table(videos: Sequence[Video]) -> Table:
-    """Show id, state, length, size and title of each video."""
     table = Table(id_column("video"), "state", "length", "size", "title")
     for video in videos:
         size = f"{video.width}x{video.height}" if video.width else ""
@@ -132,7 +123,6 @@ def videos_table(videos: Sequence[Video]) -> Table:
 
 
 def jobs_table(jobs: Sequence[Job]) -> Table:
-    """Show id, video, state, progress and error code of each job."""
     table = Table(id_column("job"), id_column("video"), "state", "done", "left", "error")
     for job in jobs:
         left = "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s"

@@ -81,5 +81,4 @@ def json_option(as_json: bool) -> list[str]:
 
 
 def main() -> None:
-    """Run the `qasir` command."""
     run(app, "qasir")

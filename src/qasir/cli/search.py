@@ -9,15 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from qasir.cli.terminal import (
-    AsJson,
-    Url,
-    clock,
-    console,
-    id_column,
-    open_client,
-    print_json,
-)
+from qasir.cli.terminal import AsJson, Url, clock, console, id_column, open_client, print_json
 from qasir.contract.search import SearchResponse, SearchResult
 from qasir.errors import InvalidInput, NotFound
 
@@ -101,7 +93,6 @@ def search(
 
 
 def results_table(results: Sequence[SearchResult]) -> Table:
-    """Show rank, score, video and best moment of each result."""
     table = Table("rank", "score", id_column("video"), "moment", "title")
     for result in results:
         moment = result.moments[0] if result.moments else None

@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from qasir.artifacts import sha256_of
 from qasir.config import Variant
 from qasir.errors import InvalidInput
-from qasir.manifest import (
-    KnownText,
-    Manifest,
-    Preprocessing,
-    Profile,
-    ScoreFusion,
-    write_manifest,
-)
+from qasir.manifest import KnownText, Manifest, Preprocessing, Profile, ScoreFusion, write_manifest
 from qasir.modeling.backbones import Backbone, tensors_digest, weights_digest
 from qasir.modeling.retriever import AttentionScorer, Retriever, learned_state
 from qasir.search import MASKED_LOG_WEIGHT
