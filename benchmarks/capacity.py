@@ -6,7 +6,6 @@ export and searches their captions; the report shows what Prometheus scraped.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks.rows import Config, Row
-from benchmarks.search import served, settings_in
+from benchmarks.search import export_with, served, settings_in
 from monitoring.serve import monitored
 from qasir.client import Client
-from qasir.manifest import Manifest, read_manifest, write_manifest
+from qasir.manifest import Manifest, read_manifest
 from service.observability.metrics import MODES
 from service.processes import free_ports
 from service.stack.control import EXPORT, ROOT
@@ -58,7 +57,7 @@ def capacity() -> list[Row]:
         settings = settings_in(Path(folder) / "state").model_copy(
             update={"prometheus_port": prometheus, "node_exporter_port": node}
         )
-        export = several_grid_sizes(Path(folder), manifest)
+        export = export_with(manifest, Path(folder) / "export", grid_sizes=tuple(sizes))
         with served(settings, export) as url, monitored(settings, say, SCRAPE) as watched:
             # Prometheus computes no rate for events before the first scrape.
             time.sleep(3)
@@ -67,15 +66,6 @@ def capacity() -> list[Row]:
             capacities = [read(watched, manifest, n) for n in sizes]
     plot(capacities, manifest, PLOT)
     return [row for each in capacities for row in rows(each, capacities[0], manifest)]
-
-
-def several_grid_sizes(folder: Path, manifest: Manifest) -> Path:
-    """Copies the export with a profile that indexes at every N of the model."""
-    export = folder / "export"
-    shutil.copytree(EXPORT, export)
-    profile = manifest.profile.model_copy(update={"grid_sizes": tuple(sorted(manifest.grids))})
-    write_manifest(manifest.model_copy(update={"profile": profile}), export)
-    return export
 
 
 def drive(url: str, grid_sizes: Sequence[int]) -> None:

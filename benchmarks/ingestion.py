@@ -130,7 +130,7 @@ def onnx_encoder(*graphs: Graph) -> Encode:
         square, output = mask.reshape(-1, side, side), pixels
         for graph, session in zip(graphs, sessions, strict=True):
             inputs = dict(zip(graph.inputs, (output, square), strict=True))
-            output = session.run(list(graph.outputs[:1]), inputs)[0]
+            output = session.run([next(iter(graph.outputs))], inputs)[0]
         return output
 
     return encode
@@ -150,13 +150,9 @@ def clip_encoder() -> Encode:
     torch.manual_seed(0)
     tower = ImageTower(reader_of(CLIPModel(CLIPConfig()).eval()), [0.5] * 3, [0.25] * 3)
     pixels = torch.zeros(2, RESOLUTION, RESOLUTION, 3, dtype=torch.uint8)
-    inputs = {"super_images": pixels, "mask": torch.ones(2, 2, 2, dtype=torch.bool)}
-    axes = {
-        "super_images": ("S", "r", "r", "3"),
-        "mask": ("S", "N", "N2"),
-        "features": ("S", "1+P", "f"),
-    }
-    return onnx_encoder(Graph("clip", tower, inputs, ("features",), axes))
+    mask = torch.ones(2, 2, 2, dtype=torch.bool)
+    inputs = {"super_images": (pixels, "S r r 3"), "mask": (mask, "S N N2")}
+    return onnx_encoder(Graph("clip", tower, inputs, {"features": "S 1+P f"}))
 
 
 def nothing(pixels: Uint8, mask: Bool) -> None:

@@ -20,7 +20,6 @@ import onnxruntime
 
 from benchmarks.library import SUPER_IMAGES, fill, random_vectors
 from benchmarks.rows import Config, Row
-from qasir.config import IndexUnit
 from qasir.manifest import Manifest, read_manifest, write_manifest
 from qasir.search import ScorerInput, scorer_input
 from qasir.text import Tokenizer
@@ -55,10 +54,11 @@ def search() -> list[Row]:
     with TemporaryDirectory() as folder:
         settings = settings_in(Path(folder) / "state")
         fill(settings, manifest, VIDEOS)
-        whole, cells = (
-            measure(settings, unit_export(Path(folder), manifest, unit), bare)
+        exports = (
+            export_with(manifest, Path(folder) / unit, index_unit=unit)
             for unit in ("super-image", "cell")
         )
+        whole, cells = (measure(settings, export, bare) for export in exports)
     config: Config = {"videos": VIDEOS, "units": SUPER_IMAGES, "dim": manifest.dim}
     p50, p99 = whole.p50, float(np.percentile(whole.searches, 99))
     models = statistics.median(whole.bare) + statistics.median(whole.recall)
@@ -113,12 +113,11 @@ def request(manifest: Manifest) -> ScorerInput:
     return scorer_input(query, found, manifest.branches[size], *counts)
 
 
-def unit_export(folder: Path, manifest: Manifest, unit: IndexUnit) -> Path:
-    """Copies the export with a profile whose index holds this unit."""
-    export = folder / unit
+def export_with(manifest: Manifest, export: Path, **profile: object) -> Path:
+    """Copies the export to a folder, with these values in its profile."""
     shutil.copytree(EXPORT, export)
-    profile = manifest.profile.model_copy(update={"index_unit": unit})
-    write_manifest(manifest.model_copy(update={"profile": profile}), export)
+    changed = manifest.profile.model_copy(update=profile)
+    write_manifest(manifest.model_copy(update={"profile": changed}), export)
     return export
 
 

@@ -214,13 +214,8 @@ def test_one_graph_serves_every_grid_size_and_window(
     """Traced at N = 2, S = 3; read at others, padded and not."""
     model = encoder(**changes)
     features, mask = window(3, 2, real=9)
-    axes = {
-        "features": ("1", "S", "1+P", "f"),
-        "mask": ("1", "S", "N", "N"),
-        "embeddings": ("1", "S", "1+P", "d"),
-    }
-    inputs = {"features": features, "mask": mask}
-    Graph("embeddings", model, inputs, ("embeddings",), axes).write(tmp_path)
+    inputs = {"features": (features, "1 S 1+P f"), "mask": (mask, "1 S N N")}
+    Graph("embeddings", model, inputs, {"embeddings": "1 S 1+P d"}).write(tmp_path)
     session = onnxruntime.InferenceSession(
         tmp_path / "embeddings.onnx", providers=["CPUExecutionProvider"]
     )

@@ -29,12 +29,16 @@ class TritonHome:
     path: Path
 
     @property
+    def root(self) -> Path:
+        return self.path / "pytriton" / "tritonserver"
+
+    @property
     def server(self) -> Path:
-        return self.path / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+        return self.root / "bin" / "tritonserver"
 
     @property
     def backends(self) -> Path:
-        return self.path / "pytriton" / "tritonserver" / "backends"
+        return self.root / "backends"
 
     @property
     def stub(self) -> Path:
@@ -45,9 +49,7 @@ class TritonHome:
     def wheel_stub(self) -> Path:
         """The path in the wheel of the stub for this interpreter's version."""
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return (
-            self.path / "pytriton" / "tritonserver" / "python_backend_stubs" / version / STUB_NAME
-        )
+        return self.root / "python_backend_stubs" / version / STUB_NAME
 
     def prepare(self) -> None:
         """Make server and stub executable for this interpreter; idempotent.

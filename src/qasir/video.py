@@ -59,9 +59,7 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
         NoFrames: no frame decodes.
         VideoTooLong, VideoTooLarge: the video exceeds `limits`.
     """
-    with _open(path) as (container, stream):
-        duration = _duration(container, stream)
-        _check(duration, stream.width * stream.height, limits)
+    with _open(path, limits) as (container, stream, duration):
         first = next(_decode(container, stream, path))[1]
         rotation = -first.rotation % 360
         upright = rotation % 180 == 0
@@ -87,9 +85,7 @@ def sample_frames(path: Path, fps: float, limits: Limits = DEFAULT_LIMITS) -> It
     """
     if not fps > 0:
         raise InvalidInput(f"fps {fps} must be greater than 0, for example 1.0")
-    with _open(path) as (container, stream):
-        duration = _duration(container, stream)
-        _check(duration, stream.width * stream.height, limits)
+    with _open(path, limits) as (container, stream, duration):
         # No interval ends after the video, if its duration is known.
         total = duration or float("inf")
         number = 0
@@ -113,7 +109,8 @@ def sample_frames(path: Path, fps: float, limits: Limits = DEFAULT_LIMITS) -> It
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open(path: Path, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream, float]]:
+    """Open a container within the limits, with its first video stream and declared seconds."""
     try:
         # No other protocol: a playlist must not make us read other files or the network.
         container = av.open(str(path), options={"protocol_whitelist": "file"})
@@ -130,7 +127,9 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 f"{path.name} has type {container.format.name}, which is not accepted; "
                 "upload mp4, mkv, webm or avi"
             )
-        streams = [s for s in container.streams.video if not _is_cover(s)]
+        # Album art is a video stream of one picture.
+        art = av.stream.Disposition.attached_pic
+        streams = [s for s in container.streams.video if not s.disposition & art]
         if not streams:
             raise NoVideoStream(
                 f"{path.name} has {len(container.streams)} stream(s), none of them video; "
@@ -141,19 +140,13 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 f"{path.name} is truncated or uses a video codec that this build cannot decode; "
                 "convert it to h264, vp9 or av1"
             )
-        streams[0].thread_type = "AUTO"
-        yield container, streams[0]
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """Return whether a video stream is album art, a single picture."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _duration(container: InputContainer, stream: VideoStream) -> float:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration) * float(stream.time_base)
-    return (container.duration or 0) / float(av.time_base)
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        duration = (container.duration or 0) / float(av.time_base)
+        if stream.duration is not None and stream.time_base is not None:
+            duration = float(stream.duration) * float(stream.time_base)
+        _check(duration, stream.width * stream.height, limits)
+        yield container, stream, duration
 
 
 def _check(seconds: float, pixels: int, limits: Limits) -> None:

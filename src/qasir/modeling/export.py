@@ -38,29 +38,29 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph: its module, named example inputs, outputs and axis letters.
+    """One ONNX graph: its module, example inputs and the axes of every tensor by name.
 
-    Axes in upper case (S, 1+P) are dynamic, axes in lower case are constant in the graph.
+    Axes are letters between spaces: in upper case (S, 1+P) dynamic, else constant in the graph.
     """
 
     name: str
     module: nn.Module
-    inputs: Mapping[str, Tensor]
-    outputs: tuple[str, ...]
-    axes: Mapping[str, tuple[str, ...]]
+    inputs: Mapping[str, tuple[Tensor, str]]
+    outputs: Mapping[str, str]
 
     def write(self, folder: Path) -> None:
         """Trace the module and write `<name>.onnx`."""
+        axes = {**{name: letters for name, (_, letters) in self.inputs.items()}, **self.outputs}
         dynamic = {
-            tensor: {i: letter for i, letter in enumerate(letters) if letter.isupper()}
-            for tensor, letters in self.axes.items()
+            tensor: {i: letter for i, letter in enumerate(letters.split()) if letter.isupper()}
+            for tensor, letters in axes.items()
         }
         with warnings.catch_warnings():
             # The tracer warns of every Python branch; the parity tests are what counts.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 self.module.eval(),
-                tuple(self.inputs.values()),
+                tuple(example for example, _ in self.inputs.values()),
                 folder / f"{self.name}.onnx",
                 input_names=list(self.inputs),
                 output_names=list(self.outputs),
@@ -129,29 +129,23 @@ def example_mask() -> Tensor:
 def image_graph(backbone: Backbone, resolution: int) -> Graph:
     """super_images uint8 [S, R, R, 3], mask bool [S, N, N] -> features float32 [S, 1+P, F']."""
     pixels = torch.randint(0, 256, (3, resolution, resolution, 3), dtype=torch.uint8)
-    inputs = {"super_images": pixels, "mask": example_mask()}
-    axes = {
-        "super_images": ("S", "R", "R2", "3"),
-        "mask": ("S", "N", "N2"),
-        "features": ("S", "1+P", "f"),
-    }
-    return Graph("super_image_encoder", backbone.image_tower, inputs, ("features",), axes)
+    inputs = {"super_images": (pixels, "S R R2 3"), "mask": (example_mask(), "S N N2")}
+    return Graph("super_image_encoder", backbone.image_tower, inputs, {"features": "S 1+P f"})
 
 
 def temporal_graph(backbone: Backbone, retriever: Retriever) -> Graph:
     """features, mask -> the outputs of WindowEncoder, under Triton's tensor names."""
-    inputs = {"features": torch.randn(3, 5, backbone.feature_dim), "mask": example_mask()}
+    features = torch.randn(3, 5, backbone.feature_dim)
+    inputs = {"features": (features, "S 1+P f"), "mask": (example_mask(), "S N N2")}
     outputs = {
-        "embeddings": ("1", "S", "1+P", "d"),
-        "super_image_embeddings": ("1", "S", "d"),
-        "cell_embeddings": ("1", "S*P", "d"),
-        "log_weights": ("1", "1", "S"),
-        "cell_log_weights": ("1", "1", "S*P"),
-        "grid_size": ("1", "1"),
+        "embeddings": "1 S 1+P d",
+        "super_image_embeddings": "1 S d",
+        "cell_embeddings": "1 S*P d",
+        "log_weights": "1 1 S",
+        "cell_log_weights": "1 1 S*P",
+        "grid_size": "1 1",
     }
-    axes = {"features": ("S", "1+P", "f"), "mask": ("S", "N", "N2"), **outputs}
-    module = WindowEncoder(retriever.video)
-    return Graph("temporal_encoder", module, inputs, tuple(outputs), axes)
+    return Graph("temporal_encoder", WindowEncoder(retriever.video), inputs, outputs)
 
 
 def text_graph(backbone: Backbone, retriever: Retriever) -> Graph:
@@ -163,35 +157,23 @@ def text_graph(backbone: Backbone, retriever: Retriever) -> Graph:
     ids = torch.full((2, backbone.tokenizer_spec.buckets[0]), backbone.tokenizer_spec.pad_id)
     mask = torch.ones_like(ids)
     mask[1, ids.shape[1] // 2 :] = 0
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    axes = {"input_ids": ("Q", "T"), "attention_mask": ("Q", "T"), "query": ("Q", "d")}
+    inputs = {"input_ids": (ids, "Q T"), "attention_mask": (mask, "Q T")}
     module = QueryEncoder(backbone.text_tower, retriever.text)
-    return Graph("text_encoder", module, inputs, ("query",), axes)
+    return Graph("text_encoder", module, inputs, {"query": "Q d"})
 
 
 def scorer_graph(dim: int, branches: Mapping[int, ScoreFusion]) -> Graph:
     """query, embeddings and log weights of both branches, grid_size -> scores and attention."""
     inputs = {
-        "query": torch.randn(2, dim),
-        "super_image_embeddings": torch.randn(2, 5, dim).to(torch.float16),
-        "log_weights": torch.zeros(2, 3, 5),
-        "cell_embeddings": torch.randn(2, 7, dim).to(torch.float16),
-        "cell_log_weights": torch.zeros(2, 3, 7),
-        "grid_size": torch.full((2, 1), min(branches)),
+        "query": (torch.randn(2, dim), "B d"),
+        "super_image_embeddings": (torch.randn(2, 5, dim).to(torch.float16), "B M d"),
+        "log_weights": (torch.zeros(2, 3, 5), "B C M"),
+        "cell_embeddings": (torch.randn(2, 7, dim).to(torch.float16), "B K d"),
+        "cell_log_weights": (torch.zeros(2, 3, 7), "B C K"),
+        "grid_size": (torch.full((2, 1), min(branches)), "B 1"),
     }
-    axes = {
-        "query": ("B", "d"),
-        "super_image_embeddings": ("B", "M", "d"),
-        "log_weights": ("B", "C", "M"),
-        "cell_embeddings": ("B", "K", "d"),
-        "cell_log_weights": ("B", "C", "K"),
-        "grid_size": ("B", "1"),
-        "scores": ("B", "C"),
-        "attention": ("B", "C", "M"),
-        "cell_attention": ("B", "C", "K"),
-    }
-    outputs = ("scores", "attention", "cell_attention")
-    return Graph("attention_scorer", AttentionScorer(branches), inputs, outputs, axes)
+    outputs = {"scores": "B C", "attention": "B C M", "cell_attention": "B C K"}
+    return Graph("attention_scorer", AttentionScorer(branches), inputs, outputs)
 
 
 @torch.inference_mode()
