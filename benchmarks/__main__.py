@@ -22,7 +22,7 @@ NAMED = {"capacity": "capacity", "parity": "parity"}
 
 
 def main(names: list[str]) -> None:
-    """Runs the named benchmarks, or all of `BENCHMARKS`."""
+    """Run the named benchmarks, or all of `BENCHMARKS`."""
     modules = {**BENCHMARKS, **NAMED}
     if unknown := set(names) - set(modules):
         sys.exit(f"no benchmark {sorted(unknown)}; there are {', '.join(modules)}")

@@ -48,7 +48,7 @@ class GridCapacity:
 
 
 def capacity() -> list[Row]:
-    """Returns rows by grid size with N = 1 as the baseline, and draws the plot."""
+    """Return rows by grid size with N = 1 as the baseline, and draws the plot."""
     manifest = read_manifest(EXPORT)
     sizes = sorted(manifest.grids)
     say = Console(stderr=True).print
@@ -69,7 +69,7 @@ def capacity() -> list[Row]:
 
 
 def drive(url: str, grid_sizes: Sequence[int]) -> None:
-    """Indexes test videos, then searches captions, each text new to the cache."""
+    """Index test videos, then searches captions, each text new to the cache."""
     lines = (DATASET / "test" / "queries.jsonl").read_text().splitlines()
     captions = [json.loads(line)["text"] for line in lines]
     files = sorted((DATASET / "videos").glob("test-*.mp4"))[:VIDEOS]
@@ -84,7 +84,7 @@ def drive(url: str, grid_sizes: Sequence[int]) -> None:
 
 
 def read(prometheus: str, manifest: Manifest, n: int) -> GridCapacity:
-    """Reads the metrics of one grid size from Prometheus."""
+    """Read the metrics of one grid size from Prometheus."""
 
     def ask(expr: str) -> float:
         answer = httpx.post(f"{prometheus}/api/v1/query", data={"query": expr}).raise_for_status()
@@ -115,7 +115,7 @@ def read(prometheus: str, manifest: Manifest, n: int) -> GridCapacity:
 
 
 def rows(at: GridCapacity, first: GridCapacity, manifest: Manifest) -> Iterator[Row]:
-    """Yields three rows of one grid size; a ratio above 1 is better than N = 1."""
+    """Yield three rows of one grid size; a ratio above 1 is better than N = 1."""
     config: Config = {
         "backbone": manifest.backbone,
         "resolution": at.resolution,
@@ -134,7 +134,7 @@ def rows(at: GridCapacity, first: GridCapacity, manifest: Manifest) -> Iterator[
 
 
 def plot(capacities: Sequence[GridCapacity], manifest: Manifest, path: Path) -> None:
-    """Draws three panels over N: search, encoding, recall."""
+    """Draw three panels over N: search, encoding, recall."""
     with styled():
         figure = Figure(figsize=(10.5, 4.6), layout="constrained")
         searching, encoding, quality = figure.subplots(1, 3)

@@ -40,7 +40,7 @@ Encode = Callable[[Uint8, Bool], object]
 
 
 def encoding() -> list[Row]:
-    """Returns a row per N: seconds for FRAMES frames as super images and one by one, at equal R.
+    """Return a row per N: seconds for FRAMES frames as super images and one by one, at equal R.
 
     Each call returns vectors of super images and cells, so N = 1 does the same work per image.
     """
@@ -64,7 +64,7 @@ def encoding() -> list[Row]:
 
 
 def ingestion() -> list[Row]:
-    """Returns two rows at N = 2: dense over super images for CLIP B/32; `lite` over decoding alone.
+    """Return two rows at N = 2: dense over super images for CLIP B/32; `lite` over decoding alone.
 
     All sides decode the same files in a thread while the encoder runs on ONNX Runtime. For `lite`
     decoding is the bottleneck, so its row shows the share of that ceiling.
@@ -89,7 +89,7 @@ def ingestion() -> list[Row]:
 
 
 def grids() -> list[Row]:
-    """Returns seconds per hour of video for every backbone, N and R of the study.
+    """Return seconds per hour of video for every backbone, N and R of the study.
 
     `qasir tune` reads these rows. The baseline is decoding and tiling alone.
     """
@@ -118,7 +118,7 @@ def video_files() -> list[Path]:
 
 
 def onnx_encoder(*graphs: Graph) -> Encode:
-    """Runs graphs one after the other on ONNX Runtime, as Triton does."""
+    """Run graphs one after the other on ONNX Runtime, as Triton does."""
     with TemporaryDirectory() as folder:
         for graph in graphs:
             graph.write(Path(folder))
@@ -137,7 +137,7 @@ def onnx_encoder(*graphs: Graph) -> Encode:
 
 
 def video_encoder(backbone: Backbone, resolution: int) -> Encode:
-    """Exports a backbone with the adapters and temporal encoder of params.yaml, for side R."""
+    """Export a backbone with the adapters and temporal encoder of params.yaml, for side R."""
     params = load_params()
     retriever = untrained(backbone, params.finetune.retriever, tuple(params.grids))
     return onnx_encoder(
@@ -146,7 +146,7 @@ def video_encoder(backbone: Backbone, resolution: int) -> Encode:
 
 
 def clip_encoder() -> Encode:
-    """Exports a vision tower of the size of CLIP ViT-B/32, cells included."""
+    """Export a vision tower of the size of CLIP ViT-B/32, cells included."""
     torch.manual_seed(0)
     tower = ImageTower(reader_of(CLIPModel(CLIPConfig()).eval()), [0.5] * 3, [0.25] * 3)
     pixels = torch.zeros(2, RESOLUTION, RESOLUTION, 3, dtype=torch.uint8)
@@ -156,7 +156,7 @@ def clip_encoder() -> Encode:
 
 
 def nothing(pixels: Uint8, mask: Bool) -> None:
-    """Encodes nothing: the decode ceiling."""
+    """Encode nothing: the decode ceiling."""
 
 
 def ingest(files: Sequence[Path], grid_size: int, resolution: int, encode: Encode) -> None:
@@ -170,7 +170,7 @@ def ingest(files: Sequence[Path], grid_size: int, resolution: int, encode: Encod
 
 
 def batches(files: Sequence[Path], grid_size: int, resolution: int) -> Iterator[SuperImageBatch]:
-    """Yields super images of all files, BATCH at a time."""
+    """Yield super images of all files, BATCH at a time."""
     images = (
         image for path in files for image in tile(sample_frames(path, FPS), grid_size, resolution)
     )

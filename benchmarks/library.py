@@ -24,7 +24,7 @@ VIDEOS, UNITS, DIM, REPEATS = 10_000, 20, 512, 21
 
 
 def recall() -> list[Row]:
-    """Returns seconds of recall over 200,000 vectors; the baseline is numpy's product of them."""
+    """Return seconds of recall over 200,000 vectors; the baseline is numpy's product of them."""
     rng = np.random.default_rng(0)
     index = filled(rng)
     query = unit(rng.standard_normal(DIM, dtype=np.float32))
@@ -48,13 +48,13 @@ def filled(rng: np.random.Generator) -> Index:
 
 
 def unit(vectors: Float32) -> Float32:
-    """Scales vectors [..., D] to length 1."""
+    """Scale vectors [..., D] to length 1."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / norms, np.float32)
 
 
 def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> VideoVectors:
-    """Draws SUPER_IMAGES super images with real cells only."""
+    """Draw SUPER_IMAGES super images with real cells only."""
     cells = spec.grid_size**2
     embeddings = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
     starts = np.arange(SUPER_IMAGES * cells, dtype=np.float64).reshape(SUPER_IMAGES, cells)
@@ -64,7 +64,7 @@ def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> V
 
 
 def fill(settings: Settings, manifest: Manifest, count: int) -> None:
-    """Writes `count` videos and registers them in one transaction."""
+    """Write `count` videos and registers them in one transaction."""
     settings.folders.create()
     rng = np.random.default_rng(0)
     spec = manifest.spec(manifest.profile.grid_sizes[0])

@@ -36,7 +36,7 @@ REPORT = Path("results/parity_triton.json")
 
 
 def parity() -> list[Row]:
-    """Writes the report; returns no rows, because nothing here is a speed.
+    """Write the report; returns no rows, because nothing here is a speed.
 
     Raises:
         CorruptArtifact: Triton differs from torch by more than 1e-3.
@@ -56,7 +56,7 @@ def parity() -> list[Row]:
 
 @contextmanager
 def triton(settings: Settings) -> Iterator[tuple[str, int]]:
-    """Runs Triton with the export; yields its gRPC address and the version of its models."""
+    """Run Triton with the export; yields its gRPC address and the version of its models."""
     TritonHome(settings.triton_home.absolute()).prepare()
     store = ModelStore(settings.state)
     version = store.add(EXPORT)
@@ -71,7 +71,7 @@ def triton(settings: Settings) -> Iterator[tuple[str, int]]:
 
 
 def compare(url: str, version: int, every: Iterable[Case]) -> list[Difference]:
-    """Runs every case on Triton.
+    """Run every case on Triton.
 
     Raises:
         CorruptArtifact: a model or ensemble differs from its module by more than 1e-3.
@@ -94,21 +94,22 @@ def compare(url: str, version: int, every: Iterable[Case]) -> list[Difference]:
 def ask(
     client: protocol.InferenceServerClient, version: int, case: Case
 ) -> "list[np.ndarray[Any, Any]]":
-    """Returns the outputs of a model or ensemble in the order of its config and module."""
+    """Return the outputs of a model or ensemble in the order of its config and module."""
     name, model_version = case.graph, str(version)
     if name in ENSEMBLES:
         name, model_version = ensemble_name(name, version), ""
     tensors = []
-    for tensor, array in case.inputs.items():
-        given = protocol.InferInput(tensor, list(array.shape), np_to_triton_dtype(array.dtype))
-        tensors.append(given.set_data_from_numpy(array))
+    for tensor_name, array in case.inputs.items():
+        dtype = np_to_triton_dtype(array.dtype)
+        tensor = protocol.InferInput(tensor_name, list(array.shape), dtype)
+        tensors.append(tensor.set_data_from_numpy(array))
     outputs = client.get_model_metadata(name, model_version).outputs
     answer = client.infer(name, tensors, model_version)
     return [answer.as_numpy(output.name) for output in outputs]
 
 
 def ensembles(graphs: Sequence[Case]) -> Iterator[Case]:
-    """Yields the same inputs for every ensemble."""
+    """Yield the same inputs for every ensemble."""
     pictures, windows, texts, scorers = (_of(graphs, name) for name in MODELS)
     models = [group[0].module for group in (pictures, windows, texts, scorers)]
     for case in pictures:
@@ -135,12 +136,12 @@ def _batch(case: Case) -> int:
 
 
 def _padding(text: Case) -> str:
-    """Returns "padded" of the text case "batch 1, padded"."""
+    """Return "padded" of the text case "batch 1, padded"."""
     return text.name.rpartition(", ")[2]
 
 
 class Ensemble(nn.Module):
-    """Does in torch what the ensemble of this name does: the models in the order of its steps."""
+    """Do in torch what the ensemble of this name does: the models in the order of its steps."""
 
     def __init__(
         self, name: str, image: nn.Module, window: nn.Module, text: nn.Module, scorer: nn.Module

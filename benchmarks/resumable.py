@@ -28,7 +28,7 @@ SECONDS = 30
 
 
 def write_video(path: Path, size: int) -> None:
-    """Writes half a minute of moving noise, enlarged by a `free` box that players skip."""
+    """Write half a minute of moving noise, enlarged by a `free` box that players skip."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=5)
         stream.width = stream.height = 128
@@ -47,7 +47,7 @@ def write_video(path: Path, size: int) -> None:
 
 
 class Memory:
-    """Samples the peak resident memory of a process and its children, in MB."""
+    """Sample the peak resident memory of a process and its children, in MB."""
 
     def __init__(self, root: psutil.Process) -> None:
         self.most = self.first = self._now(root)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def send(url: str, path: Path) -> tuple[str, str]:
-    """Uploads by tuspy in two independent halves; returns the ids of video and job."""
+    """Upload by tuspy in two independent halves; returns the ids of video and job."""
     with path.open("rb") as file:
         first = TusClient(url).uploader(
             file_stream=file, chunk_size=CHUNK_BYTES, metadata={"filename": path.name}

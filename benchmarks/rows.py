@@ -30,7 +30,7 @@ class Row:
 
 
 def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
-    """Runs the actions in turn, so that other load hits all alike; returns median seconds."""
+    """Run the actions in turn, so that other load hits all alike; returns median seconds."""
     seconds: list[list[float]] = [[] for _ in actions]
     for _ in range(repeats + 1):
         for action, taken in zip(actions, seconds, strict=True):
@@ -41,7 +41,7 @@ def interleaved(repeats: int, *actions: Callable[[], object]) -> list[float]:
 
 
 def write_rows(rows: list[Row]) -> None:
-    """Adds the machine to rows and replaces those of the same name; the others stay."""
+    """Add the machine to rows and replaces those of the same name; the others stay."""
     stored = json.loads(PATH.read_text()) if PATH.exists() else []
     fresh = [{**asdict(row), "config": {**row.config, **machine()}} for row in rows]
     names = {row.name for row in rows}

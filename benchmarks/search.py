@@ -48,7 +48,7 @@ class Measured:
 
 
 def search() -> list[Row]:
-    """Returns latency, the overhead of transport, request size, and the cost of cells."""
+    """Return latency, the overhead of transport, request size, and the cost of cells."""
     manifest = read_manifest(EXPORT)
     bare = Bare(manifest)
     with TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ class Bare:
 
     @property
     def megabytes(self) -> float:
-        """Returns the size of a request to the scorer."""
+        """Return the size of a request to the scorer."""
         size: int = sum(array.nbytes for array in vars(self._candidates).values())
         return size / MEGABYTE
 
@@ -103,18 +103,18 @@ class Bare:
 
 
 def request(manifest: Manifest) -> ScorerInput:
-    """Packs random candidates as the service packs the best videos."""
+    """Pack random candidates as the service packs the best videos."""
     limits, size = Settings(), manifest.profile.grid_sizes[0]
     rng = np.random.default_rng(1)
     spec = manifest.spec(size)
-    found = [random_vectors(rng, spec, manifest.dim) for _ in range(limits.candidates)]
-    query = found[0].super_images[0].astype(np.float32)
+    videos = [random_vectors(rng, spec, manifest.dim) for _ in range(limits.candidates)]
+    query = videos[0].super_images[0].astype(np.float32)
     counts = (limits.candidates, limits.candidate_embeddings)
-    return scorer_input(query, found, manifest.branches[size], *counts)
+    return scorer_input(query, videos, manifest.branches[size], *counts)
 
 
 def export_with(manifest: Manifest, export: Path, **profile: object) -> Path:
-    """Copies the export to a folder, with these values in its profile."""
+    """Copy the export to a folder, with these values in its profile."""
     shutil.copytree(EXPORT, export)
     changed = manifest.profile.model_copy(update=profile)
     write_manifest(manifest.model_copy(update={"profile": changed}), export)
@@ -122,7 +122,7 @@ def export_with(manifest: Manifest, export: Path, **profile: object) -> Path:
 
 
 def measure(settings: Settings, export: Path, bare: Bare) -> Measured:
-    """Searches the served library, each time for a text that no cache holds."""
+    """Search the served library, each time for a text that no cache holds."""
     searches, recall, alone = [], [], []
     with served(settings, export) as url, httpx.Client(base_url=url, timeout=30) as client:
         for number in range(WARM_UP + SEARCHES):
@@ -137,13 +137,13 @@ def measure(settings: Settings, export: Path, bare: Bare) -> Measured:
 
 
 def service_memory(settings: Settings) -> float:
-    """Returns the resident memory of the largest service process."""
+    """Return the resident memory of the largest service process."""
     (service,) = (process for process in processes(settings) if process.name == "service")
     return float(max(member.memory_info().rss for member in service.members()) / MEGABYTE)
 
 
 def settings_in(state: Path) -> Settings:
-    """Returns settings with a state folder and free ports."""
+    """Return settings with a state folder and free ports."""
     http, grpc, worker, *triton = free_ports(6)
     return Settings(
         state=state,
@@ -158,7 +158,7 @@ def settings_in(state: Path) -> Settings:
 
 @contextmanager
 def served(settings: Settings, export: Path) -> Iterator[str]:
-    """Runs the stack with this export active; yields its URL."""
+    """Run the stack with this export active; yields its URL."""
     store = ModelStore(settings.state)
     # Added first, so that `up` does not treat it as new and activate it.
     store.add(EXPORT)

@@ -76,7 +76,7 @@ def ask(url: str, queries: Iterable[NamedQuery]) -> list[Answer]:
 
 def faults(answers: Sequence[Answer], absent: Set[str]) -> list[str]:
     """List every fault of every answer, and quantiles that are out of order."""
-    own = [f"{one.query.name}: {fault}" for one in answers for fault in one.faults(absent)]
+    own = [f"{answer.query.name}: {fault}" for answer in answers for fault in answer.faults(absent)]
     return own + list(_disordered(answers))
 
 
@@ -87,11 +87,11 @@ def table(answers: Sequence[Answer], absent: Set[str]) -> Table:
     for heading in ("series", "lowest", "highest"):
         result.add_column(heading, justify="right")
     result.add_column("")
-    for one in answers:
-        values = one.values.values()
+    for answer in answers:
+        values = answer.values.values()
         span = (f"{min(values):.4g}", f"{max(values):.4g}") if values else ("", "")
-        fault = "; ".join(one.faults(absent)) or ("" if values else "absent hardware")
-        result.add_row(one.query.name, str(len(values)), *span, fault)
+        fault = "; ".join(answer.faults(absent)) or ("" if values else "absent hardware")
+        result.add_row(answer.query.name, str(len(values)), *span, fault)
     return result
 
 
@@ -104,13 +104,13 @@ def _values(http: httpx.Client, query: NamedQuery, now: float) -> dict[Labels, f
 def _disordered(answers: Sequence[Answer]) -> Iterator[str]:
     """A higher quantile of the same series must not be lower."""
     quantiles: dict[tuple[str, Labels], dict[float, float]] = defaultdict(dict)
-    for one in answers:
-        for labels, value in one.values.items():
-            match = QUANTILE.search(one.query.expr)
+    for answer in answers:
+        for labels, value in answer.values.items():
+            match = QUANTILE.search(answer.query.expr)
             share = match[1] if match else dict(labels).get("quantile")
             if share is not None:
                 rest = frozenset(pair for pair in labels if pair[0] != "quantile")
-                quantiles[QUANTILE.sub("", one.query.expr), rest][float(share)] = value
+                quantiles[QUANTILE.sub("", answer.query.expr), rest][float(share)] = value
     for (expr, labels), by_share in quantiles.items():
         ordered = [by_share[share] for share in sorted(by_share)]
         if ordered != sorted(ordered):

@@ -22,7 +22,7 @@ def tab(browser: Browser, url: str, size: tuple[int, int], scheme: str = "light"
     return context.new_page()
 
 
-def keep(page: Page, name: str) -> None:
+def save(page: Page, name: str) -> None:
     page.wait_for_timeout(1500)
     page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=82)
 
@@ -41,14 +41,14 @@ def main() -> None:
         )
         page = tab(browser, url, DESK)
         search(page)
-        keep(page, "search")
+        save(page, "search")
         phone = tab(browser, url, PHONE)
         search(phone)
-        keep(phone, "phone")
+        save(phone, "phone")
         dark = tab(browser, url, DESK, "dark")
         search(dark)
         dark.locator("#search .open").first.click()
-        keep(dark, "player")
+        save(dark, "player")
         page.goto("/?tab=status")
         page.wait_for_timeout(3000)
         searcher = tab(browser, url, DESK)
@@ -57,7 +57,7 @@ def main() -> None:
             for size in sizes:
                 searcher.goto(f"/?q={words}&grid={size}")
                 searcher.locator("#search .card").first.wait_for()
-        keep(page, "status")
+        save(page, "status")
         browser.close()
 
 

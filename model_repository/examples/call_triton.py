@@ -104,15 +104,15 @@ def main() -> None:
     parser.add_argument("--export", type=Path, default=Path("build/export"))
     parser.add_argument("--grpc", default="127.0.0.1:8001")
     parser.add_argument("--http", default="127.0.0.1:8000")
-    given = parser.parse_args()
-    manifest = read_manifest(given.export)
-    text = text_inputs(Tokenizer.load(given.export, manifest.tokenizer).encode([given.text]))
-    videos = [windows_of(path, manifest) for path in given.videos]
-    for protocol, url in ((tritonclient.grpc, given.grpc), (tritonclient.http, given.http)):
+    arguments = parser.parse_args()
+    manifest = read_manifest(arguments.export)
+    text = text_inputs(Tokenizer.load(arguments.export, manifest.tokenizer).encode([arguments.text]))
+    videos = [windows_of(path, manifest) for path in arguments.videos]
+    for protocol, url in ((tritonclient.grpc, arguments.grpc), (tritonclient.http, arguments.http)):
         encoded = [encode(protocol, url, parts) for parts in videos]
         inputs = {**text, **video_inputs(encoded, manifest.profile.grid_sizes[0])}
         scores = ask(protocol, url, "rank", inputs, SCORES)["scores"][0]
-        for path, parts, score in zip(given.videos, videos, scores, strict=True):
+        for path, parts, score in zip(arguments.videos, videos, scores, strict=True):
             inputs = {**picture_inputs(parts[0].batch), **text}
             match = ask(protocol, url, "match", inputs, SCORES)
             best = int(match["attention"][0, 0].argmax())

@@ -10,7 +10,7 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def use_one_thread() -> None:
-    """Sets the thread counts that the environment does not set.
+    """Set the thread counts that the environment does not set.
 
     Has to run before numpy and torch are imported, so packages call it in `__init__.py`. ONNX
     Runtime has a thread pool of its own and still uses all cores.

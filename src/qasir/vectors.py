@@ -121,14 +121,14 @@ def read_vectors(path: Path) -> VideoVectors:
 
 
 def take(video: VideoVectors, rows: Int64) -> VideoVectors:
-    """Returns some super images of a video, by position int [S']."""
+    """Return some super images of a video, by position int [S']."""
     return replace(
         video, embeddings=video.embeddings[rows], mask=video.mask[rows], times=video.times[rows]
     )
 
 
 def join(videos: Sequence[VideoVectors]) -> VideoVectors:
-    """Returns the super images of several videos of one spec, one after the other."""
+    """Return the super images of several videos of one spec, one after the other."""
     return VideoVectors(
         videos[0].spec,
         np.concatenate([video.embeddings for video in videos]),

@@ -130,13 +130,13 @@ class Lite:
 
     @cached_property
     def text_tower(self) -> nn.Module:
-        """Loads the sentence encoder on first use."""
+        """Load the sentence encoder on first use."""
         with torch.inference_mode(mode=False):
             return SentenceEncoder()
 
     @cached_property
     def bridge(self) -> nn.Module:
-        """Encodes the class names on first use, which takes seconds."""
+        """Encode the class names on first use, which takes seconds."""
         tokenizer = Tokenizer.load(get_model_path(), self.tokenizer_spec)
         # Training saves the vectors for its backward pass, which inference tensors do not allow.
         with torch.inference_mode(mode=False):
