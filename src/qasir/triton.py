@@ -137,15 +137,15 @@ class Triton:
 
         Returns float32 [S, 1+P, D]: row 0 the super image, row 1+p its cell p, zeros where padded.
         """
-        name = ensemble_name("encode_video", version)
-        (embeddings,) = self._infer(name, "", _window(pixels, mask), ("embeddings",), deadline)
+        inputs = _window(pixels, mask)
+        (embeddings,) = self._infer("encode_video", version, inputs, ("embeddings",), deadline)
         return np.asarray(embeddings[0], np.float32)
 
     def encode_text(
         self, version: int, tokens: Tokens, *, deadline: float | None = None
     ) -> Float32:
         """Encode Q tokenised texts as unit vectors float32 [Q, D]."""
-        (query,) = self._infer("text_encoder", str(version), _text(tokens), ("query",), deadline)
+        (query,) = self._infer("text_encoder", version, _text(tokens), ("query",), deadline)
         return query
 
     def score(
@@ -160,7 +160,7 @@ class Triton:
         """Score C videos of N x N cells, N = `grid_size`, for one query [D]: float32 [C]."""
         inputs = {"query": query[None], **_candidates(candidates, grid_size)}
         # Without the attention, which a search does not read and which is far longer.
-        (scores,) = self._infer("attention_scorer", str(version), inputs, ("scores",), deadline)
+        (scores,) = self._infer("attention_scorer", version, inputs, ("scores",), deadline)
         return np.asarray(scores[0], np.float32)
 
     def rank(
@@ -174,8 +174,7 @@ class Triton:
     ) -> VideoScores:
         """Score C videos for one tokenised text: text encoder and scorer in one call."""
         inputs = {**_text(tokens), **_candidates(candidates, grid_size)}
-        name = ensemble_name("rank", version)
-        outputs = self._infer(name, "", inputs, SCORES, deadline)
+        outputs = self._infer("rank", version, inputs, SCORES, deadline)
         return VideoScores(*(output[0] for output in outputs))
 
     def match(
@@ -189,8 +188,7 @@ class Triton:
     ) -> VideoMatch:
         """Score one video, uint8 [S, R, R, 3] and mask [S, P], for one tokenised text."""
         inputs = {**_window(pixels, mask), **_text(tokens)}
-        name = ensemble_name("match", version)
-        scores, attention, cells = self._infer(name, "", inputs, SCORES, deadline)
+        scores, attention, cells = self._infer("match", version, inputs, SCORES, deadline)
         return VideoMatch(float(scores[0, 0]), attention[0, 0], cells[0, 0].reshape(mask.shape))
 
     def load(self, model: str, *, deadline: float = 120.0) -> None:
@@ -215,18 +213,20 @@ class Triton:
     def _infer(
         self,
         model: str,
-        version: str,
+        version: int,
         inputs: Inputs,
         outputs: tuple[str, ...],
         deadline: float | None,
     ) -> list[Float32]:
         seconds = self.deadline if deadline is None else deadline
-        with self._call_context(model) as headers, self._errors(model, seconds):
+        is_ensemble = model in ENSEMBLES
+        name = ensemble_name(model, version) if is_ensemble else model
+        with self._call_context(name) as headers, self._errors(name, seconds):
             result = self._client.infer(
-                model,
-                [_tensor(name, array) for name, array in inputs.items()],
-                version,
-                [protocol.InferRequestedOutput(name) for name in outputs],
+                name,
+                [_tensor(tensor, array) for tensor, array in inputs.items()],
+                "" if is_ensemble else str(version),
+                [protocol.InferRequestedOutput(tensor) for tensor in outputs],
                 # Also in Triton's queue, which then drops requests that nobody waits for.
                 timeout=int(seconds * 1e6),
                 client_timeout=seconds,
@@ -234,7 +234,7 @@ class Triton:
                 # Triton puts it on its spans, even on those that lose their trace.
                 request_id=headers.get("traceparent", ""),
             )
-        return [result.as_numpy(name) for name in outputs]
+        return [result.as_numpy(tensor) for tensor in outputs]
 
     @contextmanager
     def _errors(self, model: str, seconds: float) -> Iterator[None]:
