@@ -110,8 +110,9 @@ def ask(
 
 def ensembles(graphs: Sequence[Case]) -> Iterator[Case]:
     """Yield the same inputs for every ensemble."""
-    pictures, windows, texts, scorers = (_of(graphs, name) for name in MODELS)
-    models = [group[0].module for group in (pictures, windows, texts, scorers)]
+    by_model = [[case for case in graphs if case.graph == name] for name in MODELS]
+    pictures, _, texts, scorers = by_model
+    models = [group[0].module for group in by_model]
     for case in pictures:
         yield Case("encode_video", case.name, Ensemble("encode_video", *models), case.inputs)
     for case, query in product(pictures, texts):
@@ -125,10 +126,6 @@ def ensembles(graphs: Sequence[Case]) -> Iterator[Case]:
             name = f"{case.name}, {_padding(query)}"
             inputs = {**query.inputs, **candidates}
             yield Case("rank", name, Ensemble("rank", *models), inputs)
-
-
-def _of(graphs: Sequence[Case], name: str) -> list[Case]:
-    return [case for case in graphs if case.graph == name]
 
 
 def _batch(case: Case) -> int:

@@ -22,6 +22,8 @@ from qasir.config import Strict
 
 DATASOURCE = settings.DataSourceRef(type_val="prometheus", uid="$datasource")
 LAST = common.ReduceDataOptions().calcs(["lastNotNull"])
+SECONDS = heatmap.YAxisConfig().unit("s")
+HORIZONTAL = options.VizOrientation.HORIZONTAL
 HEIGHT = 8
 TAG = "qasir"
 
@@ -149,25 +151,13 @@ def _shares() -> timeseries.Panel:
     return _lines().max(1).fill_opacity(40).stacking(stacked)
 
 
-def _bars() -> bargauge.Panel:
-    return bargauge.Panel().min(0).orientation(options.VizOrientation.HORIZONTAL).reduce_options(LAST)
-
-
-def _number() -> stat.Panel:
-    return stat.Panel().reduce_options(LAST)
-
-
-def _heatmap() -> heatmap.Panel:
-    # Prometheus delivers the buckets; seconds are the axis, not the cells.
-    return heatmap.Panel().calculate(False).y_axis(heatmap.YAxisConfig().unit("s"))
-
-
 _KINDS: dict[str, Callable[[], Any]] = {
     "lines": _lines,
     "shares": _shares,
-    "bars": _bars,
-    "number": _number,
-    "heatmap": _heatmap,
+    "bars": lambda: bargauge.Panel().min(0).orientation(HORIZONTAL).reduce_options(LAST),
+    "number": lambda: stat.Panel().reduce_options(LAST),
+    # Prometheus delivers the buckets; seconds are the axis, not the cells.
+    "heatmap": lambda: heatmap.Panel().calculate(False).y_axis(SECONDS),
 }
 
 

@@ -106,16 +106,12 @@ class Manifest(Strict):
     known_texts: tuple[KnownText, ...] = ()
 
     @model_validator(mode="after")
-    def _branches_fit_grids(self) -> "Manifest":
+    def _parts_fit(self) -> "Manifest":
         if self.branches.keys() != self.grids.keys():
             raise ValueError(
                 f"branches for N {sorted(self.branches)} and grids for N {sorted(self.grids)}: "
                 f"each grid size needs both"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _known_texts_fit_dim(self) -> "Manifest":
         if wrong := [item.text for item in self.known_texts if len(item.vector) != self.dim]:
             raise ValueError(f"vector of known text '{wrong[0]}': needs D = {self.dim} numbers")
         return self

@@ -124,7 +124,10 @@ def _send(client: Client, file: IngestedFile, progress: Progress, bar: TaskID) -
 def _wait(client: Client, file: IngestedFile, job_id: str, progress: Progress, bar: TaskID) -> None:
     def on_job(job: Job) -> None:
         file.state = job.state
-        _show(job, progress, bar)
+        state = job.stage or job.state if job.state == "running" else job.state
+        eta = "" if job.eta_seconds is None else f", {job.eta_seconds:.0f} s left"
+        done = SENT_SHARE + (1 - SENT_SHARE) * job.progress
+        progress.update(bar, completed=done, state=state + eta)
 
     try:
         job = client.wait(job_id, on_job, timeout=math.inf)
@@ -148,10 +151,3 @@ def _damage(client: Client, video_id: str) -> str | None:
             readable, whole = clock(video.indexed_seconds), clock(video.duration)
             return f"only {readable} of {whole} could be read and are searched"
     return None
-
-
-def _show(job: Job, progress: Progress, bar: TaskID) -> None:
-    state = job.stage or job.state if job.state == "running" else job.state
-    eta = "" if job.eta_seconds is None else f", {job.eta_seconds:.0f} s left"
-    done = SENT_SHARE + (1 - SENT_SHARE) * job.progress
-    progress.update(bar, completed=done, state=state + eta)

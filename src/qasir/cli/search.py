@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from qasir.cli.terminal import AsJson, Url, clock, console, id_column, open_client, print_json
-from qasir.contract.search import SearchResponse, SearchResult
+from qasir.contract.search import SearchResult
 from qasir.errors import InvalidInput, NotFound
 
 # Examples for messages; docs/search.md has the rest.
@@ -82,7 +82,9 @@ def search(
         return
     nothing = f"no more results after the first {offset}"
     console.print(results_table(answer.results) if answer.results else nothing)
-    console.print(searched_words(answer))
+    count, milliseconds = answer.searched.video_count, answer.timings_ms.get("total", 0.0)
+    videos = f"{count} video{'' if count == 1 else 's'}, {clock(answer.searched.seconds)} in all"
+    console.print(f"searched {videos}, in {milliseconds:.0f} ms")
     if answer.provisional:
         status = answer.reranker
         scored = f"{status.scored_count} of {status.candidate_count}" if status else "none"
@@ -100,13 +102,6 @@ def results_table(results: Sequence[SearchResult]) -> Table:
         row = (str(result.rank), f"{result.score:.3f}", result.video.id, when, result.video.title)
         table.add_row(*row)
     return table
-
-
-def searched_words(answer: SearchResponse) -> str:
-    """Say how much was searched, and how fast."""
-    count, milliseconds = answer.searched.video_count, answer.timings_ms.get("total", 0.0)
-    videos = f"{count} video{'' if count == 1 else 's'}"
-    return f"searched {videos}, {clock(answer.searched.seconds)} in all, in {milliseconds:.0f} ms"
 
 
 def read_filter(text: str) -> dict[str, Any]:

@@ -77,13 +77,9 @@ def _to_field(field: FieldDescriptor, value: Any) -> Any:
         return value
     if kind is Struct.DESCRIPTOR:
         return to_jsonable_python(value)
-    if field.is_repeated:
-        return [_to_item(kind, item) for item in value]
-    return _fields(kind, value)
-
-
-def _to_item(kind: Descriptor, item: Any) -> dict[str, Any]:
-    return {VALUES: item} if _is_list(kind) else _fields(kind, item)
+    if not field.is_repeated:
+        return _fields(kind, value)
+    return [{VALUES: item} if _is_list(kind) else _fields(kind, item) for item in value]
 
 
 def _plain(message: Message) -> dict[str, Any]:

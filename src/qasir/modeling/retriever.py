@@ -142,11 +142,7 @@ def load_retriever(backbone: Backbone, folder: Path) -> Retriever:
         )
     retriever = untrained(backbone, card.params, sorted(card.branches))
     retriever.branches = dict(card.branches)
-    _read_weights(retriever, folder / WEIGHTS_NAME)
-    return retriever.eval()
-
-
-def _read_weights(retriever: Retriever, path: Path) -> None:
+    path = folder / WEIGHTS_NAME
     try:
         keys = retriever.load_state_dict(load_file(path), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -157,6 +153,7 @@ def _read_weights(retriever: Retriever, path: Path) -> None:
             f"{path} lacks {missing} and has unknown {keys.unexpected_keys}; "
             "run `dvc repro finetune`"
         )
+    return retriever.eval()
 
 
 class AttentionScorer(nn.Module):

@@ -176,10 +176,7 @@ def time_position(mask: Tensor, width: int) -> Tensor:
     frames = torch.arange(cells, device=mask.device, dtype=torch.float32)
     within = torch.cat([frames.mean(0, keepdim=True), frames])
     first = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) * cells
-    angles = (first[:, None] + within)[..., None] * _frequencies(width).to(mask.device)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def _frequencies(width: int) -> Tensor:
     steps = torch.arange(width // 2, dtype=torch.float32) / (width // 2)
-    return torch.exp(-math.log(LONGEST_PERIOD) * steps)
+    frequencies = torch.exp(-math.log(LONGEST_PERIOD) * steps).to(mask.device)
+    angles = (first[:, None] + within)[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

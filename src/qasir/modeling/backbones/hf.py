@@ -78,7 +78,10 @@ class HuggingFace:
         self.text_tower: nn.Module = TextTower(model)
         self._resolution = int(model.config.vision_config.image_size)
         self.tokenizer_spec = _tokenizer_spec(self._tokenizer, model.config)
-        self.dim = self.feature_dim = _dim(self.text_tower, self.tokenizer_spec)
+        ids = torch.full((1, self.tokenizer_spec.buckets[0]), self.tokenizer_spec.pad_id)
+        with torch.inference_mode():
+            self.dim = int(self.text_tower(ids, torch.ones_like(ids)).shape[-1])
+        self.feature_dim = self.dim
 
     def check_resolution(self, resolution: int) -> None:
         """Raise InvalidInput for any R but the one that has position embeddings."""
@@ -109,12 +112,6 @@ def _tokenizer_spec(tokenizer: Any, config: Any) -> TokenizerSpec:
     buckets = (longest,) if fixed else (*(b for b in (16, 32, 64) if b < longest), longest)
     pad_id = tokenizer.pad_token_id
     return TokenizerSpec(pad_id=0 if pad_id is None else int(pad_id), buckets=buckets)
-
-
-@torch.inference_mode()
-def _dim(text_tower: nn.Module, spec: TokenizerSpec) -> int:
-    ids = torch.full((1, spec.buckets[0]), spec.pad_id, dtype=torch.int64)
-    return int(text_tower(ids, torch.ones_like(ids)).shape[-1])
 
 
 def reader_of(model: Any) -> nn.Module:
