@@ -10,6 +10,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -46,26 +48,25 @@ def write_video(path: Path, size: int) -> None:
             file.write(piece)
 
 
-class Memory:
-    """Sample the peak resident memory of a process and its children, in MB."""
+@contextmanager
+def memory(root: psutil.Process) -> Iterator[list[float]]:
+    """Sample the resident memory of a process and its children, in MB, during the block."""
 
-    def __init__(self, root: psutil.Process) -> None:
-        self.most = self.first = self._now(root)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, args=[root])
-        self._thread.start()
+    def now() -> float:
+        processes = [root, *root.children(recursive=True)]
+        return sum(process.memory_info().rss for process in processes) / (1 << 20)
 
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
+    def watch() -> None:
+        while not stop.wait(0.1):
+            samples.append(now())
 
-    def _watch(self, root: psutil.Process) -> None:
-        while not self._stop.wait(0.1):
-            self.most = max(self.most, self._now(root))
-
-    def _now(self, root: psutil.Process) -> float:
-        everyone = [root, *root.children(recursive=True)]
-        return sum(process.memory_info().rss for process in everyone) / (1 << 20)
+    samples, stop, thread = [now()], threading.Event(), threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        stop.set()
+        thread.join()
 
 
 def main() -> None:
@@ -78,15 +79,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.mp4"
         write_video(path, BYTES)
-        memory = Memory(leader)
         begin = time.monotonic()
-        try:
+        with memory(leader) as samples:
             video_id, job_id = send(f"{url}/v1/uploads", path)
-        finally:
-            memory.stop()
         seconds = time.monotonic() - begin
         print(f"{path.stat().st_size} bytes in {seconds:.1f} s")  # noqa: T201  # a script
-    print(f"service: {memory.first:.0f} MB before, {memory.most:.0f} MB at most")  # noqa: T201
+    print(f"service: {samples[0]:.0f} MB before, {max(samples):.0f} MB at most")  # noqa: T201
     with Client(url) as client:
         job = client.wait(job_id)
         print(f"job {job.state}, {client.video(video_id).bytes} bytes kept")  # noqa: T201
