@@ -147,7 +147,9 @@ def plot(capacities: Sequence[GridCapacity], manifest: Manifest, path: Path) -> 
         taken = [(at.grid_size, MILLI * at.encode_per_minute) for at in capacities]
         line(encoding, taken, "encoding", COLORS[2])
         for k, color in zip((1, 5, 10), COLORS[3:], strict=False):
-            line(quality, [(at.grid_size, 100 * at.recall[k]) for at in capacities], f"R@{k}", color)
+            line(
+                quality, [(at.grid_size, 100 * at.recall[k]) for at in capacities], f"R@{k}", color
+            )
         titles = ("a search, ms", "encoding a minute of video, ms", "recall of the test split, %")
         for axes, title in zip((searching, encoding, quality), titles, strict=True):
             axes.set_title(title, loc="left")

@@ -138,9 +138,7 @@ def windows(images: Iterable[SuperImage], window: int, overlap: int = 0) -> Iter
         yield Window(stack(group), keep)
 
 
-def _overlapping(
-    items: Iterable[T], window: int, overlap: int
-) -> Iterator[tuple[list[T], slice]]:
+def _overlapping(items: Iterable[T], window: int, overlap: int) -> Iterator[tuple[list[T], slice]]:
     if overlap < 0 or overlap * 2 > window:
         raise InvalidInput(f"overlap {overlap} must be between 0 and half of window {window}")
     source = iter(items)
