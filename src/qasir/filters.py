@@ -188,7 +188,7 @@ def _predicate(conditions: Mapping[str, Any]) -> Predicate:
 
     def predicate(value: Any) -> bool:
         if value is MISSING or not exists:
-            return (value is MISSING) != exists
+            return value is MISSING and not exists
         if isinstance(value, list) and comparisons:
             return any(map(meets, value))
         return meets(value)

@@ -197,7 +197,7 @@ class Client:
     def _call(self, operation: Operation[T], **fields: Any) -> T:
         """Send one call; `fields` are those of its path and of its request."""
         path = {name: fields.pop(name) for name in PATH_FIELD.findall(operation.path)}
-        request = operation.request and build_request(operation.request, **fields)
+        request = build_request(operation.request, **fields) if operation.request else None
         return self._transport.call(operation, request, **path)
 
 
