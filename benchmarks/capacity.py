@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks.rows import Config, Row
@@ -25,6 +24,7 @@ from service.observability.metrics import MODES
 from service.processes import free_ports
 from service.stack.control import EXPORT, ROOT
 from training.evaluate.plots import COLORS, headline, line, plain_ticks, save, styled
+from training.evaluate.plots import COLORS, line, new_figure, plain_ticks
 
 DATASET = ROOT / "data" / "dataset"
 PLOT = Path("results/capacity.svg")
@@ -135,9 +135,9 @@ def rows(at: GridCapacity, first: GridCapacity, manifest: Manifest) -> Iterator[
 
 def plot(capacities: Sequence[GridCapacity], manifest: Manifest, path: Path) -> None:
     """Draw three panels over N: search, encoding, recall."""
-    with styled():
-        figure = Figure(figsize=(10.5, 4.6), layout="constrained")
-        searching, encoding, quality = figure.subplots(1, 3)
+    title = f"{manifest.name}, {manifest.variant}: as Prometheus scraped it"
+    with new_figure(path, title, (10.5, 4.6), 1, 3, with_legend=False) as panels:
+        searching, encoding, quality = panels[0]
         sizes = [at.grid_size for at in capacities]
         for mode, color in zip(capacities[0].p50, COLORS, strict=False):
             slow = [(at.grid_size, MILLI * at.p95[mode]) for at in capacities]
@@ -157,5 +157,3 @@ def plot(capacities: Sequence[GridCapacity], manifest: Manifest, path: Path) -> 
             plain_ticks(axes, sizes, [f"{at.grid_size}\n{at.resolution} px" for at in capacities])
             axes.set_xlabel("grid size N, side R")
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2)
-        headline(figure, f"{manifest.name}, {manifest.variant}: as Prometheus scraped it")
-    save(figure, path)

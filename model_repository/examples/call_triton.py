@@ -106,9 +106,8 @@ def main() -> None:
     parser.add_argument("--http", default="127.0.0.1:8000")
     arguments = parser.parse_args()
     manifest = read_manifest(arguments.export)
-    text = text_inputs(
-        Tokenizer.load(arguments.export, manifest.tokenizer).encode([arguments.text])
-    )
+    tokenizer = Tokenizer.load(arguments.export, manifest.tokenizer)
+    text = text_inputs(tokenizer.encode([arguments.text]))
     videos = [windows_of(path, manifest) for path in arguments.videos]
     for protocol, url in ((tritonclient.grpc, arguments.grpc), (tritonclient.http, arguments.http)):
         encoded = [encode(protocol, url, parts) for parts in videos]
