@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from qasir import __version__
-from qasir.contract.problems import Problem
+from qasir.contract.base import Problem
 from qasir.errors import InvalidInput, ModelUnavailable, Overloaded, QasirError
 from service.http.problems import PROBLEM_TYPE, status_of
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from qasir import errors
-from qasir.contract.problems import FieldError, Problem
+from qasir.contract.base import FieldError, Problem
 from qasir.errors import InvalidInput, QasirError
 from service.observability.tracing import trace_id
 

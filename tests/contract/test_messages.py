@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from pydantic import BaseModel, JsonValue
 
 from qasir import contract
-from qasir.contract.base import Answer, PageRequest, Request
+from qasir.contract.base import Answer, FieldError, PageRequest, Problem, Request
 from qasir.contract.convert import RENAMED
 from qasir.contract.jobs import Job, JobError, JobPage, ListJobsRequest
 from qasir.contract.models import (
@@ -23,7 +23,6 @@ from qasir.contract.models import (
     ModelList,
     Reranker,
 )
-from qasir.contract.problems import FieldError, Problem
 from qasir.contract.search import (
     Attention,
     EmbedRequest,

@@ -15,9 +15,8 @@ from pydantic import ValidationError
 
 from qasir.client.operations import GET_VIDEO, OnBytes, Operation, unreachable, unreadable
 from qasir.client.resumable import JOB_ID, VIDEO_ID, memory_file, send_file
-from qasir.contract.base import Answer, Request
+from qasir.contract.base import Answer, Problem, Request
 from qasir.contract.jobs import Job
-from qasir.contract.problems import Problem
 from qasir.contract.videos import Upload, UploadHeader
 from qasir.errors import QasirError, error_from_code
 

@@ -1,4 +1,4 @@
-"""What all requests and answers share: requests are strict, answers are tolerant."""
+"""What all requests and answers share: strict requests, tolerant answers, and RFC 9457 errors."""
 
 from typing import Annotated, Any, Self
 
@@ -41,3 +41,28 @@ class PageRequest(Request):
 
     limit: int = Field(default=50, ge=1)
     page_token: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class FieldError(Answer):
+    """One field that is wrong."""
+
+    field: str
+    message: str
+
+
+class Problem(Answer):
+    """An error; `code` is stable, `retryable` says whether the same request may succeed later.
+
+    `trace_id` is present where the service sends traces.
+    """
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: bool
+    errors: list[FieldError]
+    trace_id: str | None = None
