@@ -23,7 +23,6 @@ from qasir.manifest import Manifest, read_manifest
 from service.observability.metrics import MODES
 from service.processes import free_ports
 from service.stack.control import EXPORT, ROOT
-from training.evaluate.plots import COLORS, headline, line, plain_ticks, save, styled
 from training.evaluate.plots import COLORS, line, new_figure, plain_ticks
 
 DATASET = ROOT / "data" / "dataset"
