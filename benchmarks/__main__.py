@@ -10,7 +10,7 @@ from benchmarks.rows import Row, write_rows
 
 # Benchmark (a function) -> its module.
 BENCHMARKS = {
-    "recall": "library",
+    "recall": "recall",
     "encoding": "ingestion",
     "ingestion": "ingestion",
     "grids": "ingestion",

@@ -1,15 +1,11 @@
-"""Libraries of random videos: exact recall over one, and a state folder as after ingestion."""
+"""A library of random videos: a state folder as after ingestion."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import insert
 
-from benchmarks.rows import Row, interleaved
-from qasir.index import Index
 from qasir.manifest import EmbeddingSpec, Manifest
-from qasir.search import recall as recall_videos
 from qasir.types import Float32
 from qasir.vectors import VideoVectors, write_vectors
 from service.catalogue import schema, vector_files, videos
@@ -19,32 +15,6 @@ from service.catalogue.videos import Video
 from service.settings import Settings
 
 SUPER_IMAGES = 9
-# Of the benchmark `recall`.
-VIDEOS, UNITS, DIM, REPEATS = 10_000, 20, 512, 21
-
-
-def recall() -> list[Row]:
-    """Return seconds of recall over 200,000 vectors; the baseline is numpy's product of them."""
-    rng = np.random.default_rng(0)
-    index = filled(rng)
-    query = unit(rng.standard_normal(DIM, dtype=np.float32))
-    rows = rng.standard_normal((VIDEOS * UNITS, DIM), dtype=np.float32)
-    recall_all = partial(recall_videos, index, query, 0.05)
-    ours, bare = interleaved(REPEATS, recall_all, lambda: rows @ query)
-    config = {"videos": VIDEOS, "units": UNITS, "dim": DIM}
-    return [Row("recall over one pass", ours, "s", bare, ours / bare, config)]
-
-
-def filled(rng: np.random.Generator) -> Index:
-    spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=2, resolution=256, fps=1.0)
-    index = Index(spec, DIM, "super-image")
-    mask, times = np.ones((UNITS, 4), np.bool_), np.zeros((UNITS, 4, 2))
-    for number in range(VIDEOS):
-        rows = unit(rng.standard_normal((UNITS, DIM), dtype=np.float32)).astype(np.float16)
-        # Cells like their picture take no memory, and recall does not look at them.
-        embeddings = np.broadcast_to(rows[:, None], (UNITS, 5, DIM))
-        index.put(f"v{number:05}", VideoVectors(spec, embeddings, mask, times))
-    return index
 
 
 def unit(vectors: Float32) -> Float32:

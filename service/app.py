@@ -152,7 +152,7 @@ def open_engine(
     telemetry: Telemetry,
 ) -> SearchEngine:
     """Compose the search engine of a process, with an index of its own."""
-    index = IndexCache(catalogue, media, settings.search_seconds)
+    index = IndexCache(settings.folders.index, catalogue, media, settings.search_seconds)
     encoder = QueryEncoder(triton, index, telemetry, settings)
     embeddings = RerankerEmbeddings(catalogue.vector_files, media)
     ranker = CandidateRanker(triton, encoder, catalogue.backfills, embeddings, telemetry, settings)

@@ -13,6 +13,7 @@ class StateFolders:
         self.resumable = self.uploads / "resumable"
         self.media = root / "media"
         self.vectors = root / "vectors"
+        self.index = root / "index"
         self.canary = root / "canary"
         self.checkpoints = root / "checkpoints"
         self.orphans = root / "orphans"
@@ -25,6 +26,13 @@ class StateFolders:
         """Make the folders that service and worker write to; a new root is its owner's alone."""
         # Uploads are private; an operator who wants to share them changes the mode once.
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        written = (self.uploads, self.media, self.vectors, self.canary, self.checkpoints)
+        written = (
+            self.uploads,
+            self.media,
+            self.vectors,
+            self.index,
+            self.canary,
+            self.checkpoints,
+        )
         for folder in (*written, self.run, self.bentoml):
             folder.mkdir(parents=True, exist_ok=True)

@@ -2,22 +2,51 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qasir.errors import Conflict
 
+POLL_SECONDS = 0.01
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file exclusively; wait for it."""
+    """Hold the lock file exclusively, waiting for whoever has it."""
+    with locked_within(path, None):
+        yield
+
+
+@contextmanager
+def locked_within(path: Path, patience_seconds: float | None) -> Iterator[bool]:
+    """Hold the lock file exclusively; yields False if that takes longer than the patience."""
     handle = _open(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield _acquire(handle, patience_seconds)
     finally:
         os.close(handle)
+
+
+def _acquire(handle: int, patience_seconds: float | None) -> bool:
+    if patience_seconds is None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return True
+    end = time.monotonic() + patience_seconds
+    while not _try(handle):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _try(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -45,9 +45,8 @@ class Clips:
         return ranks(blend(whole, parts, branches), np.arange(len(self.videos)))
 
     def _scores(self, unit: IndexUnit, tau: float) -> Float32:
-        index = Index(self.videos[0].spec, self.queries.shape[1], unit)
-        for number, video in enumerate(self.videos):
-            index.put(f"{number:02}", video)
+        videos = {f"{number:02}": video for number, video in enumerate(self.videos)}
+        index = Index.of(videos, unit)
         ids, scores = index.scores(self.queries, tau)
         order = [ids.index(f"{number:02}") for number in range(len(ids))]
         return np.asarray(scores[:, order], np.float32)

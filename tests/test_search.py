@@ -18,10 +18,8 @@ from qasir.search import (
     bucket,
     fold_embeddings,
     pack,
-    recall,
     rerank,
     scorer_input,
-    z_scores,
 )
 from qasir.types import Float16, Float32
 from qasir.vectors import VideoVectors
@@ -79,10 +77,7 @@ def test_recall_and_scorer_agree(
     branches = ScoreFusion(super_image_weight=weight, super_image_tau=taus[0], cell_tau=taus[1])
     found: list[Float32] = []
     for unit in ("super-image", "cell"):
-        index = Index(SPEC, DIM, unit)
-        for video_id, video in videos.items():
-            index.put(video_id, video)
-        recalled = recall(index, query, branches.tau(unit))
+        (recalled,) = Index.of(videos, unit).search(query[None], branches.tau(unit), len(videos))
         scores = dict(zip(recalled.ids, recalled.scores, strict=True))
         found.append(np.array([scores[video_id] for video_id in videos], np.float32))
     recalled_scores = blend(found[0], found[1], branches)
@@ -99,12 +94,9 @@ def test_recall_and_scorer_agree(
 
 def test_recall_is_sorted_and_breaks_ties_by_id() -> None:
     rng = np.random.default_rng(1)
-    index, query = Index(SPEC, DIM, "cell"), unit_rows(rng, DIM)
-    for video_id, video in library(rng, [4, 9, 4]).items():
-        index.put(video_id, video)
-    index.put("v9", index.get("v1"))
-    index.put("v0", index.get("v1"))
-    result = recall(index, query, 0.05)
+    videos, query = library(rng, [4, 9, 4]), unit_rows(rng, 1, DIM)
+    videos |= {"v9": videos["v1"], "v0": videos["v1"]}
+    (result,) = Index.of(videos, "cell").search(query, 0.05, 5)
     assert sorted(result.scores, reverse=True) == result.scores.tolist()
     place = {video_id: i for i, video_id in enumerate(result.ids)}
     assert place["v0"] < place["v1"] < place["v9"]
@@ -183,10 +175,3 @@ def test_rerank_breaks_ties_by_id() -> None:
 def test_rerank_refuses_more_scores_than_videos() -> None:
     with pytest.raises(InvalidInput, match="2 scores for a ranking of 1"):
         rerank(RankedVideos(("a",), np.ones(1, np.float32)), np.ones(2, np.float32))
-
-
-def test_z_scores() -> None:
-    values = z_scores(np.array([1, 2, 3], np.float32))
-    assert values.mean() == pytest.approx(0, abs=1e-6)
-    assert values.std() == pytest.approx(1, abs=1e-5)
-    assert z_scores(np.empty(0, np.float32)).shape == (0,)

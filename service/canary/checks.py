@@ -13,11 +13,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from qasir.errors import CorruptArtifact, Overloaded, QasirError
+from qasir.errors import CorruptArtifact, NotFound, Overloaded, QasirError
 from qasir.manifest import EmbeddingSpec
 from qasir.text import Tokenizer
 from qasir.triton import Triton
-from qasir.types import Float32
+from qasir.types import Float16, Float32
 from qasir.vectors import VideoVectors, to_float32
 from service.canary.windows import StoredWindow, WindowStore
 from service.catalogue.catalogue import Catalogue
@@ -98,6 +98,7 @@ def check_index(index: IndexCache, model: ModelVersion) -> str | None:
     """
     count, unreadable = 0, set[str]()
     for spec in model.manifest.specs:
+        index.verify_next(model.manifest, spec)
         count = max(count, index.load(model.manifest, spec))
         unreadable |= index.unreadable(model.manifest, spec)
     if unreadable:
@@ -174,27 +175,35 @@ class ImageCheck:
         return spec in [file.spec for file in self.catalogue.vector_files.of_video(video_id)]
 
     def _compare(self, model: ModelVersion, spec: EmbeddingSpec, probes: Sequence[Probe]) -> None:
-        ids = [probe.video_id for probe in probes]
-        # The index is over super images or over cells; the first cell is a real one.
-        row = 1 if model.manifest.profile.index_unit == "cell" else 0
+        unit = model.manifest.profile.index_unit
+        # The first cell is a real one.
+        row = 1 if unit == "cell" else 0
         queries = np.stack([probe.embeddings[row] for probe in probes])
-        nearest = self.index.nearest(model.manifest, spec, queries, ids)
-        for probe, scores in zip(probes, nearest.similarities, strict=True):
+        nearest = self.index.nearest(model.manifest, spec, queries)
+        for probe, query, found in zip(probes, queries, nearest, strict=True):
             if not self._is_committed(probe.video_id, spec):
                 continue
-            if probe.video_id not in nearest.vectors:
+            try:
+                stored = self.index.get(model.manifest, spec, probe.video_id)
+            except NotFound as error:
                 raise CorruptArtifact(
                     f"video {probe.video_id} is committed and not in the index; see the log for "
                     f"'vectors unreadable', and ingest it again"
-                )
-            own = scores[nearest.ids.index(probe.video_id)]
-            if own < scores.max() - TIE:
+                ) from error
+            own = _similarity(query, stored.rows(unit))
+            if found is not None and own < found.similarity - TIE:
                 raise CorruptArtifact(
                     f"super image {probe.number} of video {probe.video_id} finds "
-                    f"{nearest.ids[int(scores.argmax())]} first ({scores.max():.3f}, itself "
-                    f"{own:.3f}): vectors are mixed up or of another model; ingest both again"
+                    f"{found.video_id} first ({found.similarity:.3f}, itself {own:.3f}): "
+                    f"vectors are mixed up or of another model; ingest both again"
                 )
-            _check_same(probe, nearest.vectors[probe.video_id])
+            _check_same(probe, stored)
+
+
+def _similarity(query: Float32, rows: Float16) -> float:
+    """The cosine of a unit query [D] and the most similar of rows [K, D]."""
+    vectors = to_float32(rows)
+    return float((vectors @ query / np.linalg.norm(vectors, axis=-1)).max())
 
 
 def _check_same(probe: Probe, stored: VideoVectors) -> None:

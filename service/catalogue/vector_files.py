@@ -75,6 +75,13 @@ class VectorFiles(Repository):
         with self.database.reading() as connection:
             return _files(connection, schema.vectors.c.video_id == video_id)
 
+    def paths(self, spec: EmbeddingSpec) -> dict[str, str]:
+        """Return the paths of all files of a spec by video id."""
+        query = select(schema.vectors.c.video_id, schema.vectors.c.path)
+        with self.database.reading() as connection:
+            rows = connection.execute(query.where(of_specs(schema.vectors, [spec])))
+            return {row.video_id: row.path for row in rows}
+
     def of_spec(self, spec: EmbeddingSpec, video_ids: Sequence[str]) -> dict[str, VectorFile]:
         """Return the vector files of one spec by video id, of those videos that have one."""
         with self.database.reading() as connection:

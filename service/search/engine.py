@@ -21,7 +21,7 @@ from qasir.contract.search import (
 from qasir.errors import InvalidInput, UnsupportedGrid, UnsupportedModel
 from qasir.manifest import EmbeddingSpec, ScoreFusion
 from qasir.moments import moments, padded
-from qasir.search import RankedVideos, z_scores
+from qasir.search import RankedVideos
 from qasir.types import Float32
 from service.catalogue.videos import Video
 from service.models.deployment import FindActive, ModelVersion
@@ -41,7 +41,7 @@ MAX_TEXTS = 64
 class Hit:
     """A ranked video with the moments to show; `z` is the z-score of its recall score."""
 
-    video: Video
+    video_id: str
     score: float
     z: float
     moments: Sequence[types.Moment]
@@ -92,15 +92,22 @@ class SearchEngine:
         with watch.stage("recall"):
             # Whole blocks, so that no page depends on which one was asked for.
             count = -(-(request.offset + request.top_k) // block) * block
-            recall = self.index.search(model.manifest, spec, query.vector, count, request.filter)
+            found = self.index.search(model.manifest, spec, query.vector, count, request.filter)
         with watch.stage("score"):
-            ranking = self._ranker.rank(request.mode, recall, query, model, spec, deadline)
+            ranking = self._ranker.rank(request.mode, found, query, model, spec, deadline)
         with watch.stage("hydrate"):
-            results = hydrate(recall, ranking.videos, query.vector, fusion, request, block)
+            hits = page(found, ranking.videos, query.vector, fusion, request, block)
+            videos = self.index.videos([hit.video_id for hit in hits])
+            results = [
+                _result(hit, videos[hit.video_id], rank, request.context_seconds)
+                for rank, hit in enumerate(hits, request.offset + 1)
+                # Deleted since the index was searched.
+                if hit.video_id in videos
+            ]
         return SearchResponse(
             results=results,
-            searched=Searched(video_count=recall.video_count, seconds=recall.seconds),
-            snapshot=_snapshot(spec, model, recall, ranking),
+            searched=Searched(video_count=found.recall.count, seconds=found.recall.seconds),
+            snapshot=_snapshot(spec, model, found, ranking),
             provisional=ranking.provisional,
             reranker=ranking.reranker,
             mode=request.mode,
@@ -124,7 +131,7 @@ class SearchEngine:
         query = self._encoder.encode(request, model, spec, deadline, Stopwatch())
         video = self.index.get(model.manifest, spec, video_id)
         fusion = model.manifest.branches[spec.grid_size]
-        return attend(query.vector, video_id, video.vectors, fusion)
+        return attend(query.vector, video_id, video, fusion)
 
     def embed(self, texts: Sequence[str], deadline: Deadline | None = None) -> EmbedResponse:
         """Encode texts in the space of the active model.
@@ -195,32 +202,27 @@ class SearchEngine:
         return {stage: round(seconds * 1000, 3) for stage, seconds in seconds_by_stage.items()}
 
 
-def hydrate(
-    recall: RecallResult,
+def page(
+    found: RecallResult,
     ranking: RankedVideos,
     query: Float32,
     fusion: ScoreFusion,
     request: SearchRequest,
     block: int,
-) -> list[SearchResult]:
-    """Turn a ranking into the results [offset, offset + top_k), by video or by moment."""
-    count, begin, end = len(recall.videos), request.offset, request.offset + request.top_k
-    z = dict(zip(recall.ranked.ids[:count], z_scores(recall.ranked.scores), strict=False))
+) -> list[Hit]:
+    """Return the hits [offset, offset + top_k) of a ranking, by video or by moment."""
+    count, begin, end = len(ranking.ids), request.offset, request.offset + request.top_k
+    z = dict(zip(found.recall.ids, found.recall.z_scores.tolist(), strict=True))
 
     def hit(video_id: str, score: float) -> Hit:
-        indexed = recall.videos[video_id]
-        found = moments(query, indexed.vectors, fusion, MOMENTS_PER_VIDEO)
-        return Hit(indexed.video, score, float(z[video_id]), found)
+        shown = moments(query, found.vectors[video_id], fusion, MOMENTS_PER_VIDEO)
+        return Hit(video_id, score, z[video_id], shown)
 
-    ranked = list(zip(ranking.ids[:count], ranking.scores[:count].tolist(), strict=True))
+    ranked = list(zip(ranking.ids, ranking.scores.tolist(), strict=True))
     if request.group_by == "video":
-        page = [hit(*each) for each in ranked[begin:end]]
-    else:
-        blocks = ([hit(*each) for each in ranked[i : i + block]] for i in range(0, count, block))
-        page = list(islice(_by_moment(blocks), begin, end))
-    return [
-        _result(each, rank, request.context_seconds) for rank, each in enumerate(page, begin + 1)
-    ]
+        return [hit(*each) for each in ranked[begin:end]]
+    blocks = ([hit(*each) for each in ranked[i : i + block]] for i in range(0, count, block))
+    return list(islice(_by_moment(blocks), begin, end))
 
 
 def _by_moment(blocks: Iterator[list[Hit]]) -> Iterator[Hit]:
@@ -234,8 +236,7 @@ def _by_moment(blocks: Iterator[list[Hit]]) -> Iterator[Hit]:
         yield from sorted(split, key=lambda hit: -hit.score)
 
 
-def _result(hit: Hit, rank: int, context_seconds: float) -> SearchResult:
-    video = hit.video
+def _result(hit: Hit, video: Video, rank: int, context_seconds: float) -> SearchResult:
     shown = [padded(moment, context_seconds, video.duration) for moment in hit.moments]
     return SearchResult(
         rank=rank,
@@ -247,9 +248,9 @@ def _result(hit: Hit, rank: int, context_seconds: float) -> SearchResult:
 
 
 def _snapshot(
-    spec: EmbeddingSpec, model: ModelVersion, recall: RecallResult, ranking: Ranking
+    spec: EmbeddingSpec, model: ModelVersion, found: RecallResult, ranking: Ranking
 ) -> str:
-    snapshot = f"{spec.fingerprint}.{model.version}.{recall.change_number}"
+    snapshot = f"{spec.fingerprint}.{model.version}.{found.change_number}"
     if ranking.reranker is None:
         return snapshot
     # A provisional page and the next one, which is not, belong to two orders.

@@ -163,7 +163,7 @@ class QueryEncoder:
                 if not 0 <= start < end:
                     raise InvalidInput(f"segment [{start:g}, {end:g}) s: need 0 <= start < end")
                 video = self._index.get(model.manifest, spec, video_id)
-                return segment_query(video.vectors, start, end, share)
+                return segment_query(video, start, end, share)
         raise AssertionError("an example is a picture or a segment")
 
     def _encode_picture(

@@ -60,7 +60,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every recalled video, best first; `provisional`: the reranker's order is not ready yet."""
+    """The recalled videos, best first; `provisional`: the reranker's order is not ready yet."""
 
     videos: RankedVideos
     provisional: bool = False
@@ -89,28 +89,29 @@ class CandidateRanker:
     def rank(
         self,
         mode: Mode,
-        recall: RecallResult,
+        found: RecallResult,
         query: EncodedQuery,
         model: ModelVersion,
         spec: EmbeddingSpec,
         deadline: Deadline,
     ) -> Ranking:
-        """Order all videos of a recall as a mode does.
+        """Order the videos of a recall as a mode does.
 
         Raises:
             InvalidInput: the active model has no reranker, or the reranker cannot read the query.
             ModelUnavailable, Overloaded: try again later.
         """
+        recalled = RankedVideos(found.recall.ids, found.recall.scores)
         if mode == "fast":
-            return Ranking(recall.ranked)
+            return Ranking(recalled)
         reranker = _reranker(query, model) if mode == "hybrid" else None
-        ids = recall.ranked.ids[: self._settings.candidates]
-        videos = [recall.videos[video_id].vectors for video_id in ids]
+        ids = recalled.ids[: self._settings.candidates]
+        videos = [found.vectors[video_id] for video_id in ids]
         scores = self._score(model, spec, query.vector, videos, deadline)
-        cheap = Ranking(rerank(recall.ranked, scores))
+        cheap = Ranking(rerank(recalled, scores))
         if reranker is None:
             return cheap
-        count = min(reranker.k, len(recall.videos))
+        count = min(reranker.k, len(found.vectors))
         return self._rerank(cheap, cheap.videos.ids[:count], query, reranker, model, deadline)
 
     def _rerank(

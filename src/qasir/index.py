@@ -1,117 +1,128 @@
-"""Exact QASIR recall over one branch of a library, super images or cells, held in memory.
+"""Exact QASIR recall over one branch of a library, super images or cells.
 
-Videos with equally many embeddings share one block [B, K, D], so the whole library is a few
-dense products and nothing is ragged. While K <= D/4 a block also holds its Gram matrices
-[B, K, K], and a query costs one pass over the vectors. Longer videos use the direct form,
-one video at a time, while its rows are in cache.
+An `Index` is an immutable snapshot of segments: a change makes another one, so that searches
+never wait for changes. A search scans int8 codes of every video, which gives each score up to a
+known error. It then scores exactly, from float16, every video that may be among the best k.
 """
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
+from qasir import kernels
 from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import EmbeddingSpec
-from qasir.scoring import EPSILON, Pooling, pooling_weights
-from qasir.types import Float32
-from qasir.vectors import VideoVectors, to_float32
+from qasir.scoring import SCORE_DECIMALS
+from qasir.segments import Segment, SegmentVideo, build, merge
+from qasir.types import Bool, Float32, Float64, Int64
+from qasir.vectors import VideoVectors
 
-GROWTH = 1.5
-# Bounds the similarities that an evaluation holds at once.
-QUERY_BATCH = 64
-
-
-@dataclass
-class Block:
-    """Videos of `size` embeddings each; the first `len(ids)` rows of the arrays are in use."""
-
-    size: int
-    dim: int
-    ids: list[str] = field(default_factory=list)
-    vectors: Float32 = field(init=False)
-    grams: Float32 = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.vectors = np.empty((0, self.size, self.dim), np.float32)
-        self.grams = np.empty((0, self.size, self.size), np.float32)
-
-    @property
-    def has_grams(self) -> bool:
-        return self.size * 4 <= self.dim
-
-    def append(self, video_id: str, vectors: Float32) -> None:
-        row = len(self.ids)
-        if row == len(self.vectors):
-            capacity = max(row + 1, int(row * GROWTH))
-            self.vectors = _grown(self.vectors, capacity)
-            self.grams = _grown(self.grams, capacity if self.has_grams else 0)
-        self.vectors[row] = vectors
-        if self.has_grams:
-            self.grams[row] = vectors @ vectors.T
-        self.ids.append(video_id)
-
-    def remove(self, row: int) -> None:
-        """Remove one video by moving the last one into its row."""
-        last = len(self.ids) - 1
-        self.ids[row] = self.ids[last]
-        self.vectors[row] = self.vectors[last]
-        if self.has_grams:
-            self.grams[row] = self.grams[last]
-        self.ids.pop()
-
-    def scores(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
-        """Return cosine scores [Q, B] of unit queries [Q, D]."""
-        score = self._by_gram if self.has_grams else self._by_sum
-        return score(queries, tau, pooling)
-
-    def _by_gram(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
-        count = len(self.ids)
-        rows = self.vectors[:count].reshape(-1, self.dim)
-        similarities = (queries @ rows.T).reshape(len(queries), count, self.size)
-        # numpy sums slowly over a short last axis: store the embeddings of a video far apart.
-        apart = np.moveaxis(np.moveaxis(similarities, -1, 0).copy(), 0, -1)
-        weights = np.ascontiguousarray(pooling_weights(apart, tau, pooling))
-        grams = self.grams[:count]
-        norms = np.matmul(weights.transpose(1, 0, 2), grams).transpose(1, 0, 2)
-        squares = np.maximum(np.einsum("qvk,qvk->qv", norms, weights), EPSILON)
-        result: Float32 = np.einsum("qvk,qvk->qv", weights, similarities) / np.sqrt(squares)
-        return result
-
-    def _by_sum(self, queries: Float32, tau: float, pooling: Pooling) -> Float32:
-        result = np.empty((len(queries), len(self.ids)), np.float32)
-        for row in range(len(self.ids)):
-            vectors = self.vectors[row]
-            similarities = queries @ vectors.T
-            attended = pooling_weights(similarities, tau, pooling) @ vectors
-            norms = np.maximum(np.linalg.norm(attended, axis=-1), EPSILON)
-            result[:, row] = (attended * queries).sum(-1) / norms
-        return result
+# How many standard deviations an estimated score may be off. Over 10^7 pairs of queries and
+# videos, of real and of random vectors, the largest was 4.5; a larger one widens the margin.
+MARGIN = 8.0
+# Vectors that one thread scans at a time: a few milliseconds.
+CHUNK = 1 << 15
+# Segments are merged while a smaller one comes within this factor of the one before it, so that
+# a vector is copied a logarithmic number of times, and not above a size that fits in memory.
+MERGE_FACTOR = 4
+MERGED_VECTORS = 1 << 16
 
 
-class Index:
-    """The videos of one spec, scored exactly over their super images or over their cells.
+@dataclass(frozen=True)
+class Recall:
+    """The best k videos for one query, best first; ties go by id.
 
-    Not thread-safe: take a lock to change it while others search.
+    scores: float32 [k]; count, mean, deviation: of the scores of all videos that were searched;
+    seconds: how much video that was.
     """
 
-    def __init__(self, spec: EmbeddingSpec, dim: int, unit: IndexUnit) -> None:
-        self.spec = spec
-        self.dim = dim
-        self.unit = unit
-        self._blocks: dict[int, Block] = {}
-        self._videos: dict[str, VideoVectors] = {}
+    ids: tuple[str, ...]
+    scores: Float32
+    count: int
+    mean: float
+    deviation: float
+    seconds: float
+
+    @property
+    def z_scores(self) -> Float32:
+        """How many standard deviations each score lies above the mean, float32 [k]."""
+        if self.deviation <= 0:
+            return np.zeros_like(self.scores)
+        return np.asarray((self.scores - self.mean) / self.deviation, np.float32)
+
+
+# A segment, where its videos begin among all, and a range [first, last).
+Piece = tuple[Segment, int, int, int]
+
+
+class Recaller(Protocol):
+    """Finds the best videos of a library; `Index` does it in this process."""
+
+    def search(
+        self, queries: Float32, tau: float, k: int, chosen: Sequence[Bool | None] = ()
+    ) -> list[Recall]:
+        """Return the best k videos for each unit query [Q, D]; see `Index.search`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment of an index, and which of its videos are still in it, bool [V]."""
+
+    segment: Segment
+    kept: Bool
+
+    @property
+    def count(self) -> int:
+        """The number of searched vectors that are still in it."""
+        return int(np.diff(self.segment.starts)[self.kept].sum())
+
+
+@dataclass(frozen=True)
+class Index:
+    """An immutable snapshot of the videos of one spec; safe to share by threads."""
+
+    spec: EmbeddingSpec
+    dim: int
+    unit: IndexUnit
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def of(cls, videos: Mapping[str, VideoVectors], unit: IndexUnit) -> "Index":
+        """Return an index of videos of one spec, by id; at least one."""
+        first = next(iter(videos.values()))
+        empty = cls(first.spec, first.embeddings.shape[-1], unit)
+        return empty.with_videos(SegmentVideo(video_id, v) for video_id, v in videos.items())
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return sum(int(part.kept.sum()) for part in self.parts)
 
-    def __contains__(self, video_id: object) -> bool:
-        return video_id in self._videos
+    def __contains__(self, video_id: str) -> bool:
+        return self._find(video_id) is not None
 
     @property
     def ids(self) -> list[str]:
-        """The V video ids in the order of `scores`; `put` and `drop` may change that order."""
-        return [video_id for block in self._blocks.values() for video_id in block.ids]
+        """The V video ids in the order of `scores` and of the masks of `search`."""
+        return [
+            part.segment.names[position]
+            for part in self.parts
+            for position in np.flatnonzero(part.kept).tolist()
+        ]
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What the vectors of each video were read from, by id."""
+        return {
+            part.segment.names[position]: part.segment.sources[position].decode()
+            for part in self.parts
+            for position in np.flatnonzero(part.kept).tolist()
+        }
 
     def get(self, video_id: str) -> VideoVectors:
         """Return one video's embeddings, mask and times.
@@ -119,52 +130,255 @@ class Index:
         Raises:
             NotFound: the index does not hold this video.
         """
-        if video_id not in self._videos:
+        found = self._find(video_id)
+        if found is None:
             raise NotFound(f"video '{video_id}' is not in the index of {len(self)} videos")
-        return self._videos[video_id]
+        part, position = found
+        return part.segment.get(position, self.spec)
 
-    def put(self, video_id: str, video: VideoVectors) -> None:
-        """Add a video, or replace the one with this id.
+    def source(self, video_id: str) -> str | None:
+        """Return what a video's vectors were read from, None if the index does not hold it."""
+        found = self._find(video_id)
+        if found is None:
+            return None
+        part, position = found
+        source: bytes = part.segment.sources[position]
+        return source.decode()
+
+    def with_videos(self, videos: Iterable[SegmentVideo]) -> "Index":
+        """Return an index that also holds these videos; they replace those with the same id.
 
         Raises:
-            FingerprintMismatch: the video has another spec or dimension D.
+            FingerprintMismatch: a video has another spec or dimension D.
         """
-        if video.spec != self.spec or video.embeddings.shape[-1] != self.dim:
-            raise FingerprintMismatch(
-                f"video '{video_id}' has {video.spec} with D {video.embeddings.shape[-1]}, "
-                f"the index {self.spec} with D {self.dim}; ingest the video again"
-            )
-        self.drop(video_id)
-        rows = to_float32(video.rows(self.unit))
-        block = self._blocks.setdefault(len(rows), Block(len(rows), self.dim))
-        block.append(video_id, rows)
-        self._videos[video_id] = video
+        added = {video.video_id: self._checked(video) for video in videos}
+        if not added:
+            return self
+        segment = build(added.values(), self.unit)
+        kept = self.without(added)
+        return kept._merged((*kept.parts, Part(segment, np.ones(len(segment), np.bool_))))
 
-    def drop(self, video_id: str) -> None:
-        """Remove a video, if the index holds it."""
-        video = self._videos.pop(video_id, None)
-        if video is None:
-            return
-        block = self._blocks[len(video.rows(self.unit))]
-        block.remove(block.ids.index(video_id))
-        if not block.ids:
-            del self._blocks[block.size]
+    def without(self, video_ids: Iterable[str]) -> "Index":
+        """Return an index without these videos; those that it does not hold are ignored."""
+        ids = list(video_ids)
+        parts = []
+        for part in self.parts:
+            positions = [p for i in ids if (p := part.segment.find(i)) is not None and part.kept[p]]
+            if positions:
+                kept = part.kept.copy()
+                kept[positions] = False
+                part = replace(part, kept=kept)
+            parts.append(part)
+        return self._merged(tuple(parts))
 
-    def scores(
-        self, queries: Float32, tau: float, pooling: Pooling = "attention"
-    ) -> tuple[list[str], Float32]:
-        """Return the V video ids and the float32 scores [Q, V] of unit queries [Q, D]."""
+    def search(
+        self, queries: Float32, tau: float, k: int, chosen: Sequence[Bool | None] = ()
+    ) -> list[Recall]:
+        """Return the best k videos for each unit query [Q, D].
+
+        chosen: for each query which videos to search, bool [V] in the order of `ids`; all without.
+        """
+        masks = [*chosen, *[None] * (len(queries) - len(chosen))]
+        selected = np.stack([self._mask(mask) for mask in masks])
+        estimates, deviations = self._scan(queries, tau, selected)
+        return [
+            self._best(query, tau, k, *rows)
+            for query, *rows in zip(queries, selected, estimates, deviations, strict=True)
+        ]
+
+    def scores(self, queries: Float32, tau: float) -> tuple[list[str], Float32]:
+        """Return the V video ids and the exact scores float32 [Q, V] of unit queries [Q, D]."""
         scores = np.empty((len(queries), len(self)), np.float32)
-        for first in range(0, len(queries), QUERY_BATCH):
-            rows, column = slice(first, first + QUERY_BATCH), 0
-            for block in self._blocks.values():
-                columns = slice(column, column + len(block.ids))
-                scores[rows, columns] = block.scores(queries[rows], tau, pooling)
-                column = columns.stop
+        positions = np.flatnonzero(self._mask(None))
+        for row, query in enumerate(queries):
+            scores[row] = self._exact(query, tau, positions)
         return self.ids, scores
 
+    def _scan(self, queries: Float32, tau: float, selected: Bool) -> tuple[Float32, Float32]:
+        """Estimate scores [Q, V] and their deviations; V counts deleted videos as well."""
+        estimates = np.full(selected.shape, -np.inf, np.float32)
+        deviations = np.zeros(selected.shape, np.float32)
+        contiguous = np.ascontiguousarray(queries, np.float32)
 
-def _grown(array: Float32, capacity: int) -> Float32:
-    grown = np.empty((capacity, *array.shape[1:]), np.float32)
-    grown[: len(array)] = array
-    return grown
+        def run(piece: Piece) -> None:
+            segment, offset, first, last = piece
+            videos = slice(offset, offset + len(segment))
+            kernels.scan(
+                segment.codes,
+                segment.scales,
+                segment.errors,
+                segment.starts,
+                contiguous,
+                np.float32(tau),
+                selected[:, videos],
+                first,
+                last,
+                estimates[:, videos],
+                deviations[:, videos],
+            )
+
+        _run_all(run, list(self._pieces()))
+        return estimates, deviations
+
+    def _pieces(self) -> Iterator[Piece]:
+        """Split all segments into ranges of videos with about CHUNK vectors each."""
+        offset = 0
+        for part in self.parts:
+            starts = part.segment.starts
+            bounds = np.searchsorted(starts, np.arange(0, starts[-1] + CHUNK, CHUNK))
+            for first, last in pairwise(np.minimum(bounds, len(part.segment)).tolist()):
+                if first < last:
+                    yield part.segment, offset, first, last
+            offset += len(part.segment)
+
+    def _best(
+        self,
+        query: Float32,
+        tau: float,
+        k: int,
+        selected: Bool,
+        estimates: Float32,
+        deviations: Float32,
+    ) -> Recall:
+        """Score every video exactly that may be among the best k."""
+        positions = np.flatnonzero(selected)
+        searched, margin = estimates[positions].astype(np.float64), MARGIN
+        while True:
+            errors = margin * deviations[positions].astype(np.float64)
+            candidates = _may_be_best(searched, errors, k)
+            exact = self._exact(query, tau, positions[candidates])
+            if np.all(np.abs(exact - searched[candidates]) <= errors[candidates]):
+                break
+            margin *= 2
+        searched[candidates] = exact
+        ids = self._names(positions[candidates])
+        # Rounded, so that equal videos have equal scores.
+        rounded = np.round(exact, SCORE_DECIMALS)
+        order = sorted(range(len(ids)), key=lambda i: (-rounded[i], ids[i]))[:k]
+        return Recall(
+            ids=tuple(ids[i] for i in order),
+            scores=rounded[order],
+            count=len(positions),
+            mean=float(searched.mean()) if len(positions) else 0.0,
+            deviation=float(searched.std()) if len(positions) else 0.0,
+            seconds=float(self._seconds[positions].sum()),
+        )
+
+    def _exact(self, query: Float32, tau: float, positions: Int64) -> Float32:
+        """Score videos at these positions among all segments' videos, float32 [C]."""
+        scores = np.empty(len(positions), np.float32)
+        bounds = np.searchsorted(positions, self._offsets)
+        pieces = []
+        for part, begin, end, offset in zip(
+            self.parts, bounds, bounds[1:], self._offsets, strict=False
+        ):
+            step = max(1, -(-int(end - begin) // _threads()))
+            pieces += [
+                (part.segment, first, min(first + step, int(end)), int(offset))
+                for first in range(int(begin), int(end), step)
+            ]
+
+        def run(piece: Piece) -> None:
+            segment, first, last, offset = piece
+            kernels.score(
+                segment.embeddings.view(np.int16).reshape(-1, self.dim),
+                segment.rows,
+                segment.starts,
+                query,
+                np.float32(tau),
+                positions[first:last] - offset,
+                scores[first:last],
+            )
+
+        _run_all(run, pieces)
+        return scores
+
+    def _mask(self, chosen: Bool | None) -> Bool:
+        """Which of all segments' videos to search, bool [V with deleted ones]."""
+        kept = np.concatenate([part.kept for part in self.parts] or [np.zeros(0, np.bool_)])
+        if chosen is not None:
+            kept[kept] = chosen
+        return kept
+
+    def _names(self, positions: Int64) -> list[str]:
+        numbers = np.searchsorted(self._offsets, positions, side="right") - 1
+        places = positions - np.array(self._offsets)[numbers]
+        return [
+            self.parts[number].segment.ids[place].decode()
+            for number, place in zip(numbers.tolist(), places.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def _offsets(self) -> list[int]:
+        """Where each segment's videos begin among all, and their number."""
+        sizes = [len(part.segment) for part in self.parts]
+        return [0, *np.cumsum(sizes).tolist()]
+
+    @cached_property
+    def _seconds(self) -> Float64:
+        return np.concatenate([part.segment.seconds for part in self.parts] or [np.zeros(0)])
+
+    def _find(self, video_id: str) -> tuple[Part, int] | None:
+        for part in reversed(self.parts):
+            position = part.segment.find(video_id)
+            if position is not None and part.kept[position]:
+                return part, position
+        return None
+
+    def _checked(self, video: SegmentVideo) -> SegmentVideo:
+        vectors = video.vectors
+        if vectors.spec != self.spec or vectors.embeddings.shape[-1] != self.dim:
+            raise FingerprintMismatch(
+                f"video '{video.video_id}' has {vectors.spec} with D "
+                f"{vectors.embeddings.shape[-1]}, the index {self.spec} with D {self.dim}; "
+                f"ingest the video again"
+            )
+        return video
+
+    def _merged(self, parts: tuple[Part, ...]) -> "Index":
+        """Drop what is empty; merge small segments, and those that are mostly deleted."""
+        sized = [(part, part.count) for part in parts if part.kept.any()]
+        done: list[tuple[Part, int]] = []
+        for part, count in sized:
+            group = [(part, count)]
+            while (
+                done
+                and done[-1][1] <= MERGE_FACTOR * sum(size for _, size in group)
+                and done[-1][1] + sum(size for _, size in group) <= MERGED_VECTORS
+            ):
+                group.insert(0, done.pop())
+            merged, size = group[0][0], sum(size for _, size in group)
+            if len(group) > 1 or size * 2 < part.segment.size:
+                segments = [(each.segment, each.kept) for each, _ in group]
+                segment = merge(segments, self.spec, self.unit)
+                merged = Part(segment, np.ones(len(segment), np.bool_))
+            done.append((merged, size))
+        return replace(self, parts=tuple(part for part, _ in done))
+
+
+def _may_be_best(scores: Float64, errors: Float64, k: int) -> Int64:
+    """Return the positions of all scores [V] that may be among the best k, given their errors."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    threshold = np.partition(scores - errors, -k)[-k]
+    # Scores are rounded before they are compared.
+    return np.flatnonzero(scores + errors >= threshold - 10.0**-SCORE_DECIMALS)
+
+
+def _run_all(run: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
+    """Run a function that holds no lock of Python's on all pieces, with a thread per core."""
+    if len(pieces) <= 1:
+        for piece in pieces:
+            run(piece)
+    else:
+        for _ in _pool().map(run, pieces):
+            pass
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="recall")

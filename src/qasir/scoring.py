@@ -19,6 +19,8 @@ from qasir.types import Float32
 Pooling = Literal["attention", "mean", "max"]
 
 EPSILON = np.float32(1e-12)
+# Scores are rounded before they are compared, because the last bits depend on who computes them.
+SCORE_DECIMALS = 6
 
 
 def attention(similarities: Float32, tau: float) -> Float32:

@@ -7,18 +7,16 @@ so both together give exactly the score of the whole video.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 
 import numpy as np
 
 from qasir.errors import InvalidInput
-from qasir.index import Index
 from qasir.manifest import ScoreFusion
+from qasir.scoring import SCORE_DECIMALS
 from qasir.types import Bool, Float16, Float32
 from qasir.vectors import VideoVectors, to_float32
 
 EMBEDDINGS_PER_VIDEO = 4
-SCORE_DECIMALS = 6
 # Log weight of an embedding that does not count: padding, or another video's.
 MASKED_LOG_WEIGHT = np.float32(-1e9)
 # Requests of equal shape share one batch in Triton, so sizes are rounded up: four to each
@@ -29,7 +27,7 @@ BUCKETS_PER_DOUBLING = 4
 
 @dataclass(frozen=True)
 class RankedVideos:
-    """The V videos of a library with their scores for one query, best first."""
+    """Videos with their scores for one query, best first."""
 
     ids: tuple[str, ...]
     scores: Float32
@@ -59,17 +57,6 @@ class ScorerInput:
     log_weights: Float32
     cells: Float16
     cell_log_weights: Float32
-
-
-def recall(index: Index, query: Float32, tau: float, mask: Bool | None = None) -> RankedVideos:
-    """Rank videos by their exact scores for a unit query [D]; ties go by id.
-
-    mask: bool [V] in the order of `index.ids`; videos that are False are left out.
-    """
-    ids, scores = index.scores(query[None, :], tau)
-    if mask is None:
-        return _ranked(ids, scores[0])
-    return _ranked(list(compress(ids, mask)), scores[0][mask])
 
 
 def rerank(ranking: RankedVideos, scores: Float32) -> RankedVideos:
@@ -208,16 +195,3 @@ def bucket(count: int) -> int:
         return 1
     step = max(SMALLEST_BUCKET, (1 << count.bit_length() - 1) // BUCKETS_PER_DOUBLING)
     return -(-count // step) * step
-
-
-def z_scores(scores: Float32) -> Float32:
-    """Return how many standard deviations each score lies above the mean of its query.
-
-    >>> z_scores(np.array([1.0, 1.0], np.float32)).tolist()
-    [0.0, 0.0]
-    """
-    spread = scores.std() if len(scores) else np.float32(0)
-    if spread <= 0:
-        return np.zeros_like(scores)
-    result: Float32 = (scores - scores.mean()) / spread
-    return result

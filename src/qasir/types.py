@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Uint8: TypeAlias = NDArray[np.uint8]
+    Int8: TypeAlias = NDArray[np.int8]
+    Int16: TypeAlias = NDArray[np.int16]
     Int64: TypeAlias = NDArray[np.int64]
+    Bytes: TypeAlias = NDArray[np.bytes_]
     Float16: TypeAlias = NDArray[np.float16]
     Float32: TypeAlias = NDArray[np.float32]
     Float64: TypeAlias = NDArray[np.float64]
     Bool: TypeAlias = NDArray[np.bool_]
 else:
-    Uint8 = Int64 = Float16 = Float32 = Float64 = Bool = Any
+    Uint8 = Int8 = Int16 = Int64 = Bytes = Float16 = Float32 = Float64 = Bool = Any
 
 
 @dataclass(frozen=True)

@@ -135,10 +135,7 @@ def serving_ranks(
     Uses the functions that answer a search: `qasir.index` recalls over one branch, `qasir.search`
     reranks the best C by both.
     """
-    first = next(iter(split.videos.values()))
-    index = Index(first.spec, first.embeddings.shape[-1], index_unit)
-    for video_id, video in split.videos.items():
-        index.put(video_id, video)
+    index = Index.of(split.videos, index_unit)
     ids, recalled = index.scores(split.query_vectors, branches.tau(index_unit))
     settings = [Setting("both", "attention", branches)]
     (both,) = score_pool(split.query_vectors, split.natural, settings)

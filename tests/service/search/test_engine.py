@@ -70,7 +70,7 @@ def recall_scores(archive: Archive, query: Float32, names: list[str], size: int)
     tau = archive.manifest.branches[size].super_image_tau
     index = archive.engine.index
     spec = archive.spec(size)
-    rows = [index.get(archive.manifest, spec, name).vectors.super_images for name in names]
+    rows = [index.get(archive.manifest, spec, name).super_images for name in names]
     scores = [score_direct(query, row.astype(np.float32), tau) for row in rows]
     return np.array(scores, np.float32)
 

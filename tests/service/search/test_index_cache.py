@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qasir import kernels
 from qasir.config import IndexUnit
 from qasir.errors import Overloaded
+from qasir.filters import Filter
 from qasir.manifest import EmbeddingSpec, Manifest, read_manifest
 from qasir.types import Float32, VideoInfo
 from qasir.vectors import VideoVectors, read_vectors, write_vectors
@@ -29,9 +32,13 @@ class Shop:
         folders = StateFolders(folder)
         self.media = MediaStore(folders, 1000, 0)
         self.catalogue = Catalogue(folders.catalogue)
-        self.index_cache = IndexCache(self.catalogue, self.media, patience_seconds=0.1)
+        self.folders = folders
+        self.index_cache = self.another_process()
         self.manifest = manifest
         self.spec = manifest.spec(2)
+
+    def another_process(self) -> IndexCache:
+        return IndexCache(self.folders.index, self.catalogue, self.media, patience_seconds=0.1)
 
     def vector(self, seed: int) -> Float32:
         vector = np.random.default_rng(seed).standard_normal(self.manifest.dim)
@@ -61,11 +68,11 @@ class Shop:
     ) -> list[tuple[str, float]]:
         profile = self.manifest.profile.model_copy(update={"index_unit": unit})
         manifest = self.manifest.model_copy(update={"profile": profile})
-        ranked = self.index_cache.search(
+        recall = self.index_cache.search(
             manifest, spec or self.spec, self.vector(seed), count=10
-        ).ranked
-        scores = [round(float(score), 2) for score in ranked.scores]
-        return list(zip(ranked.ids, scores, strict=True))
+        ).recall
+        scores = [round(float(score), 2) for score in recall.scores]
+        return list(zip(recall.ids, scores, strict=True))
 
 
 @pytest.fixture
@@ -88,9 +95,9 @@ def test_search_is_as_of_the_newest_change(shop: Shop) -> None:
 def test_recall_tells_what_was_searched(shop: Shop) -> None:
     shop.index("a", 1)
     shop.index("b", 2)
-    recall = shop.index_cache.search(shop.manifest, shop.spec, shop.vector(1), count=1)
-    assert (recall.video_count, recall.seconds, list(recall.videos)) == (2, 8.0, ["va"])
-    assert recall.change_number == shop.catalogue.changes.number()
+    found = shop.index_cache.search(shop.manifest, shop.spec, shop.vector(1), count=1)
+    assert (found.recall.count, found.recall.seconds, list(found.vectors)) == (2, 8.0, ["va"])
+    assert found.change_number == shop.catalogue.changes.number()
 
 
 def test_video_that_came_back_has_its_new_vectors(shop: Shop) -> None:
@@ -156,26 +163,180 @@ def test_files_of_another_model_are_never_read(shop: Shop, monkeypatch: pytest.M
         read.append(path.parent.name)
         return read_vectors(path)
 
-    monkeypatch.setattr("service.search.index_cache.read_vectors", reading)
+    monkeypatch.setattr("service.search.stored_index.read_vectors", reading)
     assert shop.search(1) == [("va", 1.0)]
     assert read == ["va"]
 
 
-def test_search_does_not_wait_forever_for_another(shop: Shop) -> None:
+def test_search_does_not_wait_forever_for_another(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for a thread of its process that reads new vectors, nor for another process."""
     shop.index("a", 1)
     loading, go_on = threading.Event(), threading.Event()
-    count = shop.catalogue.changes.number
 
-    def slow() -> int:
+    def slow(path: Path) -> VideoVectors:
         loading.set()
         go_on.wait(5)
-        return count()
+        return read_vectors(path)
 
-    shop.catalogue.changes.number = slow  # type: ignore[method-assign]  # holds the lock for the test
+    monkeypatch.setattr("service.search.stored_index.read_vectors", slow)
     holder = threading.Thread(target=shop.search, args=(1,))
     holder.start()
     loading.wait(5)
     with pytest.raises(Overloaded, match="busy"):
         shop.search(1)
+    shop.index_cache, first = shop.another_process(), shop.index_cache
+    with pytest.raises(Overloaded, match="busy"):
+        shop.search(1)
     go_on.set()
     holder.join()
+    shop.index_cache = first
+    assert shop.search(1) == [("va", 1.0)]
+
+
+def test_searches_do_not_wait_for_each_other(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan holds no lock: as many run at a time as there are threads."""
+    shop.index("a", 1)
+    shop.search(1)
+    together = threading.Barrier(3, timeout=5)
+    scan = kernels.scan
+
+    def meeting(*arguments: object) -> None:
+        together.wait()
+        scan(*arguments)
+
+    monkeypatch.setattr(kernels, "scan", meeting)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(shop.search, [1, 1, 1]))
+    assert found == [[("va", 1.0)]] * 3
+
+
+def vector_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the videos whose vector files are read from now on."""
+    read: list[str] = []
+
+    def reading(path: Path) -> VideoVectors:
+        read.append(path.parent.name)
+        return read_vectors(path)
+
+    monkeypatch.setattr("service.search.stored_index.read_vectors", reading)
+    return read
+
+
+def test_processes_share_what_one_of_them_has_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate("abc"):
+        shop.index(name, number)
+    before = shop.search(1)
+    read = vector_reads(monkeypatch)
+    shop.index_cache = shop.another_process()
+    assert shop.search(1) == before
+    assert read == []
+    shop.index("d", 4)
+    other = shop.another_process()
+    assert shop.search(4)[0][0] == "vd"
+    shop.index_cache = other
+    assert shop.search(4)[0][0] == "vd"
+    assert read == ["vd"]
+
+
+def test_what_is_deleted_stays_deleted_in_another_process(shop: Shop) -> None:
+    for number, name in enumerate("abcd"):
+        shop.index(name, number)
+    shop.search(1)
+    shop.catalogue.videos.delete("vb")
+    shop.search(1)
+    shop.index_cache = shop.another_process()
+    assert {video_id for video_id, _ in shop.search(1)} == {"va", "vc", "vd"}
+
+
+@pytest.mark.parametrize("damage", ["state", "missing", "short", "format"])
+def test_a_damaged_index_is_built_again(shop: Shop, damage: str) -> None:
+    shop.index("a", 1)
+    shop.index("b", 2)
+    before = shop.search(1)
+    (state,) = shop.folders.index.glob("*/index.json")
+    codes = next(state.parent.glob("*/codes.npy"))
+    if damage == "state":
+        state.write_bytes(b"half of")
+    elif damage == "missing":
+        codes.unlink()
+    elif damage == "short":
+        codes.write_bytes(codes.read_bytes()[:100])
+    else:
+        state.write_text(state.read_text().replace('"format":1', '"format":0'))
+    shop.index_cache = shop.another_process()
+    assert shop.search(1) == before
+    assert len(list(state.parent.glob("*/codes.npy"))) == 1
+
+
+@pytest.mark.parametrize("name", ["codes", "embeddings"])
+def test_a_flipped_bit_is_found_and_the_index_built_again(shop: Shop, name: str) -> None:
+    """What a scan reads is checked when it is mapped, embeddings by the canary, bit by bit."""
+    shop.index("a", 1)
+    shop.index("b", 2)
+    before = shop.search(1)
+    (path,) = shop.folders.index.glob(f"*/*/{name}.npy")
+    shop.index_cache.verify_next(shop.manifest, shop.spec)
+    assert path.exists()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 64
+    path.write_bytes(content)
+    shop.index_cache = shop.another_process()
+    shop.index_cache.verify_next(shop.manifest, shop.spec)
+    assert shop.search(1) == before
+    assert not path.exists()
+
+
+def test_an_index_follows_a_catalogue_that_went_back(shop: Shop) -> None:
+    """A backup of the catalogue is restored: its change numbers are lower, or come twice."""
+    shop.index("a", 1)
+    shop.catalogue.close()
+    backup = shop.folders.catalogue.read_bytes()
+    shop.catalogue = Catalogue(shop.folders.catalogue)
+    shop.index_cache = shop.another_process()
+    shop.index("b", 2)
+    assert len(shop.search(1)) == 2
+    shop.catalogue.close()
+    for leftover in shop.folders.root.glob("catalogue.sqlite3*"):
+        leftover.unlink()
+    shop.folders.catalogue.write_bytes(backup)
+    shop.catalogue = Catalogue(shop.folders.catalogue)
+    shop.index("c", 3)
+    shop.index_cache = shop.another_process()
+    assert {video_id for video_id, _ in shop.search(1)} == {"va", "vc"}
+
+
+def test_a_temporary_error_is_tried_again(shop: Shop) -> None:
+    """A file that could not be read is read at the next change, or by the next process."""
+    shop.index("a", 1)
+    shop.index("b", 2)
+    path = shop.media.vectors("vb/2.npz")
+    hidden = path.rename(path.with_suffix(".away"))
+    assert [video_id for video_id, _ in shop.search(1)] == ["va"]
+    hidden.rename(path)
+    shop.index("c", 3)
+    assert {video_id for video_id, _ in shop.search(1)} == {"va", "vb", "vc"}
+    path.rename(hidden)
+    shop.catalogue.videos.delete("va")
+    assert {video_id for video_id, _ in shop.search(1)} == {"vb", "vc"}
+
+
+def test_filters_follow_the_catalogue(shop: Shop) -> None:
+    chosen = Filter.model_validate({"title": {"eq": "b"}})
+    for number, name in enumerate("ab"):
+        shop.index(name, number)
+
+    def found() -> tuple[str, ...]:
+        manifest, query = shop.manifest, shop.vector(1)
+        return shop.index_cache.search(manifest, shop.spec, query, 9, chosen).recall.ids
+
+    assert found() == found() == ("vb",)
+    shop.index("c", 3)
+    assert found() == ("vb",)
+    shop.catalogue.videos.delete("vb")
+    assert found() == ()
+    shop.index("b", 4)
+    assert found() == ("vb",)

@@ -9,7 +9,6 @@ from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.scoring import Pooling
 from qasir.types import Float32
-from tests.support.datasets import DIM
 from tests.support.reference_scores import score_direct
 from training.evaluate import scores
 from training.evaluate.corpus import EvalSplit
@@ -72,9 +71,7 @@ def test_scores_are_the_slow_ones_in_any_pool(
 def test_one_branch_is_what_the_index_says(part: EvalSplit, tau: float) -> None:
     sharp = BRANCHES.model_copy(update={"super_image_tau": tau, "cell_tau": tau})
     for unit in ("super-image", "cell"):
-        index = Index(part.videos["v00"].spec, DIM, unit)
-        for video_id, video in part.videos.items():
-            index.put(video_id, video)
+        index = Index.of(part.videos, unit)
         ids, expected = index.scores(part.query_vectors, tau)
         (found,) = score_pool(part.query_vectors, part.natural, [Setting(unit, "attention", sharp)])
         order = [ids.index(entry.video_id) for entry in part.natural]
