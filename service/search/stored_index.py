@@ -155,7 +155,7 @@ class StoredIndex:
             unreadable.pop(video_id, None)
         files = {file.video_id: file for file in changes.files}
         files |= self._catalogue.vector_files.of_spec(self.spec, [*unreadable])
-        new = [file for file in files.values() if index.source(file.video_id) != file.path]
+        new = [f for f in files.values() if index.source(f.video_id) != self._signature(f.path)]
         for batch in _batches(new):
             videos = [video for file in batch if (video := self._read(file, unreadable))]
             index = self._saved(index.without(f.video_id for f in batch).with_videos(videos))
@@ -169,8 +169,17 @@ class StoredIndex:
         return IndexSnapshot(index, state)
 
     def _agrees(self, index: Index) -> bool:
-        """Whether an index holds what the catalogue names, read from the same files."""
-        return index.sources == self._catalogue.vector_files.paths(self.spec)
+        """Whether an index holds what the catalogue names, read from the files as they are."""
+        paths = self._catalogue.vector_files.paths(self.spec)
+        return index.sources == {i: self._signature(path) for i, path in paths.items()}
+
+    def _signature(self, path: str) -> str:
+        """Name a vector file and its state; another one when somebody has changed it on disk."""
+        try:
+            state = self._media.vectors(path).stat()
+        except OSError as error:
+            return f"{path} {error.errno}"
+        return f"{path} {state.st_size} {state.st_mtime_ns}"
 
     def _read(self, file: VectorFile, unreadable: dict[str, str]) -> SegmentVideo | None:
         try:
@@ -182,7 +191,7 @@ class StoredIndex:
             unreadable[file.video_id] = file.path
             return None
         unreadable.pop(file.video_id, None)
-        return SegmentVideo(file.video_id, vectors, file.path, file.seconds)
+        return SegmentVideo(file.video_id, vectors, self._signature(file.path), file.seconds)
 
     def _saved(self, index: Index) -> Index:
         """Write new segments to disk and map them."""
