@@ -15,15 +15,15 @@ import onnxruntime
 import pytest
 
 from qasir.config import IndexUnit
-from qasir.index import Index
+from qasir.index import MARGIN, Index
 from qasir.manifest import ScoreFusion, read_manifest
 from qasir.metrics import ranks, recall_at
 from qasir.moments import moments
-from qasir.scoring import blend
+from qasir.scoring import SCORE_DECIMALS, blend
 from qasir.super_images import SuperImageBatch, stack, tile
 from qasir.text import Tokenizer
 from qasir.types import Float32, Int64, Uint8
-from qasir.vectors import VideoVectors
+from qasir.vectors import VideoVectors, join
 from qasir.video import sample_frames
 
 GRID_SIZE = 2
@@ -115,6 +115,25 @@ def test_moments_are_a_part_of_the_clip(clips: Clips) -> None:
         best = moments(query, video, BOTH, 1)[0]
         shares.append((best.end - best.start) / end)
     assert 0.1 < np.median(shares) < 0.5
+
+
+@pytest.mark.parametrize("unit", ["super-image", "cell"])
+@pytest.mark.parametrize("tau", [0.02, 0.05, 0.2])
+def test_recall_over_hours_of_clips_is_exact(clips: Clips, unit: IndexUnit, tau: float) -> None:
+    """Clips, strung together to videos of a minute to an hour; every estimate is in its margin."""
+    rng = np.random.default_rng(0)
+    library = {}
+    for number in range(150):
+        picked = [clips.videos[i] for i in rng.integers(0, 20, rng.choice([1, 4, 40]))]
+        library[f"v{number:03}"] = join(picked)
+    index = Index.of(library, unit)
+    _, exact = index.scores(clips.queries, tau)
+    estimates, deviations = index._scan(clips.queries, tau, np.ones(exact.shape, np.bool_))
+    assert (np.abs(estimates - exact) <= MARGIN * deviations).all()
+    ids = np.array(index.ids)
+    for row, found in zip(exact, index.search(clips.queries, tau, 10), strict=True):
+        order = np.lexsort((ids, -np.round(row, SCORE_DECIMALS)))
+        assert found.ids == tuple(ids[order[:10]])
 
 
 @pytest.mark.parametrize(

@@ -217,8 +217,9 @@ class RerankerEmbeddings:
         try:
             video = read_vectors(self._media.vectors(path))
         except CorruptArtifact as error:
-            # Deleted meanwhile, or damaged: the search goes on without it.
+            # Deleted meanwhile, or damaged and built again: the search goes on without it.
             log.warning("vectors unreadable", detail=str(error))
+            self._vector_files.report_unreadable(path, searched=False)
             return None
         with self._lock:
             self._videos[path] = video

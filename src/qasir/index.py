@@ -24,8 +24,8 @@ from qasir.segments import Segment, SegmentVideo, build, merge
 from qasir.types import Bool, Float32, Float64, Int64
 from qasir.vectors import VideoVectors
 
-# How many standard deviations an estimated score may be off. Over 10^7 pairs of queries and
-# videos, of real and of random vectors, the largest was 4.5; a larger one widens the margin.
+# How many standard deviations an estimated score may be off. Over 2 million pairs of queries
+# and videos, of real and of random vectors, the largest was 4.5; a larger one widens the margin.
 MARGIN = 8.0
 # Vectors that one thread scans at a time: a few milliseconds.
 CHUNK = 1 << 15

@@ -109,6 +109,22 @@ def test_failed_embeddings_are_not_waited_for(archive: Archive) -> None:
         assert hit.score == pytest.approx(expected[hit.video.id], abs=1e-3)
 
 
+def test_a_damaged_file_is_built_again(archive: Archive) -> None:
+    """Its row goes, so that the worker builds the embeddings that the search has requested."""
+    for n in range(K):
+        archive.add(f"scored {n}")
+    assert not archive.search(mode="hybrid").provisional
+    archive.engine = archive.another_engine()
+    damaged = archive.media.vectors("vscored 0/1.npz")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    found = archive.search(mode="hybrid")
+    assert found.provisional
+    assert found.reranker is not None
+    assert found.reranker.scored_count == K - 1
+    assert archive.catalogue.videos.get("vscored 0").state == "ready"
+    assert claimed_request(archive).job.video_id == "vscored 0"
+
+
 class Corner:
     """Videos of one test, told from others in the library by their title."""
 
