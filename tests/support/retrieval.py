@@ -12,6 +12,7 @@ import pytest
 from qasir.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from service.grpc.server import GrpcServer
 from service.http.context import Context
+from service.settings import Settings
 from tests.support.service import RunningService
 
 T = TypeVar("T")
@@ -28,10 +29,10 @@ class Refusal:
 
 
 @contextmanager
-def new_stub(service: RunningService) -> Iterator[Any]:
+def new_stub(settings: Settings) -> Iterator[Any]:
     """A stub on a connection of its own, which any of the service's processes may get."""
     options = [("grpc.use_local_subchannel_pool", 1)]
-    target = f"{service.settings.host}:{service.settings.grpc_port}"
+    target = f"{settings.host}:{settings.grpc_port}"
     with grpc.insecure_channel(target, options) as channel:
         yield RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
@@ -65,7 +66,7 @@ async def outcome(call: Awaitable[Any]) -> tuple[str, str, dict[str, str]]:
 @pytest.fixture
 def stub(running_service: RunningService) -> Iterator[Any]:
     """Calls of the session's service."""
-    with new_stub(running_service) as made:
+    with new_stub(running_service.settings) as made:
         yield made
 
 

@@ -44,7 +44,7 @@ def assert_equal(running_service: RunningService, twins: Twins) -> None:
     def equal() -> bool:
         answer = running_service.http.request(twins.method, twins.path, **twins.http)
         assert answer.is_success, answer.text
-        with new_stub(running_service) as stub:
+        with new_stub(running_service.settings) as stub:
             message = getattr(stub, twins.call)(twins.message)
         return bool(comparable(answer.json()) == comparable(from_message(message)))
 
@@ -125,7 +125,7 @@ def test_the_events_of_a_job(running_service: RunningService, triton_server: Run
         return heard
 
     def by_grpc(heard: list[Any]) -> list[Any]:
-        with new_stub(running_service) as stub:
+        with new_stub(running_service.settings) as stub:
             for message in stub.WatchJob(pb.WatchJobRequest(job_id=job_id)):
                 heard.append(comparable(from_message(message)))
         return heard
