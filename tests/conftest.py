@@ -11,7 +11,7 @@ use_one_thread()
 # They import each other: each must be rewritten before the first of them is imported.
 pytest.register_assert_rewrite("tests.support")
 
-pytest_plugins = [
+FIXTURES = [
     "tests.support.browser",
     "tests.support.datasets",
     "tests.support.models",
@@ -28,6 +28,13 @@ pytest_plugins = [
 SERVERS = {"triton_server", "tuned_server", "running_service", "watched", "browser"}
 # The same for `slow`: real weights, videos and annotation files, the whole pipeline under dvc.
 REAL = {"lite_backbone", "lite_export", "clips_folder", "annotations_folder", "project"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import the fixtures, but not where this process only hands out the tests to workers."""
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        for name in FIXTURES:
+            config.pluginmanager.import_plugin(name)
 
 
 @pytest.hookimpl(wrapper=True)
