@@ -81,7 +81,7 @@ def test_readiness_goes_first_and_requests_are_let_finish(running_service: Runni
         sending = Sending(url, pieces=14)
         began = time.monotonic()
         leader = terminate(running_service)
-        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 503, seconds=1)
+        wait_for(lambda: httpx.get(f"{url}/readyz", verify=False).status_code == 503, seconds=1)
         # A load balancer that has not heard yet still gets its answers.
         assert httpx.get(f"{url}/v1/jobs/{waiting['job_id']}").json()["state"] == "queued"
         listener.join(10)

@@ -212,7 +212,8 @@ def test_an_activation_under_load_fails_nobody(
     done, seen = threading.Event(), Counter[str]()
 
     def search() -> None:
-        while not done.is_set():
+        # The pause leaves the cores to Triton, which loads and unloads.
+        while not done.wait(0.01):
             # As a service does: the active version, and one that was active a moment ago.
             for version in {old, store.active().version}:
                 found = triton.match(version, pixels, mask, tokens)

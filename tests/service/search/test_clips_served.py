@@ -95,7 +95,7 @@ def test_moments_lie_inside_their_videos(
 
 
 def answer(client: Client, **asked: Any) -> dict[str, Any]:
-    response = httpx.post(f"{client.url}/v1/search", json=asked, timeout=30)
+    response = httpx.post(f"{client.url}/v1/search", json=asked, timeout=30, verify=False)
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found
@@ -110,7 +110,7 @@ def examples(
     for video_id in descriptions:
         middle = lite_service.video(video_id).duration / 2
         thumbnail = f"{lite_service.url}/v1/videos/{video_id}/thumbnail?t={middle}"
-        image = base64.b64encode(httpx.get(thumbnail).content).decode()
+        image = base64.b64encode(httpx.get(thumbnail, verify=False).content).decode()
         segment = {"video_id": video_id, "start": max(0, middle - 1.5), "end": middle + 1.5}
         made[video_id] = {"picture": {"image": image}, "segment": segment}
     return made

@@ -210,10 +210,9 @@ def test_link_to_a_search_and_back_button(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-@pytest.mark.parametrize("path", ["/", "/?q=a+cat", "/?tab=library", "/?tab=study", "/?tab=status"])
-def test_nothing_is_wider_than_the_screen(
-    readers: Readers, size: tuple[int, int], path: str
-) -> None:
-    page = readers(size).visit(path)
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+def test_nothing_is_wider_than_the_screen(readers: Readers, size: tuple[int, int]) -> None:
+    reader = readers(size)
+    for path in ("/", "/?q=a+cat", "/?tab=library", "/?tab=study", "/?tab=status"):
+        page = reader.visit(path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
