@@ -18,7 +18,7 @@ BENCHMARKS = {
 }
 # Run only when named: capacity needs Prometheus, which is no Python package, and parity writes a
 # report of its own instead of speeds.
-NAMED = {"capacity": "capacity", "parity": "parity"}
+NAMED = {"capacity": "capacity", "growth": "growth", "parity": "parity"}
 
 
 def main(names: list[str]) -> None:

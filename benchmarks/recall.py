@@ -36,7 +36,7 @@ def _compared(vectors: Float32, queries: Float32, length: int) -> Row:
 
 
 def filled(vectors: Float16, length: int) -> Index:
-    """Build an index of videos with `length` super images each, and no cells."""
+    """Build an index of videos with `length` super images each, at N = 1."""
     codes, scales, errors = quantise(vectors)
     videos = len(vectors) // length
     starts, ids = np.arange(videos + 1) * length, np.array([b"v%08d" % i for i in range(videos)])
@@ -45,16 +45,17 @@ def filled(vectors: Float16, length: int) -> Index:
         sources=ids,
         seconds=np.ones(videos),
         image_starts=starts,
-        embeddings=vectors[:, None],
-        mask=np.ones((len(vectors), 0), np.bool_),
-        times=np.zeros((len(vectors), 0, 2)),
+        # The only cell of a super image is like it; a search does not read it.
+        embeddings=np.stack([vectors, vectors], axis=1),
+        mask=np.ones((len(vectors), 1), np.bool_),
+        times=np.zeros((len(vectors), 1, 2)),
         starts=starts,
-        rows=np.arange(len(vectors)),
+        rows=2 * np.arange(len(vectors)),
         codes=codes,
         scales=scales,
         errors=errors,
     )
-    spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=2, resolution=256, fps=1.0)
+    spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=1, resolution=224, fps=1.0)
     return Index(spec, DIM, "super-image", (Part(segment, np.ones(videos, np.bool_)),))
 
 
