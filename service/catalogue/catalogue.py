@@ -60,8 +60,9 @@ class Catalogue:
         """Count the jobs, and what is searchable under these specs, at one moment."""
         kind = schema.changes.c.kind
         unreadable = select(func.count()).where(kind == "unreadable")
+        first = jobs.INGESTS.with_only_columns(func.min(schema.jobs.c.created_at))
         with self._database.reading() as connection:
-            oldest = jobs.oldest_queued(connection)
+            oldest = connection.execute(first.where(schema.jobs.c.state == "queued")).scalar_one()
             counts = {spec: vector_files.count(connection, spec) for spec in specs}
             return Totals(
                 jobs=jobs.counts(connection),

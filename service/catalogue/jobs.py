@@ -183,14 +183,6 @@ def counts(connection: Connection) -> dict[JobState, int]:
     return {state: counted.get(state, 0) for state in JOB_STATES}
 
 
-def oldest_queued(connection: Connection) -> float | None:
-    """Read when the oldest queued ingest was created; None where none is queued."""
-    oldest = INGESTS.with_only_columns(func.min(schema.jobs.c.created_at))
-    queued = oldest.where(schema.jobs.c.state == "queued")
-    created_at: float | None = connection.execute(queued).scalar_one()
-    return created_at
-
-
 def set_video_state(connection: Connection, video_id: str, state: JobState) -> None:
     """Give a video the state of its newest job."""
     row = schema.videos.c.id == video_id

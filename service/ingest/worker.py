@@ -16,7 +16,7 @@ from service.catalogue.queue import Claim
 from service.catalogue.vector_files import VectorFile
 from service.ingest.encode import EncodedVideo, Encoder, EncodeRequest
 from service.ingest.progress import JobLost, ProgressReporter, Stopping
-from service.ingest.targets import ModelTargets, WorkerModels
+from service.ingest.targets import WorkerModels
 from service.models.deployment import FindActive
 from service.observability import metrics
 from service.observability.telemetry import Stopwatch, Telemetry
@@ -107,26 +107,28 @@ class Worker:
 
     def step(self) -> bool:
         """Run one job, or activate a version that is complete; False: there was nothing to do."""
-        models = self.models.targets()
         backfill_first = self._ingests >= INGESTS_PER_BACKFILL
         claim = self.catalogue.queue.claim(
-            self._owner, models.targets, self.models.is_served, backfill_first=backfill_first
+            self._owner,
+            self.models.targets(),
+            self.models.is_served,
+            backfill_first=backfill_first,
         )
         if claim is None:
             return self.models.activate_pending()
         # Uploads go first, and a model's coverage is completed nevertheless.
         self._ingests = 0 if backfill_first else self._ingests
         self._ingests += claim.job.kind == "ingest"
-        self._work(claim, models)
+        self._work(claim)
         return True
 
-    def _work(self, claim: Claim, models: ModelTargets) -> None:
+    def _work(self, claim: Claim) -> None:
         begin, job = time.perf_counter(), claim.job
         if job.kind == "ingest" and job.attempts == 1 and job.started_at is not None:
             waited = max(0.0, job.started_at - job.created_at)
             self.telemetry.observe(metrics.JOB_WAIT_SECONDS, waited)
         with job_span(job.kind, claim.traceparent) as span:
-            outcome = self._outcome(claim, models)
+            outcome = self._outcome(claim)
             ids = {"job_id": job.id, "video_id": job.video_id}
             span.set_attributes(qasir_attributes(outcome=outcome, **ids))
             log.info(
@@ -140,9 +142,9 @@ class Worker:
                 milliseconds=round((time.perf_counter() - begin) * 1000, 2),
             )
 
-    def _outcome(self, claim: Claim, models: ModelTargets) -> str:
+    def _outcome(self, claim: Claim) -> str:
         try:
-            self._run(claim, models)
+            self._run(claim)
         except JobLost:
             self._discard(claim)
             return self._count(claim, "lost")
@@ -157,12 +159,12 @@ class Worker:
         self._delay = FIRST_DELAY_SECONDS
         return self._count(claim, "ready")
 
-    def _run(self, claim: Claim, models: ModelTargets) -> None:
+    def _run(self, claim: Claim) -> None:
         if claim.job.attempts > self.settings.job_attempts:
             raise DecoderCrashed(
                 f"the worker died {self.settings.job_attempts} times on this video; re-encode it"
             )
-        watch, request = Stopwatch(), self._request(claim, models)
+        watch, request = Stopwatch(), self._request(claim)
         heartbeat = partial(self.catalogue.queue.heartbeat, claim)
         reporter = ProgressReporter(heartbeat, self.stop.is_set)
         encoded = self.encoder.encode(request, reporter)
@@ -173,9 +175,9 @@ class Worker:
         for file in files:
             self._record(claim, file, encoded, watch)
 
-    def _request(self, claim: Claim, models: ModelTargets) -> EncodeRequest:
+    def _request(self, claim: Claim) -> EncodeRequest:
         video_id, target = claim.job.video_id, claim.target
-        model = self.models.active() if target is None else models.models[target.version]
+        model = self.models.active() if target is None else self.models.get(target.version)
         specs = model.manifest.specs if target is None else target.specs
         previewed = {
             file.grid_size

@@ -7,7 +7,7 @@ from service.canary.windows import WindowStore
 from service.catalogue.backfills import Target
 from service.catalogue.catalogue import Catalogue
 from service.ingest.encode import Encoder, EncodingTriton
-from service.ingest.targets import ModelTargets, WorkerModels
+from service.ingest.targets import WorkerModels
 from service.ingest.worker import Worker
 from service.models.deployment import ModelVersion
 from service.observability.telemetry import Telemetry
@@ -25,9 +25,12 @@ class FixedModels(WorkerModels):
     def active(self) -> ModelVersion:
         return self._find_active()
 
-    def targets(self) -> ModelTargets:
-        models = {target.version: self.active() for target in self._fixed}
-        return ModelTargets(self._fixed, models)
+    def get(self, version: int) -> ModelVersion:
+        assert self.is_served(version)
+        return self.active()
+
+    def targets(self) -> tuple[Target, ...]:
+        return self._fixed
 
     def is_served(self, version: int) -> bool:
         return version > 0
