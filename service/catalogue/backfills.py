@@ -97,7 +97,7 @@ class Backfills(Repository):
         return f"video {row.video_id}: {row.error_code}: {row.error_detail}"
 
     def retry(self, specs: Sequence[EmbeddingSpec]) -> None:
-        """Forget failures and attempts, so that all is tried again."""
+        """Remove failed backfills, so that the worker tries them again."""
         numbers = _failed(specs).with_only_columns(JOB.number)
         with self.database.writing() as connection:
             connection.execute(delete(schema.jobs).where(JOB.number.in_(numbers)))

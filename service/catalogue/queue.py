@@ -3,8 +3,8 @@
     ingest     makes an uploaded video searchable with the active model, and is what clients see
     backfill   gives a ready video the vectors of a model that lacks them
 
-A job belongs to whoever claimed it (`owner`, one name per worker run). Each later write names the
-owner, so a worker whose job was deleted or taken over finds out at its next heartbeat and stops.
+A job belongs to the worker run that claimed it (`owner`). Each later write names the owner, so a
+worker whose job was deleted or taken over notices at its next heartbeat and stops.
 """
 
 from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from service.catalogue.schema import of_specs, record_change, spec_key
 
 # A process that may open no file now, or a share that is away, says nothing of the file.
 TEMPORARY_ERRORS = (EACCES, EPERM, EMFILE, ENFILE, ENOMEM, ESTALE, ETIMEDOUT, ENOTCONN)
-# A share that is away may say EIO, too; a broken disk says it for ever.
+# A share that is away may give EIO for a while; a broken disk gives it for longer.
 EIO_PATIENCE_SECONDS = 3600.0
 
 log = structlog.get_logger()

@@ -51,7 +51,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Details:
-    """What an uploader says of a video; None: nothing."""
+    """The title and metadata that an uploader gives; None: not given."""
 
     title: str | None = None
     metadata: Metadata | None = None
@@ -108,8 +108,8 @@ class Videos(Repository):
     ) -> Accepted:
         """Store a video and queue its ingest; bytes that are here already keep their id.
 
-        `details` are what the uploader said explicitly: they replace those of an existing video.
-        A video whose ingest failed gets a new job: sending it again means trying again.
+        `details` were given by the uploader: they replace those of an existing video.
+        A video whose ingest failed gets a new job.
         """
         accepted = self._accept(video, details, traceparent)
         # Last, because it says that the video was acknowledged.

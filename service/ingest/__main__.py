@@ -69,7 +69,7 @@ def _work(settings: Settings, stop: threading.Event) -> None:
         windows = WindowStore(folders, reserve_bytes)
         encoder = Encoder(settings, media, triton, windows, telemetry, stop)
         worker = Worker(settings, catalogue, encoder, models, telemetry, stop)
-        # Before the page, so that whoever waits for the page finds everything recovered.
+        # Before the metrics page, which `qasir up` takes for ready.
         recover(settings, catalogue, media, store.find_active)
         uploads.sweep()
         serve_metrics(settings, telemetry)

@@ -103,7 +103,7 @@ class Decoder:
         self._receiver, sender = _processes.Pipe(duplex=False)
         self._process = _processes.Process(target=decode, args=(plan, sender), daemon=True)
         self._process.start()
-        # Ours must be closed, or the end of the process would not end the pipe.
+        # The worker's copy is closed, or the end of the process would not end the pipe.
         sender.close()
 
     def __enter__(self) -> Self:
@@ -124,7 +124,7 @@ class Decoder:
         """Yield messages up to Finished; `idle` is called now and then while none comes.
 
         Raises:
-            QasirError: what the process said of the file.
+            QasirError: why the process refuses the file.
             DecoderCrashed: it died, or was silent for too long.
         """
         while True:
@@ -157,8 +157,8 @@ class Decoder:
 
 def decode(plan: DecodePlan, connection: Connection) -> None:
     """Send the messages for a plan; this is all that the process does."""
-    # A signal to the whole group is the worker's to obey; it then kills this process, or, if
-    # it was killed itself, the next message finds nobody to read it.
+    # The worker handles a signal to the whole group: it kills this process. If the worker itself
+    # was killed, sending the next message fails.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
@@ -172,11 +172,11 @@ def decode(plan: DecodePlan, connection: Connection) -> None:
     try:
         _decode(plan, send)
     except QasirError as error:
-        # Whoever sent the file does not know where it is stored, and should not.
+        # The sender of the file is not shown where it is stored.
         text = str(error).replace(str(plan.path), "the upload")
         send(type(error)(text.replace(plan.path.name, "the upload")))
     except Exception:
-        # As the worker logs, whose log this is; multiprocessing would print a plain traceback.
+        # In the worker's format; multiprocessing would print a plain traceback.
         configure_logs("worker")
         log.exception("decode process failed")
         sys.exit(1)

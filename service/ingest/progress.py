@@ -13,11 +13,11 @@ DECODE_SHARE = 0.3
 
 
 class JobLost(Exception):
-    """The job was deleted, cancelled or taken over: drop what was done."""
+    """The job was deleted, cancelled or taken over: discard what was encoded."""
 
 
 class Stopping(Exception):
-    """The worker was told to stop: give the job back."""
+    """The worker shall stop: release the job."""
 
 
 @dataclass

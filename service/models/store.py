@@ -142,7 +142,7 @@ class ModelStore:
         return [*dict.fromkeys(names), *ENSEMBLES]
 
     def load_error(self, version: int) -> str | None:
-        """Read why Triton could not load this version, if it was told to."""
+        """Read why Triton could not load this version; None: it could, or has not tried."""
         path = self._error_path(version)
         return path.read_text() if path.is_file() else None
 

@@ -55,7 +55,7 @@ def command(settings: Settings, key: str, models: Sequence[str]) -> list[str]:
 
 
 def _tracing(url: str | None) -> list[str]:
-    """Let Triton send its own spans for every request to this URL; it cannot print them."""
+    """Return the options that make Triton send spans of every request to this URL."""
     if url is None:
         return []
     options = (

@@ -21,7 +21,7 @@ from qasir.super_images import SuperImageBatch
 from qasir.types import Float16
 from service.folders import StateFolders
 
-# Windows that nobody read or wrote for so long belong to a job that was given up.
+# Windows that were not read or written for so long belong to a job that was given up.
 KEEP_SECONDS = 24 * 3600.0
 
 

@@ -1,4 +1,4 @@
-"""Uploaded files: received in pieces, kept under the name of their content, deleted whole.
+"""Uploaded files: received in pieces, stored under the name of their content, deleted whole.
 
 The order of every step is chosen for a process that dies in between: a file is in place
 before the row that promises it, and a row is gone before the file it promised. What a
@@ -115,7 +115,7 @@ class UploadWriter:
         return ReceivedFile(self._path, self._hash.hexdigest(), self._count)
 
     def close(self) -> None:
-        """Remove the bytes unless they were kept."""
+        """Remove the bytes unless they were stored."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -132,7 +132,7 @@ class MediaStore:
         self.folders.create()
 
     def receive(self, expected_bytes: int = 0) -> AbstractContextManager[UploadWriter]:
-        """Begin an upload of about this many bytes; leaving the block removes what was not kept.
+        """Begin an upload of about this many bytes; leaving the block removes what was not stored.
 
         Raises:
             UploadTooLarge: the sender already says that it is over the limit.
@@ -182,7 +182,7 @@ class MediaStore:
         named: Callable[[], Iterable[VectorFile]],
         orphans: OrphanFolder,
     ) -> Swept:
-        """Remove unfinished uploads that nobody writes, and set aside files that no row names.
+        """Remove unfinished uploads that no process writes, and set aside files that no row names.
 
         Only for the holder of the worker lock, before it writes vectors of its own.
         """

@@ -157,7 +157,7 @@ class UploadStore:
         self.media.check_size(info.length)
         self.media.check_space(info.length + sum(_missing(folder) for folder in others))
         upload_id = uuid.uuid4().hex
-        # Named last, so that nobody sees half of it.
+        # Renamed last, so that no process sees half of it.
         new = self.root / f".{upload_id}"
         new.mkdir()
         for name in (DATA, LOCK):
