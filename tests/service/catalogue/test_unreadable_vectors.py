@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from qasir.index import Index
 from service.catalogue.backfills import Target
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import EIO_PATIENCE_SECONDS
 from service.folders import StateFolders
-from service.search.index_cache import LoadedIndex
 from service.storage.media import MediaStore
 from tests.support.catalogue import SPEC, encode_claimed, upload
 
@@ -111,22 +109,6 @@ def test_a_file_that_cannot_be_opened_now_is_looked_at_again(
     # Every searcher that lacks the video reads its file again.
     assert [file.path for file in catalogue.changes.since(SPEC, before).files] == [path]
     assert catalogue.totals([SPEC]).unreadable_files == 0
-
-
-def test_a_searcher_without_the_file_reads_it_again(
-    catalogue: Catalogue, media: MediaStore, path: str
-) -> None:
-    loaded = LoadedIndex(Index(SPEC, 8, "super-image"))
-    with failing_reads(errno.ESTALE):
-        loaded.update(catalogue, media)
-        assert [*loaded.unreadable.values()] == [path]
-        catalogue.vector_files.report_unreadable(path)
-    # As the worker does a minute later.
-    catalogue.vector_files.report_unreadable(path)
-    assert catalogue.changes.number() > (loaded.change_number or 0)
-    loaded.update(catalogue, media)
-    assert loaded.index.ids == [Path(path).parent.name]
-    assert loaded.unreadable == {}
 
 
 def test_a_marked_file_that_turns_out_damaged_is_encoded_again(
