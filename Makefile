@@ -18,7 +18,7 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check --no-compile
 WORKERS ?= 3
 PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo model test test-fast lint proto proto-baseline up down monitor repro study bench setup dev clean
+.PHONY: demo model test tests test-fast lint proto proto-baseline up down monitor repro study bench setup dev clean
 
 demo: $(VENV)/.ready ## set up, train and export, serve, search three times, keep serving (ONCE=1: stop then)
 	@$(MAKE) --no-print-directory -j 2 model $(TRITON_HOME)/.ready # training needs no Triton
@@ -27,7 +27,10 @@ demo: $(VENV)/.ready ## set up, train and export, serve, search three times, kee
 model: $(VENV)/.ready ## train and export the model, without the evaluation that `make repro` adds
 	@python -m training.reproduce
 
-test: dev lint ## run the linters, the type checker and every test, WORKERS=3 at a time
+test: dev ## run the linters, the type checker and every test, WORKERS=3 at a time
+	@$(MAKE) --no-print-directory -j 2 lint tests # the type checker keeps one core busy
+
+tests: dev
 	@$(PYTEST)
 
 test-fast: dev ## run the quick tests that start no server

@@ -72,7 +72,7 @@ class RunningTriton:
         self.process.stop()
         self.process.start()
         self.process.wait()
-        wait_for(lambda: all(reaches_it() for reaches_it in self.clients))
+        wait_for(lambda: all(reaches_it() for reaches_it in self.clients), pause=0.2)
 
 
 def stack_settings(state: Path) -> Settings:

@@ -125,7 +125,7 @@ class Shelf:
             one = self.model(version)
             return one if one["state"] in ("ready", "previous", "active") else None
 
-        one: dict[str, Any] = wait_for(ready, 60)
+        one: dict[str, Any] = wait_for(ready, 60, pause=0.2)
         return one
 
 
