@@ -20,8 +20,9 @@ import onnxruntime
 
 from benchmarks.library import SUPER_IMAGES, fill, random_vectors
 from benchmarks.rows import Config, Row
+from qasir.folding import scorer_input
 from qasir.manifest import Manifest, read_manifest, write_manifest
-from qasir.search import ScorerInput, scorer_input
+from qasir.search import ScorerInput
 from qasir.text import Tokenizer
 from service.models.store import ModelStore
 from service.processes import free_ports

@@ -7,19 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qasir.errors import InvalidInput
+from qasir.folding import EMBEDDINGS_PER_VIDEO, fold_embeddings, scorer_input
 from qasir.index import Index
 from qasir.manifest import ScoreFusion
 from qasir.modeling.retriever import AttentionScorer
 from qasir.scoring import blend
 from qasir.search import (
-    EMBEDDINGS_PER_VIDEO,
     RankedVideos,
     ScorerInput,
     bucket,
-    fold_embeddings,
     pack,
     rerank,
-    scorer_input,
 )
 from qasir.types import Float16, Float32
 from qasir.vectors import VideoVectors
@@ -105,7 +103,7 @@ def test_recall_is_sorted_and_breaks_ties_by_id() -> None:
 def test_short_videos_are_not_folded() -> None:
     rng = np.random.default_rng(2)
     rows = vectors(rng, EMBEDDINGS_PER_VIDEO + 1)
-    candidate = fold_embeddings(unit_rows(rng, DIM), rows, 0.05)
+    candidate = fold_embeddings(unit_rows(rng, DIM), rows, np.arange(len(rows)), 0.05)
     np.testing.assert_array_equal(candidate.embeddings, rows)
     assert not candidate.log_weights.any()
 
@@ -113,7 +111,7 @@ def test_short_videos_are_not_folded() -> None:
 def test_long_videos_keep_their_best_embeddings() -> None:
     rng = np.random.default_rng(3)
     query, rows = unit_rows(rng, DIM), vectors(rng, 200)
-    candidate = fold_embeddings(query, rows, 0.05, limit=16)
+    candidate = fold_embeddings(query, rows, np.arange(200), 0.05, limit=16)
     best = np.argsort(-(rows.astype(np.float32) @ query))[:16]
     assert {row.tobytes() for row in candidate.embeddings[:16]} == {
         row.tobytes() for row in rows[best]
@@ -145,7 +143,7 @@ def test_padded_cells_are_not_sent() -> None:
 
 def test_pack_refuses_what_does_not_fit() -> None:
     rng = np.random.default_rng(6)
-    one = fold_embeddings(unit_rows(rng, DIM), vectors(rng, 5), 0.05)
+    one = fold_embeddings(unit_rows(rng, DIM), vectors(rng, 5), np.arange(5), 0.05)
     for whole, parts in (([one] * 3, [one] * 3), ([one], [one] * 2), ([], [])):
         with pytest.raises(InvalidInput, match=f"{len(whole)} videos.*give 1 to 2"):
             pack(whole, parts, slots=2)

@@ -66,7 +66,7 @@ def text_inputs(tokens: Tokens) -> Arrays:
 def video_inputs(videos: Sequence[tuple[Float16, Float16]], grid_size: int) -> Arrays:
     """Pack C videos, each super images [S, D] and real cells [F, D], as `rank` reads them.
 
-    This sends every embedding. For long videos `qasir.search.scorer_input` sends the best few and
+    This sends every embedding. For long videos `qasir.folding.scorer_input` sends the best few and
     one for the rest, with the same scores.
     """
     wholes, cells = (

@@ -22,8 +22,9 @@ import structlog
 
 from qasir.contract.search import Mode, RerankerStatus
 from qasir.errors import CorruptArtifact, InvalidInput, ModelUnavailable, Overloaded
+from qasir.folding import scorer_input
 from qasir.manifest import EmbeddingSpec
-from qasir.search import RankedVideos, ScorerInput, rerank, rerank_subset, scorer_input
+from qasir.search import RankedVideos, ScorerInput, rerank, rerank_subset
 from qasir.types import Float32
 from qasir.vectors import VideoVectors, read_vectors
 from service.catalogue.backfills import Backfills

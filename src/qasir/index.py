@@ -5,11 +5,9 @@ never wait for changes. A search scans int8 codes of every video, which gives ea
 known error. It then scores exactly, from float16, every video that may be among the best k.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
 
@@ -21,6 +19,7 @@ from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import EmbeddingSpec
 from qasir.scoring import SCORE_DECIMALS
 from qasir.segments import Segment, SegmentVideo, build, merge
+from qasir.threads import cores, run_all
 from qasir.types import Bool, Float32, Float64, Int64
 from qasir.vectors import VideoVectors
 
@@ -217,7 +216,8 @@ class Index:
                 deviations[:, videos],
             )
 
-        _run_all(run, list(self._pieces()))
+        size = sum(part.segment.codes.size for part in self.parts)
+        run_all(run, list(self._pieces()), len(queries) * size)
         return estimates, deviations
 
     def _pieces(self) -> Iterator[Piece]:
@@ -272,7 +272,7 @@ class Index:
         for part, begin, end, offset in zip(
             self.parts, bounds, bounds[1:], self._offsets, strict=False
         ):
-            step = max(1, -(-int(end - begin) // _threads()))
+            step = max(1, -(-int(end - begin) // (4 * cores())))
             pieces += [
                 (part.segment, first, min(first + step, int(end)), int(offset))
                 for first in range(int(begin), int(end), step)
@@ -290,7 +290,8 @@ class Index:
                 scores[first:last],
             )
 
-        _run_all(run, pieces)
+        lengths = sum(int(np.diff(p.segment.starts).mean()) for p in self.parts)
+        run_all(run, pieces, len(positions) * lengths * self.dim)
         return scores
 
     def _mask(self, chosen: Bool | None) -> Bool:
@@ -363,22 +364,3 @@ def _may_be_best(scores: Float64, errors: Float64, k: int) -> Int64:
     threshold = np.partition(scores - errors, -k)[-k]
     # Scores are rounded before they are compared.
     return np.flatnonzero(scores + errors >= threshold - 10.0**-SCORE_DECIMALS)
-
-
-def _run_all(run: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
-    """Run a function that holds no lock of Python's on all pieces, with a thread per core."""
-    if len(pieces) <= 1:
-        for piece in pieces:
-            run(piece)
-    else:
-        for _ in _pool().map(run, pieces):
-            pass
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_threads(), thread_name_prefix="recall")

@@ -44,6 +44,8 @@ SCAN = void(
     float32[:, :],
     float32[:, :],
 )
+PRODUCTS = void(_read(int16, 2), FLOATS, float32[::1])
+FOLD = float32(_read(int16, 2), INTEGERS, FLOATS, float32, int64[::1], float32[::1])
 SCORE = void(_read(int16, 2), INTEGERS, INTEGERS, FLOATS, float32, INTEGERS, float32[::1])
 
 
@@ -163,3 +165,53 @@ def score(
         for d in range(len(query)):
             square += attended[d] * attended[d]
         scores[number] = similarity / np.sqrt(max(square, TINY))
+
+
+@njit(PRODUCTS, nogil=True, fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]  # no types
+def products(halves: Int16, query: Float32, similarities: Float32) -> None:
+    """Write to similarities [U] the products of float16 vectors [U, D] and a query [D]."""
+    for u in range(len(halves)):
+        row = halves[u]
+        product = np.float32(0)
+        for d in range(len(query)):
+            bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
+            product += bits.view(np.float32) * HALF_SCALE * query[d]
+        similarities[u] = product
+
+
+@njit(FOLD, nogil=True, fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]  # no types
+def fold(
+    halves: Int16, rows: Int64, query: Float32, tau: np.float32, best: Int64, mean: Float32
+) -> float:
+    """Select the nearest of a video's vectors, and average the others.
+
+    halves: the bits of float16 vectors [_, D]; rows: int64 [K], which of them are the video's.
+    Writes to best [limit] the positions in `rows` of the vectors nearest to the query, and to
+    mean [D] the attention-weighted mean of the others; returns the log of their total weight.
+    """
+    similarities = np.empty(len(rows), np.float32)
+    for i in range(len(rows)):
+        row = halves[rows[i]]
+        product = np.float32(0)
+        for d in range(len(query)):
+            bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
+            product += bits.view(np.float32) * HALF_SCALE * query[d]
+        similarities[i] = product
+    for place in range(len(best)):
+        best[place] = np.argmax(similarities)
+        similarities[best[place]] = -np.inf
+    highest = similarities.max()
+    total = np.float32(0)
+    mean[:] = 0
+    for i in range(len(rows)):
+        weight = np.exp((similarities[i] - highest) / tau)
+        if weight > 0:
+            total += weight
+            row = halves[rows[i]]
+            for d in range(len(query)):
+                bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
+                mean[d] += weight * (bits.view(np.float32) * HALF_SCALE)
+    for d in range(len(query)):
+        mean[d] /= total
+    logit: float = highest / tau + np.log(total)
+    return logit

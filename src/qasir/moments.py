@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from qasir import kernels
 from qasir.manifest import ScoreFusion
 from qasir.scoring import attention, blend
 from qasir.types import Float32, Float64, Moment
-from qasir.vectors import VideoVectors, to_float32
+from qasir.vectors import VideoVectors
 
 # On a scale from the video's average attention (0) to its strongest frame (1). A moment's value
 # is the sum of what its frames have above the threshold, so a short gap is bridged where both
@@ -34,7 +35,9 @@ def moments(query: Float32, video: VideoVectors, fusion: ScoreFusion, count: int
 
 def frame_similarities(query: Float32, video: VideoVectors, fusion: ScoreFusion) -> Float32:
     """Return the similarities of the F frames to a unit query [D], float32 [F]."""
-    similarities = to_float32(video.embeddings) @ query
+    flat = np.empty(len(video.flat), np.float32)
+    kernels.products(video.flat.view(np.int16), query, flat)
+    similarities = flat.reshape(len(video.embeddings), -1)
     whole = np.broadcast_to(similarities[:, :1], video.mask.shape)
     return blend(whole[video.mask], similarities[:, 1:][video.mask], fusion)
 

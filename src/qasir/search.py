@@ -1,9 +1,4 @@
-"""Rank an index: recall, the attention scorer's input, and the new order that its scores give.
-
-The scorer reads at most `limit` + 1 embeddings of a video in each branch: those nearest to the
-query, and one that stands for all the others. An attention-weighted sum can be split anywhere,
-so both together give exactly the score of the whole video.
-"""
+"""The attention scorer's input, and the new order of a ranking that its scores give."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from qasir.errors import InvalidInput
-from qasir.manifest import ScoreFusion
 from qasir.scoring import SCORE_DECIMALS
-from qasir.types import Bool, Float16, Float32
-from qasir.vectors import VideoVectors, to_float32
+from qasir.types import Float16, Float32
 
-EMBEDDINGS_PER_VIDEO = 4
 # Log weight of an embedding that does not count: padding, or another video's.
 MASKED_LOG_WEIGHT = np.float32(-1e9)
 # Requests of equal shape share one batch in Triton, so sizes are rounded up: four to each
@@ -89,66 +81,9 @@ def rerank_subset(ranking: RankedVideos, scores: Mapping[str, float]) -> RankedV
 
 
 def _ranked(ids: Sequence[str], scores: Float32) -> RankedVideos:
-    # Rounded, because the last bits depend on the order in which a process filled its index.
     rounded = np.round(scores, SCORE_DECIMALS)
-    order = np.argsort(-rounded)
-    ranked, ranked_scores = list(map(ids.__getitem__, order.tolist())), rounded[order]
-    # Few scores tie: sorting names only within ties is faster than a stable sort by both.
-    for begin, end in _runs(ranked_scores[1:] == ranked_scores[:-1]):
-        ranked[begin : end + 1] = sorted(ranked[begin : end + 1])
-    return RankedVideos(tuple(ranked), ranked_scores)
-
-
-def _runs(flags: Bool) -> list[tuple[int, int]]:
-    """Return [begin, end) of every run of True."""
-    steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
-
-
-def scorer_input(
-    query: Float32,
-    videos: Sequence[VideoVectors],
-    fusion: ScoreFusion,
-    slots: int,
-    limit: int = EMBEDDINGS_PER_VIDEO,
-) -> ScorerInput:
-    """Fold and pack at most C = `slots` videos for a query [D].
-
-    A branch of weight 0 is sent as a single dummy embedding.
-
-    Raises:
-        InvalidInput: there are more videos than slots, or none.
-    """
-    weight = fusion.super_image_weight
-    whole = [v.super_images for v in videos] if weight > 0 else []
-    parts = [v.cells for v in videos] if weight < 1 else []
-    return pack(
-        [fold_embeddings(query, rows, fusion.super_image_tau, limit) for rows in whole],
-        [fold_embeddings(query, rows, fusion.cell_tau, limit) for rows in parts],
-        slots,
-    )
-
-
-def fold_embeddings(
-    query: Float32, rows: Float16, tau: float, limit: int = EMBEDDINGS_PER_VIDEO
-) -> FoldedEmbeddings:
-    """Keep the `limit` rows [K, D] nearest to the query, in any order, and fold the rest into one.
-
-    The folded row is the attention-weighted mean of the rest; its log weight is the prior that
-    gives it the attention that the rest would get.
-    """
-    if len(rows) <= limit + 1:
-        return FoldedEmbeddings(rows, np.zeros(len(rows), np.float32))
-    vectors = to_float32(rows)
-    logits = vectors @ query / np.float32(tau)
-    best = np.argpartition(-logits, limit)[:limit]
-    logits[best] = -np.inf
-    shares = np.exp(logits - logits.max())
-    folded = (shares @ vectors / shares.sum()).astype(np.float16)
-    log_weights = np.zeros(limit + 1, np.float32)
-    # Minus what the scorer adds itself: its similarity to the folded vector, after rounding.
-    log_weights[-1] = logits.max() + np.log(shares.sum()) - to_float32(folded) @ query / tau
-    return FoldedEmbeddings(np.concatenate([rows[best], folded[None]]), log_weights)
+    order = sorted(range(len(ids)), key=lambda i: (-rounded[i], ids[i]))
+    return RankedVideos(tuple(ids[i] for i in order), rounded[order])
 
 
 def pack(

@@ -19,7 +19,7 @@ from qasir.config import IndexUnit
 from qasir.errors import CorruptArtifact
 from qasir.manifest import EmbeddingSpec
 from qasir.types import Bool, Bytes, Float16, Float32, Float64, Int8, Int64
-from qasir.vectors import VideoVectors, to_float32
+from qasir.vectors import VideoVectors, searched_positions, to_float32
 
 LEVELS = 127
 CHECKSUMS = "checksums.json"
@@ -96,7 +96,7 @@ def build(videos: Iterable[SegmentVideo], unit: IndexUnit) -> Segment:
     mask = np.concatenate([video.vectors.mask for video in ordered])
     images = [len(video.vectors.embeddings) for video in ordered]
     sizes = [len(video.vectors.rows(unit)) for video in ordered]
-    rows = searched_rows(mask, unit)
+    rows = searched_positions(mask, unit)
     codes, scales, errors = quantise(embeddings.reshape(-1, embeddings.shape[-1])[rows])
     return Segment(
         ids=np.array([video.video_id.encode() for video in ordered], np.bytes_),
@@ -112,16 +112,6 @@ def build(videos: Iterable[SegmentVideo], unit: IndexUnit) -> Segment:
         scales=scales,
         errors=errors,
     )
-
-
-def searched_rows(mask: Bool, unit: IndexUnit) -> Int64:
-    """Return which of the S * (1 + P) embeddings an index over `unit` searches, int64 [U]."""
-    is_searched = np.zeros((len(mask), 1 + mask.shape[1]), np.bool_)
-    if unit == "cell":
-        is_searched[:, 1:] = mask
-    else:
-        is_searched[:, 0] = True
-    return np.flatnonzero(is_searched)
 
 
 def quantise(vectors: Float16) -> tuple[Int8, Float32, Float32]:

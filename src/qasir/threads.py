@@ -5,6 +5,14 @@ with one, because the threads wait for each other; torch's OpenMP threads behave
 """
 
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+Piece = TypeVar("Piece")
+# Numbers to read below which starting threads takes longer than the work: about a millisecond's.
+SMALL = 1 << 22
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -17,3 +25,26 @@ def use_one_thread() -> None:
     """
     for variable in VARIABLES:
         os.environ.setdefault(variable, "1")
+
+
+def run_all(run: Callable[[Piece], None], pieces: Sequence[Piece], size: int) -> None:
+    """Run a function that releases Python's lock on all pieces, with a thread for each core.
+
+    size: how many numbers it reads in all; a little is done in this thread.
+    """
+    if size < SMALL or len(pieces) == 1:
+        for piece in pieces:
+            run(piece)
+    else:
+        for _ in _pool().map(run, pieces):
+            pass
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores(), thread_name_prefix="numbers")

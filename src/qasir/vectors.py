@@ -68,9 +68,32 @@ class VideoVectors:
         """[start, end) of the real cells, float64 [F, 2]."""
         return self.times[self.mask]
 
+    @property
+    def flat(self) -> Float16:
+        """All embeddings [S * (1 + N*N), D], super images before their cells."""
+        return self.embeddings.reshape(-1, self.embeddings.shape[-1])
+
+    def positions(self, unit: IndexUnit) -> Int64:
+        """Where the embeddings of one branch lie in `flat`, int [U]; without padded cells."""
+        return searched_positions(self.mask, unit)
+
     def rows(self, unit: IndexUnit) -> Float16:
         """The rows that an index over `unit` holds for this video."""
         return self.cells if unit == "cell" else self.super_images
+
+
+def searched_positions(mask: Bool, unit: IndexUnit) -> Int64:
+    """Return where super images, or real cells, lie among S * (1 + P) embeddings, int64 [U].
+
+    >>> mask = np.array([[True, True], [True, False]])
+    >>> searched_positions(mask, "super-image").tolist(), searched_positions(mask, "cell").tolist()
+    ([0, 3], [1, 2, 4])
+    """
+    count, cells = mask.shape
+    if unit == "super-image":
+        return np.arange(0, count * (1 + cells), 1 + cells)
+    places: Int64 = np.flatnonzero(mask)
+    return np.asarray(places + places // cells + 1)
 
 
 def to_float32(rows: Float16) -> Float32:
