@@ -15,6 +15,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qasir.contract.search import EmbedRequest, EmbedResponse, SearchRequest, SearchResponse
+from qasir.errors import MissingExtra
 from service.observability.logs import configure_logs
 from service.settings import load_settings
 
@@ -56,7 +57,12 @@ class Qasir:
 
     def __init__(self) -> None:
         _end_with_parent()
-        from service.http.serving import ServingProcess
+        try:
+            from service.http.serving import ServingProcess
+        except (ImportError, MissingExtra):
+            # BentoML would start the worker again and again, and no start installs a package.
+            os.kill(os.getppid(), signal.SIGTERM)
+            raise
 
         self.process = app.process = ServingProcess(settings)
 
