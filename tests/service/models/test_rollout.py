@@ -118,6 +118,11 @@ class Shelf:
     def activate(self, version: int, **options: Any) -> httpx.Response:
         return self.service.http.post(f"/v1/models/{version}/activate", json=options, timeout=90)
 
+    def complete(self, version: int) -> bool:
+        """Whether a model version has all videos, or none because nobody has built it."""
+        coverage = self.model(version)["coverage"]
+        return coverage["embedded_count"] in (0, coverage["video_count"])
+
     def built(self, version: int) -> dict[str, Any]:
         """Wait until a model version lacks nothing and Triton serves it."""
 
@@ -139,6 +144,8 @@ def shelf(
     try:
         yield shelf
     finally:
+        # A worker whose model goes while it encodes waits for it, and later jobs with it.
+        wait_for(lambda: shelf.complete(shelf.new), 60, pause=0.2)
         deploy(store, Deployment(active=shelf.old))
         assert running_service.http.post(f"/v1/models/{shelf.new}/retire").status_code == 200
         with Triton(triton_server.url, triton_server.key) as triton:
