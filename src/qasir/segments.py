@@ -118,7 +118,7 @@ def quantise(vectors: Float16) -> tuple[Int8, Float32, Float32]:
     """Return codes, scales and errors of vectors [U, D]; see `Segment`.
 
     >>> codes, scales, errors = quantise(np.array([[0.6, -0.8]], np.float16))
-    >>> codes.tolist(), (codes * scales).round(2).tolist()
+    >>> codes.tolist(), (codes * scales).astype(float).round(2).tolist()
     ([[95, -127]], [[0.6, -0.8]])
     """
     codes = np.empty(vectors.shape, np.int8)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def requirements() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     own = {need for need in extras["service"] if not need.startswith("qasir")}
-    return {*project["dependencies"], *own, *extras["grpc"], *extras["video"], *extras["triton"]}
+    others = (extras[name] for name in ("grpc", "index", "video", "triton"))
+    return {*project["dependencies"], *own, *chain.from_iterable(others)}
 
 
 def test_bento_asks_for_what_the_package_asks_for() -> None:
