@@ -23,25 +23,27 @@ def unit(vectors: Float32) -> Float32:
     return np.asarray(vectors / norms, np.float32)
 
 
-def random_vectors(rng: np.random.Generator, spec: EmbeddingSpec, dim: int) -> VideoVectors:
-    """Draw SUPER_IMAGES super images with real cells only."""
+def random_vectors(
+    rng: np.random.Generator, spec: EmbeddingSpec, dim: int, count: int = SUPER_IMAGES
+) -> VideoVectors:
+    """Draw `count` super images with real cells only."""
     cells = spec.grid_size**2
-    embeddings = unit(rng.standard_normal((SUPER_IMAGES, 1 + cells, dim), dtype=np.float32))
-    starts = np.arange(SUPER_IMAGES * cells, dtype=np.float64).reshape(SUPER_IMAGES, cells)
+    embeddings = unit(rng.standard_normal((count, 1 + cells, dim), dtype=np.float32))
+    starts = np.arange(count * cells, dtype=np.float64).reshape(count, cells)
     times = np.stack([starts, starts + 1], -1) / spec.fps
-    mask = np.ones((SUPER_IMAGES, cells), np.bool_)
+    mask = np.ones((count, cells), np.bool_)
     return VideoVectors(spec, embeddings.astype(np.float16), mask, times)
 
 
-def fill(settings: Settings, manifest: Manifest, count: int) -> None:
-    """Write `count` videos and registers them in one transaction."""
+def fill(settings: Settings, manifest: Manifest, count: int, super_images: int) -> None:
+    """Write `count` videos of `super_images` each and register them in one transaction."""
     settings.folders.create()
     rng = np.random.default_rng(0)
     spec = manifest.spec(manifest.profile.grid_sizes[0])
     database = Database(settings.folders.catalogue)
     with database.writing() as connection:
         for number in range(count):
-            vectors = random_vectors(rng, spec, manifest.dim)
+            vectors = random_vectors(rng, spec, manifest.dim, super_images)
             video, file = _rows(number, vectors)
             write_vectors(vectors, settings.folders.vectors / file.path)
             videos.add(connection, video)

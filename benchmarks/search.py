@@ -1,14 +1,15 @@
-"""Compares a search through the real stack with the bare models: 10,000 videos, uncached text.
+"""Compares searches through the real stack with the bare models, for texts that no cache holds.
 
-Needs an export (`dvc repro export`). The library consists of random vectors in a state folder of
-its own; Triton, worker and service are the real ones, on free ports. Runs with super images in
-the index, then with cells.
+Needs an export (`dvc repro export`). The libraries consist of random vectors in state folders of
+their own; Triton, worker and service are the real ones, on free ports: 10,000 videos of half a
+minute with super images in the index, then with cells, and 1,000 videos of an hour.
 """
 
 import shutil
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,19 +30,23 @@ from service.processes import free_ports
 from service.settings import Settings
 from service.stack.control import EXPORT, down, processes, up
 
-VIDEOS = 10_000
-SEARCHES, WARM_UP = 200, 20
+VIDEOS, LONG_VIDEOS, LONG = 10_000, 1_000, 900
+SEARCHES, WARM_UP, CLIENTS = 200, 20, 4
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of searches, of their recall and of the bare models; memory of one process."""
+    """Seconds of searches, of their recall and of the bare models; memory of one process.
+
+    throughput: searches per second of one client, and of `CLIENTS` at a time.
+    """
 
     searches: list[float]
     recall: list[float]
     bare: list[float]
     megabytes: float
+    throughput: tuple[float, float]
 
     @property
     def p50(self) -> float:
@@ -49,25 +54,32 @@ class Measured:
 
 
 def search() -> list[Row]:
-    """Return latency, the overhead of transport, request size, and the cost of cells."""
+    """Return latency, the overhead of transport, request size, and the cost of cells and length."""
     manifest = read_manifest(EXPORT)
     bare = Bare(manifest)
     with TemporaryDirectory() as folder:
         settings = settings_in(Path(folder) / "state")
-        fill(settings, manifest, VIDEOS)
+        fill(settings, manifest, VIDEOS, SUPER_IMAGES)
         exports = (
             export_with(manifest, Path(folder) / unit, index_unit=unit)
             for unit in ("super-image", "cell")
         )
         whole, cells = (measure(settings, export, bare) for export in exports)
+    with TemporaryDirectory() as folder:
+        settings = settings_in(Path(folder) / "state")
+        fill(settings, manifest, LONG_VIDEOS, LONG)
+        long = measure(settings, EXPORT, bare)
     config: Config = {"videos": VIDEOS, "units": SUPER_IMAGES, "dim": manifest.dim}
     p50, p99 = whole.p50, float(np.percentile(whole.searches, 99))
     models = statistics.median(whole.bare) + statistics.median(whole.recall)
+    alone, together = whole.throughput
     measured = {
         "search p50 over bare models and recall": (p50, "s", models),
         "search p99 over its p50": (p99, "s", p50),
         "search p50 by cells over super images": (cells.p50, "s", p50),
         "service memory by cells over super images": (cells.megabytes, "MB", whole.megabytes),
+        "search p50 over 1,000 videos of an hour, over 10,000 short ones": (long.p50, "s", p50),
+        "searches per second of four clients over one": (together, "1/s", alone),
         "scorer request over a megabyte": (bare.megabytes, "MB", 1.0),
     }
     return [
@@ -133,8 +145,22 @@ def measure(settings: Settings, export: Path, bare: Bare) -> Measured:
             searches.append(time.perf_counter() - begin)
             recall.append(answer.json()["timings_ms"]["recall"] / 1000)
             alone.append(bare.seconds(text))
+        rates = rate(client, 1), rate(client, CLIENTS)
         megabytes = service_memory(settings)
-    return Measured(searches[WARM_UP:], recall[WARM_UP:], alone[WARM_UP:], megabytes)
+    return Measured(searches[WARM_UP:], recall[WARM_UP:], alone[WARM_UP:], megabytes, rates)
+
+
+def rate(client: httpx.Client, clients: int) -> float:
+    """Return searches per second of some clients, each of which waits for its answer."""
+
+    def ask(number: int) -> None:
+        request = {"query": f"a cat sleeps for {clients} times {number}"}
+        client.post("/v1/search", json=request).raise_for_status()
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(ask, range(SEARCHES)))
+    return SEARCHES / (time.perf_counter() - begin)
 
 
 def service_memory(settings: Settings) -> float:
