@@ -150,7 +150,7 @@ class StoredIndex:
         unreadable = dict(snapshot.state.unreadable)
         named = {file.video_id for file in changes.files}
         gone = changes.gone if not changes.complete else {*snapshot.index.ids, *unreadable} - named
-        index = snapshot.index.without(gone)
+        index = self._saved(snapshot.index.without(gone))
         for video_id in gone:
             unreadable.pop(video_id, None)
         files = {file.video_id: file for file in changes.files}

@@ -252,6 +252,21 @@ def test_what_is_deleted_stays_deleted_in_another_process(shop: Shop) -> None:
     assert {video_id for video_id, _ in shop.search(1)} == {"va", "vc", "vd"}
 
 
+def test_most_of_the_library_may_be_deleted(shop: Shop) -> None:
+    """What is left of a segment is written to a new one, though nothing is added."""
+    for number in range(8):
+        shop.index(f"{number}", number)
+    shop.search(1)
+    for number in range(7):
+        shop.catalogue.videos.delete(f"v{number}")
+        expected = {f"v{n}" for n in range(number + 1, 8)}
+        assert {video_id for video_id, _ in shop.search(7)} == expected
+    shop.index_cache = shop.another_process()
+    assert shop.search(7) == [("v7", 1.0)]
+    shop.catalogue.videos.delete("v7")
+    assert shop.search(7) == []
+
+
 @pytest.mark.parametrize("damage", ["state", "missing", "short", "format"])
 def test_a_damaged_index_is_built_again(shop: Shop, damage: str) -> None:
     shop.index("a", 1)
