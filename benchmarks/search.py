@@ -110,8 +110,16 @@ class Bare:
         tokens = self._tokenizer.encode([text])
         inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
         (query,) = self._text.run(None, inputs)
-        batch = {name: array[None] for name, array in vars(self._candidates).items()}
-        self._scorer.run(["scores"], {"query": query, "grid_size": self._grid_size, **batch})
+        videos = self._candidates
+        inputs = {
+            "query": query,
+            "grid_size": self._grid_size,
+            "super_image_embeddings": videos.super_images[None],
+            "log_weights": videos.log_weights[None],
+            "cell_embeddings": videos.cells[None],
+            "cell_log_weights": videos.cell_log_weights[None],
+        }
+        self._scorer.run(["scores"], inputs)
         return time.perf_counter() - begin
 
 
