@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 import numpy as np
@@ -111,7 +112,7 @@ class Bare:
         inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
         (query,) = self._text.run(None, inputs)
         videos = self._candidates
-        inputs = {
+        arrays: dict[str, Any] = {
             "query": query,
             "grid_size": self._grid_size,
             "super_image_embeddings": videos.super_images[None],
@@ -119,7 +120,7 @@ class Bare:
             "cell_embeddings": videos.cells[None],
             "cell_log_weights": videos.cell_log_weights[None],
         }
-        self._scorer.run(["scores"], inputs)
+        self._scorer.run(["scores"], arrays)
         return time.perf_counter() - begin
 
 
