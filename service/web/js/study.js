@@ -17,6 +17,7 @@ const QUESTIONS = {
   groups: "Short moments in long videos",
   ablation: "What is each trained part worth?",
   capacity: "What can one machine handle, by grid size?",
+  growth: "How large a library does one machine search?",
 };
 
 /** The study tab. */
