@@ -106,10 +106,10 @@ def _stored(rng: np.random.Generator, size: int, length: int, folder: Path) -> t
     parts, scanned, done = list[Part](), 0, 0
     while done < size:
         count = min(MERGED_VECTORS, size - done) // length * length or length
-        made = filled(cone(rng, count, DIM).astype(np.float16), length)
+        rows = cone(rng, count, DIM).astype(np.float16)
+        made = filled(rows, length, prefix=f"s{len(parts):03}-")
         (part,) = made.parts
-        ids = np.array([b"s%03d-%s" % (len(parts), i) for i in part.segment.ids.tolist()])
-        segment = save(replace(part.segment, ids=ids), folder / f"{len(parts):03}")
+        segment = save(part.segment, folder / f"{len(parts):03}")
         scanned += sum(array.nbytes for array in (segment.codes, segment.scales, segment.errors))
         parts.append(Part(segment, part.kept))
         done += count

@@ -4,10 +4,10 @@ import numpy as np
 
 from benchmarks.library import unit
 from benchmarks.rows import Row, interleaved
-from qasir.index import Index, Part
+from qasir.index import Index
 from qasir.manifest import EmbeddingSpec
-from qasir.segments import Segment, quantise
 from qasir.types import Float16, Float32
+from qasir.vectors import VideoVectors
 
 VECTORS, DIM, BEST = 198_000, 512, 50
 # Super images of a video: half a minute, six minutes and an hour at N = 2 and one frame a second.
@@ -35,28 +35,16 @@ def _compared(vectors: Float32, queries: Float32, length: int) -> Row:
     return Row(f"recall over one pass, {length} a video", ours, "s", plain, ours / plain, config)
 
 
-def filled(vectors: Float16, length: int) -> Index:
+def filled(vectors: Float16, length: int, prefix: str = "v") -> Index:
     """Build an index of videos with `length` super images each, at N = 1."""
-    codes, scales, errors = quantise(vectors)
-    videos = len(vectors) // length
-    starts, ids = np.arange(videos + 1) * length, np.array([b"v%08d" % i for i in range(videos)])
-    segment = Segment(
-        ids=ids,
-        sources=ids,
-        seconds=np.ones(videos),
-        image_starts=starts,
-        # The only cell of a super image is like it; a search does not read it.
-        embeddings=np.stack([vectors, vectors], axis=1),
-        mask=np.ones((len(vectors), 1), np.bool_),
-        times=np.zeros((len(vectors), 1, 2)),
-        starts=starts,
-        rows=2 * np.arange(len(vectors)),
-        codes=codes,
-        scales=scales,
-        errors=errors,
-    )
     spec = EmbeddingSpec(fingerprint="0" * 16, grid_size=1, resolution=224, fps=1.0)
-    return Index(spec, DIM, "super-image", (Part(segment, np.ones(videos, np.bool_)),))
+    # The only cell of a super image is like it; a search does not read it.
+    videos = np.stack([vectors, vectors], axis=1).reshape(-1, length, 2, vectors.shape[-1])
+    mask, times = np.ones((length, 1), np.bool_), np.zeros((length, 1, 2))
+    return Index.of(
+        {f"{prefix}{i:08}": VideoVectors(spec, v, mask, times) for i, v in enumerate(videos)},
+        "super-image",
+    )
 
 
 def cone(rng: np.random.Generator, count: int, dim: int) -> Float32:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
-from qasir.index import MARGIN, Index, Part
+from qasir.index import MARGIN, Index
 from qasir.scoring import SCORE_DECIMALS
-from qasir.segments import Segment, SegmentVideo, quantise
+from qasir.segments import SegmentVideo
 from qasir.types import Float32
 from qasir.vectors import VideoVectors
 from tests.support.reference_scores import score_direct
@@ -155,24 +155,11 @@ def cone(rng: np.random.Generator, rows: int, dim: int) -> Float32:
 
 def cone_index(rng: np.random.Generator, videos: int, size: int, dim: int) -> Index:
     rows = cone(rng, videos * size, dim).astype(np.float16)
-    codes, scales, errors = quantise(rows)
-    starts, ids = np.arange(videos + 1) * size, np.array([b"v%08d" % i for i in range(videos)])
     spec = SPEC.model_copy(update={"grid_size": 1})
-    segment = Segment(
-        ids=ids,
-        sources=ids,
-        seconds=np.ones(videos),
-        image_starts=starts,
-        embeddings=np.stack([rows, rows], axis=1),
-        mask=np.ones((len(rows), 1), np.bool_),
-        times=np.zeros((len(rows), 1, 2)),
-        starts=starts,
-        rows=2 * np.arange(len(rows)),
-        codes=codes,
-        scales=scales,
-        errors=errors,
-    )
-    return Index(spec, dim, "super-image", (Part(segment, np.ones(videos, np.bool_)),))
+    mask, times = np.ones((size, 1), np.bool_), np.zeros((size, 1, 2))
+    both = np.stack([rows, rows], axis=1).reshape(videos, size, 2, dim)
+    held = {f"v{i:08}": VideoVectors(spec, each, mask, times) for i, each in enumerate(both)}
+    return Index.of(held, "super-image")
 
 
 @pytest.mark.parametrize("size", [2, 9, 90])

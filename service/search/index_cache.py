@@ -193,6 +193,8 @@ class LoadedIndex:
             changes = catalogue.changes.since(snapshot.index.spec, self._number)
             if changes.complete:
                 self._videos.clear()
+            for video_id in changes.gone:
+                self._videos.pop(video_id, None)
             self._videos.update(changes.videos)
             self._number = changes.number
         ids = snapshot.index.ids

@@ -18,6 +18,7 @@ from qasir.config import IndexUnit
 from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import EmbeddingSpec
 from qasir.scoring import SCORE_DECIMALS
+from qasir.search import ranked
 from qasir.segments import Segment, SegmentVideo, build, merge
 from qasir.threads import cores, run_all
 from qasir.types import Bool, Float32, Float64, Int64
@@ -251,13 +252,10 @@ class Index:
                 break
             margin *= 2
         searched[candidates] = exact
-        ids = self._names(positions[candidates])
-        # Rounded, so that equal videos have equal scores.
-        rounded = np.round(exact, SCORE_DECIMALS)
-        order = sorted(range(len(ids)), key=lambda i: (-rounded[i], ids[i]))[:k]
+        best = ranked(self._names(positions[candidates]), exact)
         return Recall(
-            ids=tuple(ids[i] for i in order),
-            scores=rounded[order],
+            ids=best.ids[:k],
+            scores=best.scores[:k],
             count=len(positions),
             mean=float(searched.mean()) if len(positions) else 0.0,
             deviation=float(searched.std()) if len(positions) else 0.0,
@@ -268,10 +266,12 @@ class Index:
         """Score videos at these positions among all segments' videos, float32 [C]."""
         scores = np.empty(len(positions), np.float32)
         bounds = np.searchsorted(positions, self._offsets)
-        pieces = []
+        pieces, vectors = list[Piece](), 0
         for part, begin, end, offset in zip(
             self.parts, bounds, bounds[1:], self._offsets, strict=False
         ):
+            videos = positions[begin:end] - offset
+            vectors += int((part.segment.starts[videos + 1] - part.segment.starts[videos]).sum())
             step = max(1, -(-int(end - begin) // (4 * cores())))
             pieces += [
                 (part.segment, first, min(first + step, int(end)), int(offset))
@@ -290,8 +290,7 @@ class Index:
                 scores[first:last],
             )
 
-        lengths = sum(int(np.diff(p.segment.starts).mean()) for p in self.parts)
-        run_all(run, pieces, len(positions) * lengths * self.dim)
+        run_all(run, pieces, vectors * self.dim)
         return scores
 
     def _mask(self, chosen: Bool | None) -> Bool:

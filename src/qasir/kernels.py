@@ -8,6 +8,7 @@ import numpy as np
 
 from qasir.errors import MissingExtra
 from qasir.types import Bool, Float32, Int8, Int16, Int64
+from qasir.vectors import HALF_BITS, HALF_SCALE
 
 try:
     from numba import boolean, float32, int8, int16, int64, njit, types, void
@@ -19,9 +20,6 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 # The part of a similarity's error that its attention weight adds; see `scan`.
 NORM_SPREAD = np.float32(0.05)
 TINY = np.float32(1e-12)
-# Sign, exponent and fraction of a half, shifted into a float; and the gap of their biases.
-HALF_BITS = np.int32(-0x70002000)
-HALF_SCALE = np.float32(2.0**112)
 
 
 def _read(item: object, dimensions: int, layout: str = "C") -> object:
@@ -47,6 +45,22 @@ SCAN = void(
 PRODUCTS = void(_read(int16, 2), FLOATS, float32[::1])
 FOLD = float32(_read(int16, 2), INTEGERS, FLOATS, float32, int64[::1], float32[::1])
 SCORE = void(_read(int16, 2), INTEGERS, INTEGERS, FLOATS, float32, INTEGERS, float32[::1])
+
+
+@njit(nogil=True, fastmath=FAST, cache=True, inline="always")  # type: ignore[untyped-decorator]  # no types
+def _value(half: np.int16) -> np.float32:
+    """Return the float32 of the bits of a float16, as `qasir.vectors.to_float32`."""
+    bits = np.int32((np.int32(half) << np.int32(13)) & HALF_BITS)
+    return bits.view(np.float32) * HALF_SCALE
+
+
+@njit(nogil=True, fastmath=FAST, cache=True, inline="always")  # type: ignore[untyped-decorator]  # no types
+def _product(halves: Int16, query: Float32) -> np.float32:
+    """Return the product of a float16 vector [D] and a query [D]."""
+    product = np.float32(0)
+    for d in range(len(query)):
+        product += _value(halves[d]) * query[d]
+    return product
 
 
 @njit(SCAN, nogil=True, fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]  # no types
@@ -145,12 +159,7 @@ def score(
         count = starts[videos[number] + 1] - begin
         highest = np.float32(-np.inf)
         for i in range(count):
-            row = halves[rows[begin + i]]
-            product = np.float32(0)
-            for d in range(len(query)):
-                bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
-                product += bits.view(np.float32) * HALF_SCALE * query[d]
-            similarities[i] = product
+            similarities[i] = _product(halves[rows[begin + i]], query)
             highest = max(highest, similarities[i])
         similarity = np.float32(0)
         attended[:] = 0
@@ -159,8 +168,7 @@ def score(
             similarity += weight * similarities[i]
             row = halves[rows[begin + i]]
             for d in range(len(query)):
-                bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
-                attended[d] += weight * (bits.view(np.float32) * HALF_SCALE)
+                attended[d] += weight * _value(row[d])
         square = np.float32(0)
         for d in range(len(query)):
             square += attended[d] * attended[d]
@@ -171,12 +179,7 @@ def score(
 def products(halves: Int16, query: Float32, similarities: Float32) -> None:
     """Write to similarities [U] the products of float16 vectors [U, D] and a query [D]."""
     for u in range(len(halves)):
-        row = halves[u]
-        product = np.float32(0)
-        for d in range(len(query)):
-            bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
-            product += bits.view(np.float32) * HALF_SCALE * query[d]
-        similarities[u] = product
+        similarities[u] = _product(halves[u], query)
 
 
 @njit(FOLD, nogil=True, fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]  # no types
@@ -191,12 +194,7 @@ def fold(
     """
     similarities = np.empty(len(rows), np.float32)
     for i in range(len(rows)):
-        row = halves[rows[i]]
-        product = np.float32(0)
-        for d in range(len(query)):
-            bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
-            product += bits.view(np.float32) * HALF_SCALE * query[d]
-        similarities[i] = product
+        similarities[i] = _product(halves[rows[i]], query)
     for place in range(len(best)):
         best[place] = np.argmax(similarities)
         similarities[best[place]] = -np.inf
@@ -209,8 +207,7 @@ def fold(
             total += weight
             row = halves[rows[i]]
             for d in range(len(query)):
-                bits = np.int32((np.int32(row[d]) << np.int32(13)) & HALF_BITS)
-                mean[d] += weight * (bits.view(np.float32) * HALF_SCALE)
+                mean[d] += weight * _value(row[d])
     for d in range(len(query)):
         mean[d] /= total
     logit: float = highest / tau + np.log(total)

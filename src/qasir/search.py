@@ -60,7 +60,7 @@ def rerank(ranking: RankedVideos, scores: Float32) -> RankedVideos:
     count = len(scores)
     if count > len(ranking.ids):
         raise InvalidInput(f"{count} scores for a ranking of {len(ranking.ids)} videos")
-    best = _ranked(ranking.ids[:count], scores)
+    best = ranked(ranking.ids[:count], scores)
     return RankedVideos(
         best.ids + ranking.ids[count:], np.concatenate([best.scores, ranking.scores[count:]])
     )
@@ -80,7 +80,8 @@ def rerank_subset(ranking: RankedVideos, scores: Mapping[str, float]) -> RankedV
     return rerank(RankedVideos(ids, ranking.scores[order]), np.array(new, np.float32))
 
 
-def _ranked(ids: Sequence[str], scores: Float32) -> RankedVideos:
+def ranked(ids: Sequence[str], scores: Float32) -> RankedVideos:
+    """Rank videos by their scores [V], rounded so that equal ones tie; ties go by id."""
     rounded = np.round(scores, SCORE_DECIMALS)
     order = sorted(range(len(ids)), key=lambda i: (-rounded[i], ids[i]))
     return RankedVideos(tuple(ids[i] for i in order), rounded[order])

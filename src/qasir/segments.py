@@ -95,7 +95,7 @@ def build(videos: Iterable[SegmentVideo], unit: IndexUnit) -> Segment:
     embeddings = np.concatenate([video.vectors.embeddings for video in ordered])
     mask = np.concatenate([video.vectors.mask for video in ordered])
     images = [len(video.vectors.embeddings) for video in ordered]
-    sizes = [len(video.vectors.rows(unit)) for video in ordered]
+    sizes = [len(video.vectors.positions(unit)) for video in ordered]
     rows = searched_positions(mask, unit)
     codes, scales, errors = quantise(embeddings.reshape(-1, embeddings.shape[-1])[rows])
     return Segment(
