@@ -20,8 +20,8 @@ from benchmarks.library import unit
 from benchmarks.recall import BEST, DIM, LENGTHS, QUERIES, TAU, cone, filled
 from benchmarks.rows import Row, machine
 from qasir.artifacts import atomic_write
-from qasir.index import MERGED_VECTORS, Index, Part
-from qasir.segments import SegmentVideo, load, save
+from qasir.index import Index
+from qasir.segments import MERGED_VECTORS, Part, SegmentVideo, load, save
 from training.evaluate.plots import COLORS, line, new_figure
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

@@ -24,9 +24,9 @@ from pydantic import Field, ValidationError
 from qasir.artifacts import atomic_write
 from qasir.config import IndexUnit, Strict
 from qasir.errors import CorruptArtifact, Overloaded
-from qasir.index import Index, Part
+from qasir.index import Index
 from qasir.manifest import EmbeddingSpec
-from qasir.segments import SegmentVideo, load, save, verify
+from qasir.segments import Part, SegmentVideo, load, save, verify
 from qasir.vectors import read_vectors
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.vector_files import VectorFile

@@ -19,7 +19,7 @@ from qasir.errors import FingerprintMismatch, NotFound
 from qasir.manifest import EmbeddingSpec
 from qasir.scoring import SCORE_DECIMALS
 from qasir.search import ranked
-from qasir.segments import Segment, SegmentVideo, build, merge
+from qasir.segments import Part, Segment, SegmentVideo, build, merged
 from qasir.threads import cores, run_all
 from qasir.types import Bool, Float32, Float64, Int64
 from qasir.vectors import VideoVectors
@@ -29,10 +29,6 @@ from qasir.vectors import VideoVectors
 MARGIN = 8.0
 # Vectors that one thread scans at a time: a few milliseconds.
 CHUNK = 1 << 15
-# Segments are merged while a smaller one comes within this factor of the one before it, so that
-# a vector is copied a logarithmic number of times, and not above a size that fits in memory.
-MERGE_FACTOR = 4
-MERGED_VECTORS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -69,19 +65,6 @@ class Recaller(Protocol):
         self, queries: Float32, tau: float, k: int, chosen: Sequence[Bool | None] = ()
     ) -> list[Recall]:
         """Return the best k videos for each unit query [Q, D]; see `Index.search`."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A segment of an index, and which of its videos are still in it, bool [V]."""
-
-    segment: Segment
-    kept: Bool
-
-    @property
-    def count(self) -> int:
-        """The number of searched vectors that are still in it."""
-        return int(np.diff(self.segment.starts)[self.kept].sum())
 
 
 @dataclass(frozen=True)
@@ -156,7 +139,8 @@ class Index:
             return self
         segment = build(added.values(), self.unit)
         kept = self.without(added)
-        return kept._merged((*kept.parts, Part(segment, np.ones(len(segment), np.bool_))))
+        parts = (*kept.parts, Part.whole(segment))
+        return replace(self, parts=merged(parts, self.spec, self.unit))
 
     def without(self, video_ids: Iterable[str]) -> "Index":
         """Return an index without these videos; those that it does not hold are ignored."""
@@ -169,7 +153,7 @@ class Index:
                 kept[positions] = False
                 part = replace(part, kept=kept)
             parts.append(part)
-        return self._merged(tuple(parts))
+        return replace(self, parts=merged(parts, self.spec, self.unit))
 
     def search(
         self, queries: Float32, tau: float, k: int, chosen: Sequence[Bool | None] = ()
@@ -334,26 +318,6 @@ class Index:
                 f"ingest the video again"
             )
         return video
-
-    def _merged(self, parts: tuple[Part, ...]) -> "Index":
-        """Drop what is empty; merge small segments, and those that are mostly deleted."""
-        sized = [(part, part.count) for part in parts if part.kept.any()]
-        done: list[tuple[Part, int]] = []
-        for part, count in sized:
-            group = [(part, count)]
-            while (
-                done
-                and done[-1][1] <= MERGE_FACTOR * sum(size for _, size in group)
-                and done[-1][1] + sum(size for _, size in group) <= MERGED_VECTORS
-            ):
-                group.insert(0, done.pop())
-            merged, size = group[0][0], sum(size for _, size in group)
-            if len(group) > 1 or size * 2 < part.segment.size:
-                segments = [(each.segment, each.kept) for each, _ in group]
-                segment = merge(segments, self.spec, self.unit)
-                merged = Part(segment, np.ones(len(segment), np.bool_))
-            done.append((merged, size))
-        return replace(self, parts=tuple(part for part, _ in done))
 
 
 def _may_be_best(scores: Float64, errors: Float64, k: int) -> Int64:

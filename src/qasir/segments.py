@@ -24,6 +24,10 @@ from qasir.vectors import VideoVectors, searched_positions, to_float32
 LEVELS = 127
 CHECKSUMS = "checksums.json"
 PIECE_BYTES = 1 << 24
+# Segments are merged while a smaller one comes within this factor of the one before it, so that
+# a vector is copied a logarithmic number of times, and not above a size that fits in memory.
+MERGE_FACTOR = 4
+MERGED_VECTORS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -137,21 +141,53 @@ def quantise(vectors: Float16) -> tuple[Int8, Float32, Float32]:
     return codes, scales, errors
 
 
-def merge(parts: Sequence[tuple[Segment, Bool]], spec: EmbeddingSpec, unit: IndexUnit) -> Segment:
-    """Make one segment of the videos of several that are kept, bool [V] for each."""
-    return build(
-        (
-            SegmentVideo(
-                segment.names[position],
-                segment.get(position, spec),
-                segment.sources[position].decode(),
-                float(segment.seconds[position]),
-            )
-            for segment, kept in parts
-            for position in np.flatnonzero(kept).tolist()
-        ),
-        unit,
+@dataclass(frozen=True)
+class Part:
+    """A segment of an index, and which of its videos are still in it, bool [V]."""
+
+    segment: Segment
+    kept: Bool
+
+    @classmethod
+    def whole(cls, segment: Segment) -> "Part":
+        """Return a segment with all its videos."""
+        return cls(segment, np.ones(len(segment), np.bool_))
+
+    @property
+    def count(self) -> int:
+        """The number of searched vectors that are still in it."""
+        return int(np.diff(self.segment.starts)[self.kept].sum())
+
+
+def merged(parts: Sequence[Part], spec: EmbeddingSpec, unit: IndexUnit) -> tuple[Part, ...]:
+    """Drop what is empty; merge small segments, and rewrite those that are mostly deleted."""
+    done: list[Part] = []
+    for part in parts:
+        if not part.kept.any():
+            continue
+        group, size = [part], part.count
+        while done and done[-1].count <= min(MERGE_FACTOR * size, MERGED_VECTORS - size):
+            group.insert(0, done.pop())
+            size += group[0].count
+        if len(group) > 1 or size * 2 < part.segment.size:
+            part = _rewritten(group, spec, unit)
+        done.append(part)
+    return tuple(done)
+
+
+def _rewritten(parts: Sequence[Part], spec: EmbeddingSpec, unit: IndexUnit) -> Part:
+    """Make one segment of the videos that are still in several."""
+    videos = (
+        SegmentVideo(
+            part.segment.names[position],
+            part.segment.get(position, spec),
+            part.segment.sources[position].decode(),
+            float(part.segment.seconds[position]),
+        )
+        for part in parts
+        for position in np.flatnonzero(part.kept).tolist()
     )
+    return Part.whole(build(videos, unit))
 
 
 def save(segment: Segment, folder: Path) -> Segment:
